@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from keras_inception import architectures, blocks, heads
+from keras_inception import architectures, blocks, heads, losses
 from keras_inception.preprocess import check_mode
 
 
@@ -60,17 +60,17 @@ class InceptionModel(keras.Model):
         as a dict by output names; `loss_weights` as a list or a dict. A head whose loss is None does not learn.
         """
         names = self.output_names
-        losses = _per_head(loss, names, "loss")
-        loss_weights = None if loss_weights is None else _per_head(loss_weights, names, "loss_weights")
+        head_losses = losses.per_head(loss, names, "loss")
+        loss_weights = None if loss_weights is None else losses.per_head(loss_weights, names, "loss_weights")
         super().compile(
             optimizer=optimizer,
-            loss=losses if len(names) > 1 else losses[0],
+            loss=head_losses if len(names) > 1 else head_losses[0],
             loss_weights=loss_weights,
-            metrics=_metrics_per_head(metrics, names, "metrics"),
-            weighted_metrics=_metrics_per_head(weighted_metrics, names, "weighted_metrics"),
+            metrics=losses.metrics_per_head(metrics, names, "metrics"),
+            weighted_metrics=losses.metrics_per_head(weighted_metrics, names, "weighted_metrics"),
             **kwargs,
         )
-        self._head_losses = _HeadLosses(names, losses, loss_weights)
+        self._head_losses = losses.HeadLosses(names, head_losses, loss_weights)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -134,14 +134,14 @@ class InceptionModel(keras.Model):
         """Returns labels, predictions and sample weights as lists with one entry per head."""
         names = self.output_names
         predictions = list(y_pred) if isinstance(y_pred, (list, tuple)) else [y_pred]
-        return _per_head(y, names, "y"), predictions, _per_head(sample_weight, names, "sample_weight")
+        return losses.per_head(y, names, "y"), predictions, losses.per_head(sample_weight, names, "sample_weight")
 
     def _check_labels(self, y):
         if y is None or self._head_losses is None or not self._head_losses.take_class_indices:
             return
-        for labels in _per_head(y, self.output_names, "y"):
+        for labels in losses.per_head(y, self.output_names, "y"):
             labels, classes = ops.convert_to_numpy(labels), self.classes
-            if labels.size == 0 or labels.ndim > 1 and labels.shape[-1] == classes:
+            if labels.size == 0 or (labels.ndim > 1 and labels.shape[-1] == classes):
                 continue
             if not (labels.min() >= 0 and labels.max() < classes):
                 raise ValueError(
@@ -149,84 +149,6 @@ class InceptionModel(keras.Model):
                     "Renumber them, or build the model with as many classes as there are. "
                     f"Received: labels from {labels.min()} to {labels.max()}"
                 )
-
-
-class _HeadLosses:
-    """The losses of all heads: their weighted sum for the gradient and, for the log, an exact mean of each."""
-
-    def __init__(self, names, losses, loss_weights):
-        self.losses = [_resolve_loss(loss) for loss in losses]
-        self.weights = [1.0] * len(names) if loss_weights is None else loss_weights
-        # A single head's loss is the model's loss, which Keras logs already.
-        learning = [name for name, loss in zip(names, self.losses) if loss is not None]
-        self.metrics = [keras.metrics.Mean(name=f"{name}_loss") for name in learning] if len(names) > 1 else []
-
-    @property
-    def take_class_indices(self):
-        return any(isinstance(loss, keras.losses.SparseCategoricalCrossentropy) for loss in self.losses)
-
-    def total(self, labels, predictions, sample_weights):
-        heads = zip(self.losses, self.weights, labels, predictions, sample_weights)
-        return sum(loss(y, y_pred, w) * weight for loss, weight, y, y_pred, w in heads if loss is not None)
-
-    def update_metrics(self, labels, predictions, sample_weights):
-        heads = [head for head in zip(self.losses, labels, predictions, sample_weights) if head[0] is not None]
-        for metric, (loss, y, y_pred, sample_weight) in zip(self.metrics, heads):
-            values = loss.call(ops.convert_to_tensor(y), y_pred)  # (batch,), not reduced
-            if sample_weight is not None:
-                values = values * ops.reshape(ops.cast(sample_weight, values.dtype), ops.shape(values))
-            metric.update_state(values)
-
-
-class _FunctionLoss(keras.losses.Loss):
-    """A loss given as a function of labels and predictions."""
-
-    def __init__(self, function):
-        super().__init__(name=getattr(function, "__name__", "loss"))
-        self.function = function
-
-    def call(self, y_true, y_pred):
-        return self.function(y_true, y_pred)
-
-
-def _resolve_loss(loss):
-    if loss in ("sparse_categorical_crossentropy", "categorical_crossentropy", "crossentropy", "ce"):
-        return heads.SparseCategoricalCrossentropy()
-    loss = keras.losses.get(loss)
-    return loss if loss is None or isinstance(loss, keras.losses.Loss) else _FunctionLoss(loss)
-
-
-def _per_head(value, names, argument):
-    """Returns a list with one entry per head from a value for all of them, a list, or a dict by output names."""
-    if isinstance(value, dict):
-        unknown = sorted(set(value) - set(names))
-        if unknown or argument in ("y", "loss_weights") and len(value) < len(names):
-            raise ValueError(
-                f"`{argument}` by output names must be given for {names}. Received: {argument} for {sorted(value)}"
-            )
-        return [value.get(name) for name in names]
-    if isinstance(value, (list, tuple)):
-        if len(value) != len(names):
-            raise ValueError(
-                f"`{argument}` must be given once for all heads or once per head, {len(names)} times for {names}. "
-                f"Received: a {type(value).__name__} of {len(value)}"
-            )
-        return list(value)
-    return [value] * len(names)
-
-
-def _metrics_per_head(metrics, names, argument):
-    """Returns metrics as Keras wants them: for several heads a list of lists, with objects of its own for each head."""
-    if metrics is None or isinstance(metrics, dict) or len(names) == 1:
-        return metrics
-    if isinstance(metrics, (list, tuple)) and any(isinstance(metric, (list, tuple)) for metric in metrics):
-        return _per_head(metrics, names, argument)
-    metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
-
-    def copy(metric):
-        return metric.from_config(metric.get_config()) if isinstance(metric, keras.metrics.Metric) else metric
-
-    return [[copy(metric) for metric in metrics] for _ in names]
 
 
 def _first_labels(dataset):
@@ -354,12 +276,12 @@ def compile_model(model, optimizer=None, loss_weights=(1.0, 0.3, 0.3), *, metric
     if isinstance(loss_weights, (list, tuple)) and len(names) == 1:
         loss_weights = loss_weights[:1]
     if metrics is None:
-        metrics = [heads.SparseCategoricalAccuracy(name="accuracy")]
+        metrics = [losses.SparseCategoricalAccuracy(name="accuracy")]
         if model.classes > 5:
-            metrics.append(heads.SparseTopKCategoricalAccuracy(5, name="top_5_accuracy"))
+            metrics.append(losses.SparseTopKCategoricalAccuracy(5, name="top_5_accuracy"))
     model.compile(
         optimizer=keras.optimizers.Adam(1e-3) if optimizer is None else optimizer,
-        loss=[heads.SparseCategoricalCrossentropy(from_logits=_gives_logits(model, name)) for name in names],
+        loss=[losses.SparseCategoricalCrossentropy(from_logits=_gives_logits(model, name)) for name in names],
         loss_weights=loss_weights,
         metrics=metrics,
         **kwargs,
@@ -371,8 +293,8 @@ def _gives_logits(model, name):
     activation = getattr(model.get_layer(name), "activation", None)
     if activation not in (keras.activations.softmax, keras.activations.linear):
         raise ValueError(
-            "`compile_model` knows the loss for softmax outputs and for logits. Use `model.compile` with a loss of your "
-            f"own. Received: output {name!r} with activation={getattr(activation, '__name__', activation)}"
+            "`compile_model` knows the loss for softmax outputs and for logits. Use `model.compile` with your own loss. "
+            f"Received: output {name!r} with activation={getattr(activation, '__name__', activation)}"
         )
     return activation is keras.activations.linear
 
@@ -432,12 +354,12 @@ def _check_image_size(architecture, auxiliary, shape, size):
     if flattening and min(size) >= (without := minimum_image_size(architecture, ())):
         raise ValueError(
             f"`input_shape` must be at least {minimum}x{minimum} for the auxiliary heads, whose 5x5 average pooling "
-            f"would not fit into the map of {flattening[0]}. Use `aux_heads=False` (from {without}x{without} on), larger "
-            f'images, or `architecture="googlenet_small"`. Received: input_shape={shape}'
+            f"would not fit into the map of {flattening[0]}. Use `aux_heads=False` (from {without}x{without} on), "
+            f'larger images, or `architecture="googlenet_small"`. Received: input_shape={shape}'
         )
     raise ValueError(
-        f"`input_shape` must be at least {minimum}x{minimum} for architecture={architecture.name!r}. Use larger images, "
-        f'or `architecture="googlenet_small"`. Received: input_shape={shape}'
+        f"`input_shape` must be at least {minimum}x{minimum} for architecture={architecture.name!r}. "
+        f'Use larger images, or `architecture="googlenet_small"`. Received: input_shape={shape}'
     )
 
 
