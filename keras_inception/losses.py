@@ -72,7 +72,7 @@ def per_head(value, names, argument):
     return [value] * len(names)
 
 
-def metricsper_head(metrics, names, argument):
+def metrics_per_head(metrics, names, argument):
     """Returns metrics as Keras wants them: for several heads a list of lists, with objects of its own for each head."""
     if metrics is None or isinstance(metrics, dict) or len(names) == 1:
         return metrics

@@ -293,8 +293,8 @@ def _gives_logits(model, name):
     activation = getattr(model.get_layer(name), "activation", None)
     if activation not in (keras.activations.softmax, keras.activations.linear):
         raise ValueError(
-            "`compile_model` knows the loss for softmax outputs and for logits. Use `model.compile` with your own loss. "
-            f"Received: output {name!r} with activation={getattr(activation, '__name__', activation)}"
+            "`compile_model` knows the loss for softmax outputs and for logits. Use `model.compile` with your own "
+            f"loss. Received: output {name!r} with activation={getattr(activation, '__name__', activation)}"
         )
     return activation is keras.activations.linear
 
