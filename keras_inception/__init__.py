@@ -17,11 +17,16 @@ _CORE = {
     "InceptionModel": "model",
     "LocalResponseNormalization": "layers",
     "compile_model": "model",
+    "decode_predictions": "preprocess",
     "evaluation": None,
+    "features": "infer",
+    "freeze": "weights",
     "inference_model": "infer",
+    "load_published_weights": "weights",
     "preprocess_input": "preprocess",
 }
 _TENSORFLOW = {
+    "Classifier": "classifier",
     "TrainConfig": "training",
     "data": None,
     "train": "training",

@@ -3,8 +3,9 @@
 import keras
 from keras import layers, ops
 
-from keras_inception import architectures, blocks, heads, losses
+from keras_inception import architectures, blocks, heads, losses, recipe
 from keras_inception.preprocess import check_mode
+from keras_inception.weights import imagenet_source, load_published_weights
 
 
 @keras.saving.register_keras_serializable(package="keras_inception")
@@ -107,11 +108,14 @@ class InceptionModel(keras.Model):
         validation_data = kwargs.get("validation_data")
         if isinstance(validation_data, (list, tuple)) and len(validation_data) >= 2:
             self._check_labels(validation_data[1])
+        else:
+            self._check_labels(_first_labels(validation_data))
         return super().fit(x, y, *args, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """Returns the losses and metrics; see `keras.Model.evaluate`. Labels that name no class are refused."""
-        self._check_labels(y)
+        if not kwargs.get("_use_cached_eval_dataset"):  # Called by `fit`, which has looked at them already.
+            self._check_labels(_first_labels(x) if y is None else y)
         return super().evaluate(x, y, *args, **kwargs)
 
     def get_config(self):
@@ -186,7 +190,10 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
 
     Args:
         include_top: Whether to build the classifiers. Without them the model is the trunk alone, not compiled.
-        weights: None for random initialisation, or the path of a weights file (`.weights.h5`) of the same model.
+        weights: None for random initialisation; `"imagenet"` for the published weights of the architecture (BVLC's
+            for `"googlenet"`, with trained auxiliary heads; TF-slim's; torchvision's), downloaded once, see
+            `load_published_weights`; or the path of a weights file (`.weights.h5`) of the same model. With
+            `"imagenet"` and other than 1000 classes the classifiers stay random; `freeze` is for what follows.
         input_tensor: A Keras tensor to use as the image input, of shape `(batch, height, width, channels)`.
         input_shape: Shape of one image, `(height, width, channels)` or, under `"channels_first"`, `(channels, height,
             width)`; by default the architecture's, 224x224x3 or 32x32x3. Any number of channels. Height and width may
@@ -239,15 +246,18 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
     else:
         outputs = [x]
 
+    sources = keras.utils.get_source_inputs(image)
     model = InceptionModel(
-        keras.utils.get_source_inputs(input_tensor) if input_tensor is not None else image,
+        sources[0] if len(sources) == 1 else sources,  # Keras warns when a list of one is called with an image.
         outputs if len(outputs) > 1 else outputs[0],
         name=name,
         architecture=architecture.name,
         class_names=class_names,
         preprocessing=architecture.preprocessing,
     )
-    if weights is not None:
+    if weights == "imagenet":
+        load_published_weights(model, imagenet_source(architecture.name))
+    elif weights is not None:
         model.load_weights(weights)
     if include_top and classifier_activation in ("softmax", "linear", None):
         compile_model(model)
@@ -259,10 +269,10 @@ def compile_model(model, optimizer=None, loss_weights=(1.0, 0.3, 0.3), *, metric
 
     Args:
         model: What `GoogLeNet` or `inference_model` returned, with outputs of softmax or of logits.
-        optimizer: A Keras optimizer or its name; by default Adam with a rate of 1e-3 (ours: the paper names SGD with
+        optimizer: A Keras optimizer or its name; by default Adam with a rate of 3e-4 (ours: the paper names SGD with
             momentum 0.9 but neither rate nor batch size).
         loss_weights: Weight of each head's loss, in the order of the outputs (the paper: 1, 0.3, 0.3), or a dict by
-            output names. A model of one output takes the first.
+            output names. A model of one output takes the first, one without aux1 or aux2 leaves that head's out.
         metrics: Metrics for every head; by default accuracy, and top-5 accuracy from 6 classes up.
         **kwargs: Further arguments of `keras.Model.compile`.
 
@@ -273,15 +283,15 @@ def compile_model(model, optimizer=None, loss_weights=(1.0, 0.3, 0.3), *, metric
         ValueError: The weights do not fit the heads, or an output is neither softmax nor logits.
     """
     names = model.output_names
-    if isinstance(loss_weights, (list, tuple)) and len(names) == 1:
-        loss_weights = loss_weights[:1]
+    if isinstance(loss_weights, (list, tuple)) and len(loss_weights) > len(names):
+        loss_weights = _loss_weights_of(names, loss_weights)
     if metrics is None:
         metrics = [losses.SparseCategoricalAccuracy(name="accuracy")]
         if model.classes > 5:
             metrics.append(losses.SparseTopKCategoricalAccuracy(5, name="top_5_accuracy"))
     model.compile(
-        optimizer=keras.optimizers.Adam(1e-3) if optimizer is None else optimizer,
-        loss=[losses.SparseCategoricalCrossentropy(from_logits=_gives_logits(model, name)) for name in names],
+        optimizer=keras.optimizers.Adam(recipe.CONSTANT_RATE) if optimizer is None else optimizer,
+        loss=[losses.SparseCategoricalCrossentropy(from_logits=gives_logits(model, name)) for name in names],
         loss_weights=loss_weights,
         metrics=metrics,
         **kwargs,
@@ -289,7 +299,20 @@ def compile_model(model, optimizer=None, loss_weights=(1.0, 0.3, 0.3), *, metric
     return model
 
 
-def _gives_logits(model, name):
+def _loss_weights_of(names, loss_weights):
+    """Returns the weights of some of the heads main, aux1, aux2 from those of all; of a single head, the first."""
+    if len(names) == 1:
+        return loss_weights[:1]
+    by_name = dict(zip((heads.MAIN, *(head.name for head in architectures.AUXILIARY_HEADS)), loss_weights))
+    return [by_name[name] for name in names] if set(names) <= set(by_name) else loss_weights
+
+
+def gives_logits(model, name):
+    """Returns whether the output `name` is logits rather than a softmax.
+
+    Raises:
+        ValueError: It is neither.
+    """
     activation = getattr(model.get_layer(name), "activation", None)
     if activation not in (keras.activations.softmax, keras.activations.linear):
         raise ValueError(

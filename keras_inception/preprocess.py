@@ -1,5 +1,7 @@
 """What the networks see: pixels in the range and channel order that their weights were trained on."""
 
+import json
+
 import keras
 import numpy as np
 from keras import ops
@@ -8,6 +10,10 @@ from keras import ops
 CAFFE_MEAN_BGR = (104.0, 117.0, 123.0)
 
 MODES = ("inception", "caffe")
+
+# The names of ImageNet's classes, the file that `keras.applications` uses, with its md5.
+CLASS_INDEX = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
+CLASS_INDEX_MD5 = "c2c37ea517e94d9795004a39431a14cb"
 
 
 def preprocess_input(x, data_format=None, *, preprocessing="inception"):
@@ -58,3 +64,50 @@ def check_mode(preprocessing):
     """Raises a `ValueError` if there is no such preprocessing."""
     if preprocessing not in MODES:
         raise ValueError(f"`preprocessing` must be one of {MODES}. Received: preprocessing={preprocessing!r}")
+
+
+def undo_preprocessing(x, *, preprocessing="inception"):
+    """Turns the input of a GoogLeNet back into pixels.
+
+    Args:
+        x: Array `(..., height, width, channels)`, what `preprocess_input` returned.
+        preprocessing: The mode that it was called with.
+
+    Returns:
+        Float array of the same shape, [0, 255], channels in the order red, green, blue.
+    """
+    check_mode(preprocessing)
+    if preprocessing == "inception":
+        return (x + 1.0) * 127.5
+    return (x + np.asarray(CAFFE_MEAN_BGR, x.dtype))[..., ::-1]
+
+
+def decode_predictions(preds, top=5):
+    """Names the likeliest classes of ImageNet, as `keras.applications` does.
+
+    Args:
+        preds: Softmaxes or logits of one head, array or tensor: `(batch, 1000)`, or `(batch, 1001)` with TF-slim's
+            "background" first, which is left out.
+        top: Number of classes to name, at least 1.
+
+    Returns:
+        For each image a list of `top` tuples `(WordNet id, class name, score)`, the likeliest first.
+
+    Raises:
+        ValueError: `preds` has another shape.
+    """
+    shape = getattr(preds, "shape", None)
+    if shape is None or len(shape) != 2 or shape[1] not in (1000, 1001):
+        raise ValueError(
+            "`preds` must be an array `(batch, 1000)` or `(batch, 1001)`, the output of one head for ImageNet's "
+            "classes; a model of three heads returns a list, of which the first is the main one. "
+            f"Received: {type(preds).__name__} of shape {shape}"
+        )
+    path = keras.utils.get_file(
+        "imagenet_class_index.json", CLASS_INDEX, cache_subdir="models", file_hash=CLASS_INDEX_MD5
+    )
+    with open(path) as file:
+        index = json.load(file)
+    preds = ops.convert_to_numpy(preds)[:, -1000:]
+    best = np.argsort(-preds, axis=1, kind="stable")[:, :top]
+    return [[(*index[str(i)], row[i]) for i in indices] for row, indices in zip(preds, best)]

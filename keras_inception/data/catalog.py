@@ -1,0 +1,116 @@
+"""Datasets by their TFDS names: those of this package, of TFDS itself and of anybody's registered builders."""
+
+import contextlib
+import difflib
+import io
+import os
+import socket
+from urllib.parse import urlsplit
+
+import tensorflow_datasets as tfds
+
+from keras_inception.data.digits import Digits
+
+OWN = {"digits": Digits}
+
+
+def prepare(name):
+    """Returns a TFDS builder whose data is ready to read, downloading it where it must be and can be.
+
+    Raises:
+        ValueError: There is no dataset of that name, its examples are not pairs of image and class, or it must be
+            downloaded and cannot be.
+    """
+    builder = _builder(name)
+    if builder.info.supervised_keys is None or not _is_classification(builder.info):
+        raise ValueError(
+            "A dataset must hold pairs of an image and a class label. Choose another one. "
+            f"Received: {name!r} with features {list(builder.info.features or ())}"
+        )
+    if builder.info.splits:  # it was prepared before
+        return builder
+    if name in OWN:
+        # It takes a second and no network: TFDS's bars and lines would say nothing.
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            builder.download_and_prepare()
+        return builder
+    _check_reachable(name, builder)
+    try:
+        builder.download_and_prepare()
+    except (OSError, tfds.download.DownloadError, ValueError, AssertionError, RuntimeError) as error:
+        raise ValueError(
+            f"The dataset {name!r} could not be downloaded and prepared. Prepare it on a machine with a network and "
+            f"copy it to {builder.data_path}, or use a folder of images. Reason: {str(error).strip().splitlines()[0]}"
+        ) from error
+    return builder
+
+
+def _builder(name):
+    if name in OWN:
+        return OWN[name]()
+    try:
+        return tfds.builder(name, try_gcs=False)
+    except (tfds.core.DatasetNotFoundError, ValueError, TypeError) as error:
+        known = {*OWN, *tfds.list_builders(with_community_datasets=False)}
+        close = difflib.get_close_matches(name, sorted(known))
+        hint = f"Did you mean {', '.join(map(repr, close))}? " if close else ""
+        raise ValueError(
+            '`dataset` must be a folder of images, "digits", or the name of a TFDS dataset; there is neither a folder '
+            f"nor a dataset of this name. {hint}Received: dataset={name!r}"
+        ) from error
+
+
+def _is_classification(info):
+    keys = info.supervised_keys
+    return (
+        len(keys) == 2
+        and isinstance(info.features[keys[0]], tfds.features.Image)
+        and isinstance(info.features[keys[1]], tfds.features.ClassLabel)
+    )
+
+
+def _check_reachable(name, builder):
+    """Finds out at once whether there is a network: TFDS itself would retry for minutes."""
+    if any(os.environ.get(variable) for variable in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")):
+        return
+    hosts = {urlsplit(url).hostname for url in builder.url_infos if "://" in str(url)} - {None}
+    for host in sorted(hosts)[:1]:
+        try:
+            socket.create_connection((host, 443), timeout=5).close()
+        except OSError as error:
+            raise ValueError(
+                f"The dataset {name!r} must be downloaded, and {host} cannot be reached ({error}). Prepare it on a "
+                f"machine with a network and copy it to {builder.data_path}, or use a folder of images."
+            ) from error
+
+
+def splits(builder, seed, validation_fraction, test_fraction):
+    """Returns TFDS's split expressions for "train", "validation" and "test", those that exist or can be drawn.
+
+    What the dataset lacks is cut out of its training examples, at a place that the seed decides; TFDS has shuffled
+    them once on disk.
+    """
+    sizes = {split: info.num_examples for split, info in builder.info.splits.items()}
+    if "train" not in sizes:
+        raise ValueError(
+            f"A dataset must have a split called train. Received: {builder.name!r} with splits {sorted(sizes)}"
+        )
+    total = sizes["train"]
+    chosen = {split: split for split in ("validation", "test") if sizes.get(split)}
+    begin = seed * 7919 % total  # the windows begin at a place of their own for each seed
+    for split, fraction in (("validation", validation_fraction), ("test", test_fraction)):
+        if split not in chosen and (count := round(fraction * total)):
+            chosen[split] = _window(begin, count, total)
+            begin = (begin + count) % total
+            sizes["train"] -= count
+    start = seed * 7919 % total
+    chosen["train"] = "train" if begin == start else _window(begin, sizes["train"], total)
+    return chosen
+
+
+def _window(begin, count, total):
+    """Returns `count` examples from `begin` on, around the end of the split where need be."""
+    end = begin + count
+    if end <= total:
+        return f"train[{begin}:{end}]"
+    return f"train[{begin}:]+train[:{end - total}]"

@@ -1,0 +1,149 @@
+"""A folder of class folders: its files, its classes, its splits."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_inception.data.images import decode, why_unreadable
+
+SPLIT_FOLDERS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid"),
+    "test": ("test", "testing"),
+}
+
+
+@dataclass(frozen=True)
+class Files:
+    """The image files of a folder.
+
+    Attributes:
+        splits: By name of the split, pairs of path and class index.
+        class_names: The names of the class folders, sorted.
+        side: The median of the images' shorter sides, in pixels.
+        skipped: The paths of unreadable files that were left out.
+    """
+
+    splits: dict[str, list[tuple[str, int]]]
+    class_names: list[str]
+    side: int
+    skipped: list[str]
+
+
+def read(folder, *, seed, validation_fraction, test_fraction, skip_bad_images=False) -> Files:
+    """Finds the images of a folder, checks that each can be read, and splits what the folder does not.
+
+    Args:
+        folder: Path of `CLASS/*` or of `train/CLASS/*` beside `validation/CLASS/*` and `test/CLASS/*`.
+        seed: Decides, class by class, which images go to the splits that the folder lacks.
+        validation_fraction: Share of the training images for validation where there is no folder of it, in [0, 1).
+        test_fraction: Share of the images for testing where there is no folder of it, in [0, 1).
+        skip_bad_images: Whether to leave out unreadable files rather than refuse them.
+
+    Returns:
+        The files, sorted by path.
+
+    Raises:
+        ValueError: The folder has no images, fewer than two classes, classes without images, or unreadable files.
+    """
+    folder = Path(folder)
+    roots = _split_roots(folder)
+    classes = sorted({path.name for root in roots.values() for path in _folders(root)})
+    if len(classes) < 2:
+        raise ValueError(
+            "A folder of images must hold at least two class folders (CLASS/image.jpg, or train/CLASS/image.jpg), "
+            f"because with one class there is nothing to tell apart. Received: {folder} with {classes or 'none'}"
+        )
+    splits = {
+        split: [(str(path), label) for label, name in enumerate(classes) for path in _files(root / name)]
+        for split, root in roots.items()
+    }
+    sides, reasons = _check([path for files in splits.values() for path, _ in files])
+    if reasons and not skip_bad_images:
+        listed = "; ".join(f"{path}: {reason}" for path, reason in list(reasons.items())[:5])
+        more = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""
+        raise ValueError(
+            "Every file in a class folder must be an image. Remove or mend these, or leave them out with "
+            f"`--skip-bad-images` (`skip_bad_images=True`). Received: {listed}{more}"
+        )
+    splits = {split: [file for file in files if file[0] not in reasons] for split, files in splits.items()}
+    _check_every_class(folder, splits["train"], classes)
+    return Files(
+        _complete(splits, seed, validation_fraction, test_fraction), classes, int(np.median(sides)), sorted(reasons)
+    )
+
+
+def _folders(root):
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _files(folder):
+    if not folder.is_dir():
+        return []
+    hidden = {"Thumbs.db", "desktop.ini"}
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and path.name not in hidden
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def _split_roots(folder):
+    """Returns the folders of the splits by name; the folder itself, as "train", where it is not divided."""
+    names = {path.name.lower(): path for path in _folders(folder)}
+    roots = {split: names[alias] for split, aliases in SPLIT_FOLDERS.items() for alias in aliases if alias in names}
+    divided = "train" in roots and any(_folders(roots["train"]))
+    return roots if divided else {"train": folder}
+
+
+def _check(paths):
+    """Returns the shorter sides of the readable files in pixels, and the reasons of the others by path."""
+
+    def check(path):
+        encoded = Path(path).read_bytes()
+        reason = why_unreadable(encoded)
+        return reason or min(decode(encoded).shape[:2])
+
+    # TensorFlow decodes outside of Python's lock. The bytes are read here, so that memory stays that of a few files.
+    with ThreadPoolExecutor() as pool:
+        results = dict(zip(paths, pool.map(check, paths)))
+    reasons = {path: result for path, result in results.items() if isinstance(result, str)}
+    return [result for result in results.values() if not isinstance(result, str)], reasons
+
+
+def _check_every_class(folder, files, classes):
+    if not files:
+        raise ValueError(
+            f"A folder of images must hold some. Received: {folder}, without one in its {len(classes)} classes"
+        )
+    missing = sorted(set(range(len(classes))) - {label for _, label in files})
+    if missing:
+        raise ValueError(
+            "Every class needs images to train on. Add some or remove the folder. "
+            f"Received: {folder} without images of {[classes[label] for label in missing]}"
+        )
+
+
+def _complete(splits, seed, validation_fraction, test_fraction):
+    """Adds the splits that are missing, drawn class by class from the training images."""
+    random = np.random.default_rng(seed)
+    missing = [
+        (split, fraction)
+        for split, fraction in (("validation", validation_fraction), ("test", test_fraction))
+        if split not in splits
+    ]
+    drawn = {split: [] for split, _ in missing}
+    train = []
+    for label in sorted({label for _, label in splits["train"]}):
+        files = [file for file in splits["train"] if file[1] == label]
+        order = [files[i] for i in random.permutation(len(files))]
+        for split, fraction in missing:
+            # At least one of three or more images of a class, but never the last one for training.
+            count = max(round(fraction * len(files)), 1 if len(files) > len(missing) and fraction > 0 else 0)
+            drawn[split] += [order.pop() for _ in range(min(count, len(order) - 1))]
+        train += order
+    return {**splits, "train": sorted(train), **{split: sorted(files) for split, files in drawn.items()}}

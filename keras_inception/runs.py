@@ -1,0 +1,104 @@
+"""The folder of a run: what a training leaves behind, and how it is found again.
+
+model.keras    the network with its weights, class names and preprocessing, from the last finished epoch
+history.csv    losses and metrics of each epoch
+curves.png     the same as a picture
+config.json    all that is needed to run it again
+results.json   loss and accuracies of each head on the test images
+samples/       some test images to predict on
+"""
+
+import json
+import os
+from pathlib import Path
+
+import keras
+
+from keras_inception.model import InceptionModel  # its import registers the classes that a model file names
+
+MODEL, HISTORY, CURVES, CONFIG, RESULTS, SAMPLES = (
+    "model.keras", "history.csv", "curves.png", "config.json", "results.json", "samples",
+)  # fmt: skip
+
+
+def free_folder(name):
+    """Returns `runs/NAME`, or `runs/NAME-2`, `-3`, ... where that exists."""
+    folder, number = Path("runs") / name, 1
+    while folder.exists():
+        number += 1
+        folder = Path("runs") / f"{name}-{number}"
+    return folder
+
+
+def check_free(folder, *, overwrite=False):
+    """Refuses a folder that holds something, unless it is a run that may be overwritten.
+
+    Raises:
+        ValueError: The folder is not empty and not to be overwritten, is not a run, or is a file.
+    """
+    folder = Path(folder)
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not folder.is_dir():
+        raise ValueError(f"A run needs a folder of its own, and this is a file. Received: {folder}")
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"A run needs an empty folder, and this one holds something else. Received: {folder}")
+    if not overwrite:
+        raise ValueError(
+            f"{folder} holds a run already. Choose another folder with `--out` or replace the run with `--overwrite`."
+        )
+
+
+def write_json(path, value):
+    """Writes a JSON file whole or not at all."""
+    aside = path.with_name(f"{path.name}.part")
+    aside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    os.replace(aside, path)
+
+
+def read_json(path):
+    """Reads a JSON file.
+
+    Raises:
+        ValueError: It is missing or no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is missing or no JSON file ({error}).") from error
+
+
+def save_model(model, folder):
+    """Writes the model whole or not at all: an earlier one stays until the new one is complete."""
+    aside = Path(folder) / f"part-{MODEL}"
+    model.save(aside)
+    os.replace(aside, Path(folder) / MODEL)
+
+
+def load_model(run):
+    """Loads the model of a run.
+
+    Args:
+        run: The run's folder, or a `.keras` file.
+
+    Returns:
+        An `InceptionModel`.
+
+    Raises:
+        ValueError: It is neither, or the file cannot be read.
+    """
+    path = Path(run)
+    if path.is_dir():
+        path = path / MODEL
+    if path.suffix != ".keras" or not path.is_file():
+        raise ValueError(
+            f"A run is a folder with a {MODEL} that `keras-inception train` wrote, or a .keras file. Received: {run}"
+        )
+    try:
+        model = keras.saving.load_model(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise ValueError(f"{path} is no Keras model that can be read here ({reason}).") from error
+    if not isinstance(model, InceptionModel):
+        raise ValueError(f"{path} holds a Keras model that keras-inception did not build. Use one that it trained.")
+    return model

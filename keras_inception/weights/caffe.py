@@ -1,0 +1,135 @@
+"""Reads `.caffemodel` files and says where BVLC's GoogLeNet stands in one.
+
+Such a file is one protocol buffer message, a `NetParameter` of Caffe's. Only the fields that lead to the weights are
+described here, at run time; all others (the types of the layers, their inputs and settings) are skipped.
+
+Reference: BVLC Caffe, `src/caffe/proto/caffe.proto`, for the numbers and types of the fields.
+"""
+
+import math
+from functools import partial
+
+import numpy as np
+
+from keras_inception.weights.layout import BRANCHES, Tensor, flattened_matrix, kernel, matrix, modules, stem_layers
+from keras_inception.weights.optional import require
+
+# message: ((field, number, label, type), ...); a type in capitals is another message.
+MESSAGES = {
+    "BlobShape": (("dim", 1, "repeated packed", "int64"),),
+    "BlobProto": (
+        ("num", 1, "optional", "int32"),
+        ("channels", 2, "optional", "int32"),
+        ("height", 3, "optional", "int32"),
+        ("width", 4, "optional", "int32"),
+        ("data", 5, "repeated packed", "float"),
+        ("shape", 7, "optional", "BlobShape"),
+        ("double_data", 8, "repeated packed", "double"),
+    ),
+    "LayerParameter": (("name", 1, "optional", "string"), ("blobs", 7, "repeated", "BlobProto")),
+    "V1LayerParameter": (("name", 4, "optional", "string"), ("blobs", 6, "repeated", "BlobProto")),
+    "NetParameter": (
+        ("layers", 2, "repeated", "V1LayerParameter"),
+        ("layer", 100, "repeated", "LayerParameter"),
+    ),
+}
+LEGACY_SHAPE = ("num", "channels", "height", "width")
+
+
+def read(path):
+    """Reads the weights of a `.caffemodel` file.
+
+    Args:
+        path: The file. Both encodings of layers are read, `NetParameter.layers` (Caffe up to 2014) and
+            `NetParameter.layer`, and both headers of blobs, `num, channels, height, width` and `shape`.
+
+    Returns:
+        A dict of float32 arrays. The second blob of the layer "conv1/7x7_s2" is called "conv1/7x7_s2[1]".
+
+    Raises:
+        ImportError: The package `protobuf`, which TensorFlow brings, is not installed.
+        ValueError: The file is cut short, or no `.caffemodel`, or a blob does not fill its shape.
+    """
+    message = require("google.protobuf.message", "Reading a `.caffemodel` file", "protobuf")
+    network = _network_message()
+    with open(path, "rb") as file:
+        data = file.read()
+    try:
+        network.ParseFromString(data)
+    except message.DecodeError as error:
+        raise ValueError(
+            "The file is cut short or is no `.caffemodel`: it does not parse as a `NetParameter` message. "
+            f"Received: path={str(path)!r}"
+        ) from error
+    return {
+        f"{layer.name}[{index}]": _array(blob, layer.name, index)
+        for layer in (*network.layers, *network.layer)
+        for index, blob in enumerate(layer.blobs)
+    }
+
+
+def _array(blob, layer, index):
+    values = np.asarray(blob.data or blob.double_data, "float32")
+    shape = tuple(blob.shape.dim) if blob.HasField("shape") else tuple(getattr(blob, size) for size in LEGACY_SHAPE)
+    if math.prod(shape) != values.size:
+        raise ValueError(
+            f"Every blob of a `.caffemodel` must hold as many values as its shape says. "
+            f"Received: blob {index} of the layer {layer!r} with shape={shape} and {values.size} values"
+        )
+    return values.reshape(shape)
+
+
+def _network_message():
+    """Returns an empty `NetParameter` of a class made at run time."""
+    descriptor = require("google.protobuf.descriptor_pb2", "Reading a `.caffemodel` file", "protobuf")
+    pools = require("google.protobuf.descriptor_pool", "Reading a `.caffemodel` file", "protobuf")
+    factory = require("google.protobuf.message_factory", "Reading a `.caffemodel` file", "protobuf")
+    package = "keras_inception.caffe"
+    file = descriptor.FileDescriptorProto(name="keras_inception/caffe.proto", package=package, syntax="proto2")
+    for name, fields in MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for field, number, label, kind in fields:
+            entry = message.field.add(name=field, number=number, label=f"LABEL_{label.split()[0].upper()}")
+            entry.options.packed = "packed" in label
+            if kind in MESSAGES:
+                entry.type, entry.type_name = entry.TYPE_MESSAGE, f".{package}.{kind}"
+            else:
+                entry.type = getattr(entry, f"TYPE_{kind.upper()}")
+    pool = pools.DescriptorPool()
+    pool.Add(file)
+    return factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.NetParameter"))()
+
+
+def layout(architecture):
+    """Returns where BVLC's file holds each weight of `googlenet`: a dict of `Tensor` by `"layer/weight"`."""
+    names = {layer: layer.replace("_", "/", 1) for layer in stem_layers(architecture)}
+    names |= {
+        f"inception_{m}_{branch}": f"inception_{m}/{branch}" for m in modules(architecture) for branch in BRANCHES
+    }
+    kernels = dict.fromkeys(names, kernel)
+    for head in architecture.auxiliary_heads:
+        names |= {f"{head.prefix}_{part}": f"{head.prefix}/{part}" for part in ("conv", "fc", "classifier")}
+        kernels |= {
+            f"{head.prefix}_conv": kernel,
+            f"{head.prefix}_fc": partial(_flattened_matrix, channels=head.conv),
+            f"{head.prefix}_classifier": _matrix,
+        }
+    names["loss3_classifier"], kernels["loss3_classifier"] = "loss3/classifier", _matrix
+    found = {}
+    for layer, name in names.items():
+        found[f"{layer}/kernel"] = Tensor(f"{name}[0]", kernels[layer])
+        found[f"{layer}/bias"] = Tensor(f"{name}[1]", np.ravel)  # (1, 1, 1, filters) where the header is the old one
+    return found
+
+
+def _matrix(array):
+    return matrix(_without_leading_ones(array))
+
+
+def _flattened_matrix(array, channels):
+    return flattened_matrix(_without_leading_ones(array), channels)
+
+
+def _without_leading_ones(array):
+    """Turns the old header's `(1, 1, outputs, inputs)` into `(outputs, inputs)`."""
+    return array[0, 0] if array.ndim == 4 and array.shape[:2] == (1, 1) else array

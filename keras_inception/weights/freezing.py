@@ -1,0 +1,50 @@
+"""Which rows of a network learn."""
+
+from keras_inception import architectures
+
+
+def freeze(model, through):
+    """Freezes the trunk up to and including a row of the architecture, and lets the rows after it learn.
+
+    The usual way of fine-tuning: freeze through a late row, train the rest and the new classifiers, then call it again
+    with an earlier row. What is frozen depends on the last call alone.
+
+    In frozen rows batch normalization runs in inference mode, also during `fit`: it uses its moving statistics and
+    leaves them as they are. All heads go on learning. One that is tapped within the frozen rows (with
+    `through="inception_4e"` both auxiliary heads are) learns from fixed features and changes nothing but itself;
+    build the model with `aux_heads=False`, or give the head's loss a weight of 0, to save its time.
+
+    A compiled model is compiled again with the same settings, which Keras needs to notice the change; its optimizer
+    starts anew. Other models that share the layers, such as those of `inference_model`, see the change when they
+    are compiled the next time.
+
+    Args:
+        model: What `GoogLeNet` returned, or a model that says its `architecture` and has the layers of its trunk.
+        through: The name of the last row to freeze, such as `"inception_4e"`; None freezes nothing.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: The model does not know its architecture, or that has no such row.
+    """
+    name = getattr(model, "architecture", None)
+    if name is None:
+        raise ValueError(
+            "The model must know its architecture, as what `GoogLeNet` returns does. "
+            f"Received: model {model.name!r} with architecture={name!r}"
+        )
+    rows = [row.name for row in architectures.get(name).rows]
+    if through is not None and through not in rows:
+        raise ValueError(
+            f"`through` must be None or a row of {name!r}: {', '.join(rows)}. Received: through={through!r}"
+        )
+    frozen = rows[: rows.index(through) + 1] if through is not None else []
+    compilation = model.get_compile_config() if model.compiled else None
+    for layer in model.layers:
+        row = next((row for row in rows if f"{layer.name}_".startswith(f"{row}_")), None)
+        if row is not None:
+            layer.trainable = row not in frozen
+    if compilation is not None:
+        model.compile_from_config(compilation)
+    return model

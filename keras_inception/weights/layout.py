@@ -1,0 +1,61 @@
+"""What a published file holds: the names of its tensors for the layers of a network."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_inception.architectures import Architecture, Conv, Inception
+
+# The convolutions of a module, as the builder names them.
+BRANCHES = ("1x1", "3x3_reduce", "3x3", "5x5_reduce", "5x5", "pool_proj")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of a published file, and the function from its array to the array of the Keras weight."""
+
+    name: str
+    convert: Callable[[np.ndarray], np.ndarray] = np.asarray
+
+
+def stem_layers(architecture: Architecture) -> tuple[str, ...]:
+    """Returns the names of the convolutions before the first module, in order."""
+    rows = [row for row in architecture.rows if isinstance(row, Conv)]
+    return tuple(name for row in rows for name in ([f"{row.name}_reduce"] if row.reduce else []) + [row.name])
+
+
+def modules(architecture: Architecture) -> tuple[str, ...]:
+    """Returns the names of the inception modules in order: "3a" of the row "inception_3a" and so on."""
+    return tuple(row.name.removeprefix("inception_") for row in architecture.rows if isinstance(row, Inception))
+
+
+def matrix(array):
+    """Turns the weights of a linear layer from `(outputs, inputs)` to `(inputs, outputs)`."""
+    return _of_rank(array, 2).T
+
+
+def kernel(array):
+    """Turns the weights of a convolution from `(filters, channels, height, width)` to Keras's order of axes."""
+    return _of_rank(array, 4).transpose(2, 3, 1, 0)
+
+
+def flattened_matrix(array, channels):
+    """Turns the weights of a linear layer that reads a flattened square map.
+
+    Args:
+        array: `(outputs, channels * height * width)`, the channels varying slowest, as Caffe and PyTorch flatten.
+        channels: The number of channels of the map.
+
+    Returns:
+        `(height * width * channels, outputs)`, the channels varying fastest, as Keras flattens.
+    """
+    outputs, inputs = _of_rank(array, 2).shape
+    maps = array.reshape(outputs, channels, inputs // channels)
+    return maps.transpose(2, 1, 0).reshape(inputs, outputs)
+
+
+def _of_rank(array, rank):
+    if array.ndim != rank:
+        raise ValueError(f"An array of {rank} axes is needed. Received: shape={array.shape}")
+    return array

@@ -1,0 +1,191 @@
+"""Puts published weights into a model: all of them or none."""
+
+import os
+import warnings
+
+import numpy as np
+
+from keras_inception.weights import download
+from keras_inception.weights.sources import SOURCES
+
+CLASSIFIERS = ("loss3_classifier", "loss1_classifier", "loss2_classifier")
+SHOWN = 5  # weights that an error names; a foreign file lacks them all
+
+
+def load_published_weights(model, source, path=None):
+    """Loads the ImageNet weights that someone published for this network: all of them or, on any error, none.
+
+    The model's `preprocessing` becomes that of the weights. If the model has another number of classes than the file,
+    everything is loaded but the classifiers (the last linear layer of each head), which stay as they are, and a
+    warning says so. TF-slim's file has 1001 classes, of which the first is "background"; a model of 1000 classes gets
+    the others.
+
+    Args:
+        model: What `GoogLeNet` returned, for images of 3 channels: of the architecture `"googlenet"` for `"bvlc"`,
+            `"inception_v1_slim"` for `"tf_slim"`, `"inception_v1_torchvision"` for `"torchvision"`. With or without
+            auxiliary heads, or without any (`include_top=False`).
+        source: Who published the weights: `"bvlc"` (the auxiliary heads are trained), `"tf_slim"` (which has none) or
+            `"torchvision"` (they are in the file, untrained).
+        path: The publisher's file: a `.caffemodel`; a TensorFlow checkpoint (its path without `.index`) or the
+            `.tar.gz` that holds it; a PyTorch state dict. By default it is downloaded once from the publisher's
+            address, checked against the published hash, and kept in `~/.keras/models` together with the
+            converted weights, which the next call reads.
+
+    Returns:
+        The model.
+
+    Raises:
+        ConnectionError: The file could not be downloaded.
+        FileNotFoundError: There is no file at `path`.
+        ImportError: The reader needs a library that is not installed: TensorFlow for `"tf_slim"`, PyTorch for
+            `"torchvision"`, protobuf for `"bvlc"`.
+        ValueError: The source is unknown or made for another architecture, the file is not the publisher's, or
+            weights are missing or have other shapes than the model's.
+
+    Reference: BVLC Caffe, `models/bvlc_googlenet`; TF-slim, `inception_v1`; torchvision, `models/googlenet.py`.
+    """
+    if source not in SOURCES:
+        raise ValueError(f"`source` must be one of {', '.join(SOURCES)}. Received: source={source!r}")
+    source = SOURCES[source]
+    architecture = getattr(model, "architecture", None)
+    if architecture != source.architecture:
+        raise ValueError(
+            f"The weights of {source.publisher} belong to the graph of `GoogLeNet(architecture="
+            f'"{source.architecture}")`; in another graph they compute something else. '
+            f"Received: a model with architecture={architecture!r}"
+        )
+    arrays = _downloaded(source) if path is None else _read(source, path)
+    values, fresh = _match(model, source, arrays, path)
+    for variable, value in values:
+        variable.assign(value)
+    model.preprocessing = source.preprocessing
+    if fresh:
+        warnings.warn(
+            f"The weights of {source.publisher} are for {_classes(arrays)} classes. All were loaded except the "
+            f"classifiers {', '.join(fresh)}, which keep their weights and are yet to be trained.",
+            stacklevel=2,
+        )
+    return model
+
+
+def imagenet_source(architecture):
+    """Returns the name of the source of `weights="imagenet"`.
+
+    Args:
+        architecture: The name of an architecture.
+
+    Raises:
+        ValueError: Nobody published weights for that architecture.
+    """
+    for source in SOURCES.values():
+        if source.architecture == architecture:
+            return source.name
+    raise ValueError(
+        '`weights="imagenet"` needs an architecture that weights were published for: '
+        f"{', '.join(source.architecture for source in SOURCES.values())}. Received: architecture={architecture!r}"
+    )
+
+
+def _downloaded(source):
+    """Returns the converted weights of the publisher's own file: from the cache, or downloaded."""
+    arrays = download.read_converted(source)
+    if arrays is None:
+        path = download.fetch(source)
+        try:
+            arrays = _read(source, path)
+            missing = [f"`{tensor.name}`" for name, tensor in source.tensors().items() if name not in arrays]
+            if missing:
+                raise ValueError(f"It lacks {_listing(missing)}.")
+        except ValueError as error:
+            os.remove(path)
+            raise ValueError(
+                f"What {source.address} sent is not the published file and was not kept. {download.by_hand(source)} "
+                f"{error}"
+            ) from error
+        download.write_converted(source, arrays)
+    return arrays
+
+
+def _read(source, path):
+    """Returns the weights in a published file, converted: a dict of arrays by `"layer/weight"`."""
+    path = os.path.expanduser(os.fspath(path))
+    if not os.path.exists(path) and not os.path.exists(f"{path}.index"):
+        raise FileNotFoundError(f"`path` must be a file of {source.publisher}'s. Received: path={path!r}")
+    found, arrays, misshapen = source.read(path), {}, []
+    for name, tensor in source.tensors().items():
+        if tensor.name in found:
+            try:
+                arrays[name] = tensor.convert(found[tensor.name])
+            except ValueError:
+                misshapen.append(f"`{tensor.name}` of shape {found[tensor.name].shape}")
+    classes = _classes(arrays)
+    for layer in CLASSIFIERS:
+        shapes = [arrays[f"{layer}/{weight}"].shape for weight in ("kernel", "bias") if f"{layer}/{weight}" in arrays]
+        if any(shape[-1] != classes for shape in shapes):
+            misshapen.append(f"the classifier `{layer}` of shapes {shapes} where the file has {classes} classes")
+    if misshapen:
+        raise ValueError(
+            f"The file must hold the network of {source.publisher}. Nothing was loaded, because these have shapes "
+            f"that no such network has: {_listing(misshapen)}. Received: path={path!r}"
+        )
+    return arrays
+
+
+def _match(model, source, arrays, path):
+    """Pairs the variables of the model with arrays.
+
+    Returns:
+        The pairs, and the names of the classifiers that are left out.
+    """
+    tensors = source.tensors()
+    targets = {
+        f"{layer.name}/{variable.name}": variable
+        for layer in model.layers
+        for variable in layer.weights
+        if f"{layer.name}/{variable.name}" in tensors
+    }
+    missing = [f"`{tensors[name].name}` (for `{name}`)" for name in targets if name not in arrays]
+    classes = _classes(arrays)
+    misshapen, values, fresh = [], [], []
+    for name, variable in targets.items():
+        if name not in arrays:
+            continue
+        value, shape, layer = arrays[name], tuple(variable.shape), name.split("/")[0]
+        if layer in CLASSIFIERS and value.shape[-1:] == (classes,) != shape[-1:]:
+            if not (source.background and (classes, *shape[-1:]) == (1001, 1000)):
+                fresh += [layer] if layer not in fresh else []
+                continue
+            value = value[..., 1:]
+        if value.shape != shape:
+            misshapen.append(f"`{tensors[name].name}` gives {value.shape}, and `{name}` is {shape}")
+        values.append((variable, np.asarray(value, "float32")))
+    if missing or misshapen:
+        raise ValueError(_mismatch(source, missing, misshapen, path))
+    return values, fresh
+
+
+def _classes(arrays):
+    """Returns the number of classes of the network in the file; None if it has no classifier."""
+    return next((arrays[f"{name}/bias"].shape[0] for name in CLASSIFIERS if f"{name}/bias" in arrays), None)
+
+
+def _mismatch(source, missing, misshapen, path):
+    parts = ["The file and the model must be the same network. Nothing was loaded."]
+    if missing:
+        parts.append(f"The file lacks {len(missing)} of the model's weights: {_listing(missing)}.")
+    if misshapen:
+        parts.append(f"{len(misshapen)} have another shape: {_listing(misshapen)}.")
+    if any("_fc/kernel" in text for text in misshapen):
+        parts.append(
+            "The auxiliary heads read maps of 4x4 pixels, which images of 224x224 have: build the model for those, "
+            "or with `aux_heads=False`."
+        )
+    if any("conv1_7x7_s2/kernel" in text for text in misshapen):
+        parts.append("The published networks see images of 3 channels.")
+    where = "the published file" if path is None else f"path={os.fspath(path)!r}"
+    return " ".join([*parts, f'Received: source="{source.name}", {where}'])
+
+
+def _listing(texts):
+    more = len(texts) - SHOWN
+    return "; ".join(texts[:SHOWN]) + (f"; and {more} more" if more > 0 else "")

@@ -1,0 +1,105 @@
+"""Reads TensorFlow 1 checkpoints and says where TF-slim's Inception v1 stands in one.
+
+Reference: TF-slim, `tf_slim/nets/inception_v1.py`, for the names of the variables.
+"""
+
+import os
+import shutil
+import tarfile
+import tempfile
+import zlib
+
+from keras_inception.weights.layout import BRANCHES, Tensor, modules, stem_layers
+from keras_inception.weights.optional import require
+
+STEM = ("Conv2d_1a_7x7", "Conv2d_2b_1x1", "Conv2d_2c_3x3")
+BRANCH_SCOPES = (
+    "Branch_0/Conv2d_0a_1x1",
+    "Branch_1/Conv2d_0a_1x1",
+    "Branch_1/Conv2d_0b_3x3",
+    "Branch_2/Conv2d_0a_1x1",
+    "Branch_2/Conv2d_0b_3x3",
+    "Branch_3/Conv2d_0b_1x1",
+)
+# The one scope that TF-slim named differently, and must go on naming so for its checkpoint's sake.
+SCOPES_OF_THEIR_OWN = {"Mixed_5b/Branch_2/Conv2d_0b_3x3": "Mixed_5b/Branch_2/Conv2d_0a_3x3"}
+
+
+def read(path):
+    """Reads the variables of a TensorFlow checkpoint.
+
+    Args:
+        path: The checkpoint: one file (TensorFlow 1's first format, as published), the common beginning of the names
+            of an `.index` and a `.data` file (the second format), or an archive `.tar.gz` that holds either.
+
+    Returns:
+        A dict of arrays by the names of the variables.
+
+    Raises:
+        ImportError: TensorFlow is not installed.
+        ValueError: The file is cut short, is no checkpoint, or is an archive without one.
+    """
+    path = os.fspath(path)
+    if os.path.isfile(path) and tarfile.is_tarfile(path):
+        with tempfile.TemporaryDirectory() as folder:
+            return _read_checkpoint(_unpack(path, folder), path)
+    if path.endswith((".tar.gz", ".tgz")):
+        raise ValueError(f"The file is cut short or is no `.tar.gz` archive. Received: path={path!r}")
+    return _read_checkpoint(path.removesuffix(".index"), path)
+
+
+def _unpack(path, folder):
+    """Writes the checkpoint in an archive into `folder`; returns its path."""
+    names = []
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                name = os.path.basename(member.name)
+                if member.isfile() and ".ckpt" in name and not name.endswith(".meta"):
+                    names.append(name)
+                    with open(os.path.join(folder, name), "wb") as file:
+                        shutil.copyfileobj(archive.extractfile(member), file)
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"The archive is cut short or damaged: {error}. Received: path={path!r}") from error
+    checkpoints = [name.removesuffix(".index") for name in names if ".ckpt.data-" not in name]
+    if not checkpoints:
+        raise ValueError(f"The archive must hold a checkpoint, a file named `*.ckpt`. Received: path={path!r}")
+    return os.path.join(folder, checkpoints[0])
+
+
+def _read_checkpoint(checkpoint, path):
+    tensorflow = require("tensorflow", "Reading a TensorFlow checkpoint", "tensorflow")
+    try:
+        reader = tensorflow.train.load_checkpoint(checkpoint)
+        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    except (tensorflow.errors.OpError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"The file is cut short or is no TensorFlow checkpoint: {str(error).splitlines()[0]} "
+            f"Received: path={path!r}"
+        ) from error
+
+
+def layout(architecture):
+    """Returns where the checkpoint holds each weight of `inception_v1_slim`: a dict of `Tensor` by `"layer/weight"`."""
+    scopes = dict(zip(stem_layers(architecture), STEM, strict=True))
+    for module in modules(architecture):
+        # Slim counts the pooling before a group of modules as its letter "a": the paper's 3a is slim's 3b.
+        mixed = f"Mixed_{module[0]}{chr(ord(module[1]) + 1)}"
+        for branch, scope in zip(BRANCHES, BRANCH_SCOPES, strict=True):
+            scope = f"{mixed}/{scope}"
+            scopes[f"inception_{module}_{branch}"] = SCOPES_OF_THEIR_OWN.get(scope, scope)
+    found = {}
+    for layer, scope in scopes.items():
+        found[f"{layer}/kernel"] = Tensor(f"InceptionV1/{scope}/weights")
+        for weight in ("beta", "moving_mean", "moving_variance"):
+            found[f"{layer}_bn/{weight}"] = Tensor(f"InceptionV1/{scope}/BatchNorm/{weight}")
+    found["loss3_classifier/kernel"] = Tensor("InceptionV1/Logits/Conv2d_0c_1x1/weights", _matrix_of_convolution)
+    found["loss3_classifier/bias"] = Tensor("InceptionV1/Logits/Conv2d_0c_1x1/biases")
+    return found
+
+
+def _matrix_of_convolution(array):
+    """Turns a 1x1 convolution's `(1, 1, inputs, outputs)` into `(inputs, outputs)`."""
+    if array.ndim != 4 or array.shape[:2] != (1, 1):
+        raise ValueError(f"A 1x1 convolution is needed. Received: shape={array.shape}")
+    return array[0, 0]

@@ -1,0 +1,70 @@
+"""Reads PyTorch state dicts and says where torchvision's GoogLeNet stands in one.
+
+Reference: torchvision, `torchvision/models/googlenet.py`, for the names of the parameters and buffers.
+"""
+
+import pickle
+from functools import partial
+
+import numpy as np
+
+from keras_inception.weights.layout import BRANCHES, Tensor, flattened_matrix, kernel, matrix, modules, stem_layers
+from keras_inception.weights.optional import require
+
+STEM = ("conv1", "conv2", "conv3")
+BRANCH_MODULES = ("branch1", "branch2.0", "branch2.1", "branch3.0", "branch3.1", "branch4.1")
+BATCH_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+
+
+def read(path):
+    """Reads a PyTorch state dict, without executing anything that the file may hold.
+
+    Args:
+        path: The file, in PyTorch's zip format or in the one before it, as published.
+
+    Returns:
+        A dict of arrays by the names of the parameters and buffers.
+
+    Raises:
+        ImportError: PyTorch is not installed.
+        ValueError: The file is cut short, is no PyTorch file, or holds other things than tensors.
+    """
+    torch = require("torch", "Reading a PyTorch file", "torch")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
+        raise ValueError(
+            "The file is cut short, is no PyTorch file, or holds other things than tensors, and those are not loaded, "
+            "because they can execute code. Save it with `torch.save(model.state_dict(), path)`. "
+            f"Received: path={str(path)!r}"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ValueError(
+            "The file must hold a state dict, names with tensors, as `torch.save(model.state_dict(), path)` writes it. "
+            f"Received: path={str(path)!r}"
+        )
+    return {name: np.asarray(tensor.float()) for name, tensor in state.items()}
+
+
+def layout(architecture):
+    """Returns where the state dict holds each weight of `inception_v1_torchvision`.
+
+    Returns:
+        A dict of `Tensor` by `"layer/weight"`.
+    """
+    units = dict(zip(stem_layers(architecture), STEM, strict=True))
+    for module in modules(architecture):
+        units |= {f"inception_{module}_{b}": f"inception{module}.{m}" for b, m in zip(BRANCHES, BRANCH_MODULES)}
+    units |= {f"{head.prefix}_conv": f"{head.name}.conv" for head in architecture.auxiliary_heads}
+    found = {}
+    for layer, unit in units.items():
+        found[f"{layer}/kernel"] = Tensor(f"{unit}.conv.weight", kernel)
+        found |= {f"{layer}_bn/{weight}": Tensor(f"{unit}.bn.{name}") for weight, name in BATCH_NORM.items()}
+    dense = {"loss3_classifier": ("fc", matrix)}
+    for head in architecture.auxiliary_heads:
+        dense[f"{head.prefix}_fc"] = (f"{head.name}.fc1", partial(flattened_matrix, channels=head.conv))
+        dense[f"{head.prefix}_classifier"] = (f"{head.name}.fc2", matrix)
+    for layer, (name, convert) in dense.items():
+        found[f"{layer}/kernel"] = Tensor(f"{name}.weight", convert)
+        found[f"{layer}/bias"] = Tensor(f"{name}.bias")
+    return found

@@ -1,0 +1,127 @@
+"""What the tests share: the networks, built once a session, and the rules under which every test runs."""
+
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_inception as ki
+
+# 79x79 is the smallest image that `googlenet` accepts with its auxiliary heads (`test_model.py` pins it).
+SMALL_IMAGE = (79, 79, 3)
+
+EXPECTED_WARNINGS = (
+    # Keras 3.15 turns variables into NumPy arrays through `__array__` without the argument `copy`.
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
+    # Keras, with any model that was compiled and not fitted: its optimizer is saved before it is built.
+    "ignore:Skipping variable loading for optimizer:UserWarning",
+)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "tensorflow: needs TensorFlow as the backend of Keras")
+    config.addinivalue_line("filterwarnings", "error")
+    for warning in EXPECTED_WARNINGS:
+        config.addinivalue_line("filterwarnings", warning)
+
+
+def pytest_collection_modifyitems(items):
+    if keras.backend.backend() == "tensorflow":
+        return
+    for item in items:
+        if item.get_closest_marker("tensorflow"):
+            item.add_marker(pytest.mark.skip(reason=f"needs TensorFlow, Keras runs on {keras.backend.backend()}"))
+
+
+@pytest.fixture(autouse=True)
+def _same_start_for_every_test():
+    keras.utils.set_random_seed(0)
+    yield
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def channels_first():
+    keras.config.set_image_data_format("channels_first")
+
+
+@pytest.fixture(scope="session")
+def googlenet():
+    """The paper's network at its smallest image size, 7 classes, no dropout; never trained, never compiled again."""
+    keras.utils.set_random_seed(0)
+    return ki.GoogLeNet(input_shape=SMALL_IMAGE, classes=7, dropout=0, aux_dropout=0)
+
+
+@pytest.fixture(scope="session")
+def full_networks():
+    """Returns `network(architecture)`, the training model at the architecture's image size with 1000 classes."""
+    built = {}
+
+    def network(architecture):
+        if architecture not in built:
+            built[architecture] = ki.GoogLeNet(architecture=architecture)
+        return built[architecture]
+
+    return network
+
+
+@pytest.fixture(scope="session")
+def images():
+    """Four preprocessed images of noise for `googlenet`."""
+    return np.random.default_rng(0).uniform(-1, 1, (4, *SMALL_IMAGE)).astype("float32")
+
+
+@pytest.fixture(scope="session")
+def fitted(images):
+    """The paper's network after one step of `fit` on four images, without dropout, and what was known before it.
+
+    Tracing the training step of the whole network takes ten seconds and more, so it is done once.
+    """
+    keras.utils.set_random_seed(0)
+    model = ki.GoogLeNet(input_shape=SMALL_IMAGE, classes=7, dropout=0, aux_dropout=0)
+    classifier = ki.inference_model(model)
+    labels = np.array([0, 3, 6, 2])
+    before = {"predictions": model.predict(images, verbose=0), "weights": model.get_weights()}
+    logs = model.fit(images, labels, verbose=0).history
+    return SimpleNamespace(model=model, classifier=classifier, labels=labels, before=before, logs=logs)
+
+
+@pytest.fixture
+def three_heads():
+    """Returns `build(classes, activation)`: three linear classifiers with output names and compilation of GoogLeNet.
+
+    What training from plain data must do does not depend on the depth of the network, and this one is traced at once.
+    """
+
+    def build(classes=7, activation="softmax"):
+        x = keras.Input((5,))
+        outputs = []
+        for name in ("main", "aux1", "aux2"):
+            y = keras.layers.Dense(classes, bias_initializer="normal", name=f"{name}_dense")(x)
+            outputs.append(keras.layers.Activation(activation, name=name)(y))
+        return ki.compile_model(ki.InceptionModel(x, outputs, name="three_heads"))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory):
+    """A folder of two classes of 20 images of one colour each, dark ones and light ones."""
+    root = tmp_path_factory.mktemp("images")
+    for name, least in (("dark", 0), ("light", 150)):
+        (root / name).mkdir()
+        for index in range(20):
+            Image.new("RGB", (40, 36), (least + 5 * index, least + index, least)).save(root / name / f"{index}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def run(image_folder, tmp_path_factory):
+    """A training of two short epochs on those images."""
+    from keras_inception.training import TrainConfig, train
+
+    config = TrainConfig(dataset=str(image_folder), architecture="googlenet_small", epochs=2, batch_size=8)
+    return train(config, tmp_path_factory.mktemp("runs") / "run", verbose=0)

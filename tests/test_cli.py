@@ -1,0 +1,225 @@
+"""The command as people type it: what it prints, its exit codes, its one-line errors."""
+
+import json
+import resource
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("tensorflow")
+
+from keras_inception.cli import main
+
+SMALL_TRAINING = ("--architecture", "googlenet_small", "--epochs", 1, "--batch-size", 8)
+
+
+def command(*arguments, **options):
+    """Runs the command as a process of its own."""
+    code = "import sys; sys.argv[0] = 'keras-inception'; from keras_inception.cli import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=300, **options
+    )
+
+
+def refused(capsys, *arguments):
+    """Runs the command in this process, expects exit code 2, and returns the one line that it printed."""
+    try:
+        status = main([str(argument) for argument in arguments])
+    except SystemExit as error:  # argparse's way
+        status = error.code
+    printed = capsys.readouterr()
+    assert status == 2
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("keras-inception")
+    return printed.err
+
+
+def test_help_imports_neither_keras_nor_tensorflow():
+    code = (
+        "import sys; sys.argv = ['keras-inception', '--help']\n"
+        "from keras_inception.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as exit: assert exit.code == 0\n"
+        "print(sorted({'keras', 'tensorflow', 'numpy', 'matplotlib'} & set(sys.modules)))"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert finished.stdout.splitlines()[-1] == "[]"
+    assert all(name in finished.stdout for name in ("train", "predict", "evaluate", "summary"))
+
+
+def test_train_says_what_it_did_and_what_to_type_next(image_folder, tmp_path):
+    out = tmp_path / "a run"
+    finished = command(
+        "train",
+        "--dataset",
+        image_folder,
+        "--architecture",
+        "googlenet_small",
+        "--epochs",
+        1,
+        "--batch-size",
+        8,
+        "--out",
+        out,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr == ""  # no noise of TensorFlow
+    assert "32 training, 4 validation, 4 test images of 2 classes" in finished.stdout
+    assert "images are scaled to 32x32" in finished.stdout
+    assert "step" in finished.stdout  # the progress bar
+    for head in ("main", "aux1", "aux2"):
+        assert f"{head} " in finished.stdout.split("test accuracy:")[1].splitlines()[0]
+    assert f"next:  keras-inception predict '{out}' '{out}/samples'" in finished.stdout
+    predicted = command("predict", out, out / "samples")
+    assert (predicted.returncode, predicted.stderr) == (0, "")
+    assert predicted.stdout.count("%") == 2 * len(list((out / "samples").iterdir()))
+
+
+def test_small_images_are_scaled_up_and_it_is_said(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--image-size", "64"]) == 2
+    printed = capsys.readouterr()
+    assert "1,293 training, 144 validation, 360 test images of 10 classes" in printed.out
+    assert "images of 8 pixels are scaled up to 64x64" in printed.out
+    assert "must be at least 79x79 for the auxiliary heads" in printed.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_predict_prints_the_classes_of_files_folders_and_globs(run, image_folder, capsys):
+    image, folder, pattern = image_folder / "dark" / "3.png", image_folder / "light", image_folder / "dark" / "1*.png"
+    assert main(["predict", str(run.folder), str(image), str(folder), str(pattern)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    paths = [image, *sorted(folder.iterdir()), *sorted((image_folder / "dark").glob("1*.png"))]
+    assert [line.split("  ")[0] for line in lines] == [str(path) for path in paths]
+    assert "dark " in lines[0]
+    assert "light " in lines[0]
+
+
+def test_predict_json_is_the_model_s_answer(run, image_folder, capsys):
+    image = image_folder / "dark" / "3.png"
+    assert main(["predict", str(run.folder), str(image), "--json", "--top", "1", "--head", "aux2"]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    pixels = Image.open(image).resize((32, 32), Image.Resampling.BOX)  # one colour: any way of scaling agrees
+    x = [[[channel / 127.5 - 1 for channel in pixels.getpixel((0, 0))]] * 32] * 32
+    expected = run.model.predict(np.array([x], "float32"), verbose=0)[2][0]
+    assert answer["file"] == str(image)
+    (top,) = answer["predictions"]
+    assert top["class"] == ["dark", "light"][expected.argmax()]
+    assert top["probability"] == pytest.approx(expected.max(), abs=1e-5)  # float32, another order of sums
+
+
+def test_predict_goes_on_after_a_bad_image_and_says_so(run, image_folder, tmp_path, capsys):
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no image")
+    assert main(["predict", str(run.folder), str(bad), str(image_folder / "dark" / "3.png")]) == 2
+    printed = capsys.readouterr()
+    assert printed.err == f"keras-inception predict: error: {bad}: it is no JPEG, PNG, BMP, GIF or WebP image\n"
+    assert printed.out.startswith(str(image_folder / "dark" / "3.png"))
+
+
+def test_evaluate_prints_the_results_of_the_run(run, capsys):
+    assert main(["evaluate", str(run.folder), "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    for head, metrics in run.results.items():
+        assert results[head] == pytest.approx(metrics, abs=1e-5)
+    assert main(["evaluate", str(run.folder), "--split", "validation"]) == 0
+    table = capsys.readouterr().out
+    assert "4 validation images" in table
+    assert all(word in table for word in ("head", "top-1", "loss", "main", "aux1", "aux2"))
+
+
+def test_evaluate_refuses_images_of_other_classes(run, capsys):
+    assert "must have the classes" in refused(capsys, "evaluate", run.folder, "--dataset", "digits")
+
+
+def test_evaluate_of_a_file_needs_a_dataset(run, image_folder, capsys):
+    assert "give --dataset" in refused(capsys, "evaluate", run.folder / "model.keras")
+    assert main(["evaluate", str(run.folder / "model.keras"), "--dataset", str(image_folder), "--split", "train"]) == 0
+
+
+def test_summary_prints_table_1_beside_the_paper(capsys, tmp_path):
+    plot = tmp_path / "graph.png"
+    assert main(["summary", "--plot", str(plot)]) == 0
+    table = capsys.readouterr().out
+    assert "6,998,552" in table
+    assert "13,378,280" in table
+    assert "1,582.7M" in table
+    (row,) = (line for line in table.splitlines() if line.strip().startswith("inception_5a") and "1072K" in line)
+    assert all(cell in row for cell in ("7x7x832", "1,043,456", "1072K", "54M", "5x5 reduce of 48"))
+    assert "naive" in table
+    with Image.open(plot) as picture:
+        assert min(picture.size) > 500
+
+
+def test_summary_of_a_run(run, capsys):
+    assert main(["summary", str(run.folder)]) == 0
+    assert "googlenet_small, Table 1 as built for 32x32x3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--architecture", "vgg"], "invalid choice: 'vgg'"),
+        (["train", "--epochs", "0"], "`epochs` must be at least 1. Received: epochs=0"),
+        (["train", "--epochs", "many"], "invalid int value: 'many'"),
+        (["train", "--dataset", "nosuch"], "neither a folder nor a dataset of this name"),
+        (["train", "--config", "nosuch.json"], "is missing or no JSON file"),
+        (["predict", "nosuch", "x.png"], "A run is a folder"),
+        (["evaluate", "nosuch"], "A run is a folder"),
+        (["summary", "nosuch"], "A run is a folder"),
+        (["summary", "--classes", "1"], "`classes` must be an integer of at least 2. Received: classes=1"),
+        (["summary", "--plot", "graph.doc"], "--plot writes .png, .svg or .pdf"),
+        (["juggle"], "invalid choice: 'juggle'"),
+        ([], "required: COMMAND"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(capsys, *arguments)
+    assert list(tmp_path.iterdir()) == []  # nothing was begun
+
+
+def test_an_unknown_head_and_a_missing_image_are_refused(run, capsys):
+    assert "`head` must be one of the model's outputs" in refused(
+        capsys, "predict", run.folder, run.folder / "samples", "--head", "aux3"
+    )
+    assert "there is no image at nosuch.png" in refused(capsys, "predict", run.folder, "nosuch.png")
+    assert "--top must be at least 1" in refused(capsys, "predict", run.folder, run.folder / "samples", "--top", 0)
+
+
+def test_train_refuses_bad_images_and_skips_them_when_told_to(image_folder, tmp_path, capsys):
+    folder = tmp_path / "images"
+    shutil.copytree(image_folder, folder)
+    (folder / "dark" / "notes.txt").write_text("no image")
+    out = tmp_path / "run"
+    message = refused(capsys, "train", "--dataset", folder, *SMALL_TRAINING, "--out", out)
+    assert "notes.txt: it is no JPEG, PNG, BMP, GIF or WebP image" in message
+    assert "--skip-bad-images" in message
+    assert not out.exists()
+    main(["train", *map(str, ("--dataset", folder, *SMALL_TRAINING, "--out", out, "--skip-bad-images"))])
+    assert f"left out 1 unreadable files: {folder / 'dark' / 'notes.txt'}" in capsys.readouterr().out
+
+
+def test_a_folder_that_cannot_be_written_is_refused(image_folder, tmp_path, capsys):
+    place = tmp_path / "file"
+    place.write_text("in the way")
+    message = refused(
+        capsys, "train", "--dataset", image_folder, "--architecture", "googlenet_small", "--out", place / "run"
+    )
+    assert str(place) in message
+
+
+def test_a_full_disk_ends_the_training_with_one_line_and_the_last_whole_model(image_folder, tmp_path):
+    def limit_files():  # as good as a full disk: no file may grow beyond 1 MB, and the model is larger
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))
+
+    out = tmp_path / "run"
+    finished = command("train", "--dataset", image_folder, *SMALL_TRAINING, "--out", out, preexec_fn=limit_files)
+    assert finished.returncode == 2
+    assert finished.stderr.startswith("keras-inception train: error: ")
+    assert finished.stderr.count("\n") == 1
+    assert not (out / "model.keras").exists()  # never half a model under its name

@@ -1,0 +1,158 @@
+"""Runs: what a training writes, that it can be run again, and what it refuses."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow")
+
+from keras_inception import figures, recipe, runs
+from keras_inception.training import TrainConfig, train
+
+
+def test_a_run_folder_holds_all_that_the_design_names(run):
+    names = {path.name for path in run.folder.iterdir()}
+    assert names == {"model.keras", "history.csv", "curves.png", "config.json", "results.json", "samples"}
+    assert (run.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list((run.folder / "samples").iterdir())) > 0
+
+
+def test_the_history_has_a_row_an_epoch_with_every_head(run):
+    with open(run.folder / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    for head in ("main", "aux1", "aux2"):
+        assert {f"{head}_loss", f"{head}_accuracy", f"val_{head}_loss", f"val_{head}_accuracy"} <= set(rows[0])
+
+
+def test_the_model_file_alone_knows_classes_preprocessing_and_architecture(run):
+    model = runs.load_model(run.folder / "model.keras")
+    assert model.class_names == ["dark", "light"]
+    assert (model.preprocessing, model.architecture) == ("inception", "googlenet_small")
+    assert model.output_names == ["main", "aux1", "aux2"]
+
+
+def test_the_saved_model_is_the_trained_one(run):
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
+    for saved, trained in zip(
+        runs.load_model(run.folder).predict(images, verbose=0), run.model.predict(images, verbose=0)
+    ):
+        np.testing.assert_allclose(saved, trained, atol=1e-6)  # the same weights on the same machine
+
+
+def test_results_are_those_of_the_model_on_the_test_images(run):
+    results = json.loads((run.folder / "results.json").read_text())
+    assert results["test"] == run.results
+    assert set(run.results) == {"main", "aux1", "aux2"}
+    assert results["sizes"] == {"train": 32, "validation": 4, "test": 4}
+
+
+def test_config_json_runs_again_with_the_same_first_epoch(run, tmp_path):
+    config = TrainConfig.from_file(run.folder / "config.json")
+    assert config.image_size == 32
+    again = train(config, tmp_path / "again", verbose=0)
+    first, second = (np.genfromtxt(item.folder / "history.csv", delimiter=",", names=True) for item in (run, again))
+    # Sums over threads come in any order, so not bitwise.
+    np.testing.assert_allclose(first["main_loss"][0], second["main_loss"][0], rtol=1e-2)
+
+
+def test_a_run_is_not_overwritten_unless_told_to(run):
+    before = (run.folder / "model.keras").read_bytes()
+    config = TrainConfig.from_file(run.folder / "config.json")
+    with pytest.raises(ValueError, match=r"holds a run already.*--overwrite"):
+        train(config, run.folder, verbose=0)
+    assert (run.folder / "model.keras").read_bytes() == before
+
+
+def test_folders_that_are_no_runs_are_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="holds something else"):
+        train(TrainConfig(), tmp_path, overwrite=True)
+    with pytest.raises(ValueError, match="this is a file"):
+        train(TrainConfig(), tmp_path / "thesis.txt")
+    with pytest.raises(ValueError, match=r"A run is a folder with a model\.keras"):
+        runs.load_model(tmp_path)
+    (tmp_path / "broken.keras").write_bytes(b"no zip")
+    with pytest.raises(ValueError, match="is no Keras model that can be read here"):
+        runs.load_model(tmp_path / "broken.keras")
+
+
+def test_a_foreign_keras_model_is_refused(tmp_path):
+    image = keras.Input((4,))
+    keras.Model(image, keras.layers.Dense(2)(image)).save(tmp_path / "foreign.keras")
+    with pytest.raises(ValueError, match="that keras-inception did not build"):
+        runs.load_model(tmp_path / "foreign.keras")
+
+
+def test_free_folders_are_numbered(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for expected in ("digits", "digits-2", "digits-3"):
+        assert runs.free_folder("digits").name == expected
+        runs.free_folder("digits").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "`epochs` must be at least 1. Received: epochs=0"),
+        ({"batch_size": 0}, "`batch_size` must be at least 1. Received: batch_size=0"),
+        ({"seed": -1}, "`seed` must be at least 0. Received: seed=-1"),
+        ({"learning_rate": 0.0}, "`learning_rate` must be above 0. Received: learning_rate=0.0"),
+        ({"dropout": 1.0}, "`dropout` must be at least 0 and below 1. Received: dropout=1.0"),
+        ({"aux_dropout": -0.5}, "`aux_dropout` must be at least 0 and below 1. Received: aux_dropout=-0.5"),
+        ({"architecture": "vgg"}, "`architecture` must be one of googlenet, .*Received: architecture='vgg'"),
+    ],
+)
+def test_configurations_out_of_range_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**options)
+
+
+def test_a_configuration_file_with_an_unknown_field_is_refused(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"epoch": 3}')
+    with pytest.raises(ValueError, match=r"must hold fields of a training.*Received: \['epoch'\]"):
+        TrainConfig.from_file(path)
+    with pytest.raises(ValueError, match="is missing or no JSON file"):
+        TrainConfig.from_file(tmp_path / "nothing.json")
+
+
+def test_a_json_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "results.json"
+    runs.write_json(path, {"accuracy": 0.5})
+    with pytest.raises(TypeError):
+        runs.write_json(path, {"accuracy": object()})
+    assert json.loads(path.read_text()) == {"accuracy": 0.5}
+
+
+def test_the_rate_rises_then_falls_to_zero():
+    schedule = recipe.optimizer(recipe.Recipe(1, 1, learning_rate=0.5, warmup_fraction=0.1), steps=100)._learning_rate
+    rates = [float(schedule(step)) for step in (0, 10, 55, 100)]
+    assert rates[0] == pytest.approx(0.05)  # a tenth of the peak: the first of ten steps of warm-up
+    assert rates[1] == pytest.approx(0.5)
+    assert rates[2] == pytest.approx(0.25)  # half way down the cosine
+    assert rates[3] == pytest.approx(0.0, abs=1e-7)
+
+
+def test_curves_draw_a_line_for_each_head_in_training_and_validation():
+    history = {
+        f"{prefix}{head}_{metric}": [0.5, 0.7]
+        for prefix in ("", "val_")
+        for head in ("main", "aux1", "aux2")
+        for metric in ("loss", "accuracy")
+    }
+    figure = figures.curves(history, ["main", "aux1", "aux2"])
+    for axes in figure.axes:
+        assert [line.get_label() for line in axes.lines] == [
+            "main, training", "aux1, training", "aux2, training",
+            "main, validation", "aux1, validation", "aux2, validation",
+        ]  # fmt: skip
+        assert all(line.get_ydata().tolist() == [0.5, 0.7] for line in axes.lines)
+
+
+def test_curves_of_a_single_head_are_drawn_too():
+    figure = figures.curves({"loss": [1.0], "accuracy": [0.5]}, ["main"])
+    assert [len(axes.lines) for axes in figure.axes] == [1, 1]
