@@ -79,7 +79,7 @@ def _add_train(commands):
     add("--learning-rate", type=float, help="highest rate of Adam, after the warm-up (0.0005)")
     add("--dropout", type=float, metavar="RATE", help="dropout of the main head (the paper's 0.4)")
     add("--aux-dropout", type=float, metavar="RATE", help="dropout of the auxiliary heads (the paper's 0.7)")
-    add("--weights", metavar="imagenet|FILE", help="start from the published weights, or from a .weights.h5 file")
+    add("--weights", metavar="imagenet|FILE", help="start from published weights: downloaded, or a file")
     add("--freeze-through", metavar="ROW", help="rows up to this one do not learn, such as inception_4e")
     add("--seed", type=int, help="decides weights, dropout, order and splits (0)")
     add("--validation-fraction", type=float, metavar="SHARE", help="for validation, where the source has none (0.1)")
@@ -355,12 +355,24 @@ def _convert(arguments):
         raise _Refused(f"{out} exists already; choose another name or replace it with --overwrite")
     model = GoogLeNet(architecture=SOURCES[arguments.source].architecture, classes=arguments.classes)
     load_published_weights(model, arguments.source, arguments.path)
+    model.class_names = _imagenet_class_names(arguments.classes)
     aside = out.with_name(f"part-{out.name}")
     model.save(aside)
     os.replace(aside, out)
     print(f"wrote {out}: {model.count_params():,} parameters, heads {', '.join(model.output_names)}")
     print(f"next:  keras-inception predict {shlex.quote(str(out))} IMAGE")
     return 0
+
+
+def _imagenet_class_names(classes):
+    from keras_inception.preprocess import imagenet_class_names
+
+    try:
+        names = imagenet_class_names()
+    except Exception as error:  # Keras raises a plain Exception when an address does not answer.
+        print(f"predictions will show numbers, because the names of ImageNet's classes cannot be had: {error}")
+        return None
+    return {1000: names, 1001: ["background", *names]}.get(classes)
 
 
 # start and end

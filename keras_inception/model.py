@@ -5,7 +5,7 @@ from keras import layers, ops
 
 from keras_inception import architectures, blocks, heads, losses, recipe
 from keras_inception.preprocess import check_mode
-from keras_inception.weights import imagenet_source, load_published_weights
+from keras_inception.weights import load_published_weights, source_of
 
 
 @keras.saving.register_keras_serializable(package="keras_inception")
@@ -192,8 +192,9 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
         include_top: Whether to build the classifiers. Without them the model is the trunk alone, not compiled.
         weights: None for random initialisation; `"imagenet"` for the published weights of the architecture (BVLC's
             for `"googlenet"`, with trained auxiliary heads; TF-slim's; torchvision's), downloaded once, see
-            `load_published_weights`; or the path of a weights file (`.weights.h5`) of the same model. With
-            `"imagenet"` and other than 1000 classes the classifiers stay random; `freeze` is for what follows.
+            `load_published_weights`; the path of such a publisher's file; or that of a Keras weights file
+            (`.weights.h5`) of the same model. With published weights and other than 1000 classes the classifiers stay
+            random; `freeze` is for what follows.
         input_tensor: A Keras tensor to use as the image input, of shape `(batch, height, width, channels)`.
         input_shape: Shape of one image, `(height, width, channels)` or, under `"channels_first"`, `(channels, height,
             width)`; by default the architecture's, 224x224x3 or 32x32x3. Any number of channels. Height and width may
@@ -255,8 +256,9 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
         class_names=class_names,
         preprocessing=architecture.preprocessing,
     )
-    if weights == "imagenet":
-        load_published_weights(model, imagenet_source(architecture.name))
+    source = source_of(weights, architecture.name)
+    if source is not None:
+        load_published_weights(model, source.name, None if weights == "imagenet" else weights)
     elif weights is not None:
         model.load_weights(weights)
     if include_top and classifier_activation in ("softmax", "linear", None):

@@ -103,11 +103,24 @@ def decode_predictions(preds, top=5):
             "classes; a model of three heads returns a list, of which the first is the main one. "
             f"Received: {type(preds).__name__} of shape {shape}"
         )
+    index = _imagenet_class_index()
+    preds = ops.convert_to_numpy(preds)[:, -1000:]
+    best = np.argsort(-preds, axis=1, kind="stable")[:, :top]
+    return [[(*index[str(i)], row[i]) for i in indices] for row, indices in zip(preds, best)]
+
+
+def imagenet_class_names():
+    """Returns the names of ImageNet's 1,000 classes in the order of every published network's outputs.
+
+    They are downloaded once, as for `decode_predictions`.
+    """
+    index = _imagenet_class_index()
+    return [index[str(i)][1] for i in range(1000)]
+
+
+def _imagenet_class_index():
     path = keras.utils.get_file(
         "imagenet_class_index.json", CLASS_INDEX, cache_subdir="models", file_hash=CLASS_INDEX_MD5
     )
     with open(path) as file:
-        index = json.load(file)
-    preds = ops.convert_to_numpy(preds)[:, -1000:]
-    best = np.argsort(-preds, axis=1, kind="stable")[:, :top]
-    return [[(*index[str(i)], row[i]) for i in indices] for row, indices in zip(preds, best)]
+        return json.load(file)

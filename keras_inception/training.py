@@ -12,7 +12,7 @@ import numpy as np
 from keras_inception import architectures, data, evaluation, figures, recipe, runs
 from keras_inception.model import GoogLeNet, compile_model
 from keras_inception.preprocess import undo_preprocessing
-from keras_inception.weights import SOURCES, freeze, imagenet_source
+from keras_inception.weights import freeze, source_of
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class TrainConfig:
         learning_rate: The highest rate of Adam, above 0.
         dropout: Rate of the main head's dropout in [0, 1); by default the architecture's (paper: 0.4).
         aux_dropout: Rate of the auxiliary heads' dropout in [0, 1); by default the paper's 0.7.
-        weights: None for random ones; `"imagenet"` for the published ones of the architecture, or the path of a
-            `.weights.h5` file: fine-tuning.
+        weights: None for random ones; for fine-tuning `"imagenet"`, the path of a publisher's file, or that of a
+            `.weights.h5` file.
         freeze_through: The last row of the architecture that does not learn, such as `"inception_4e"`; by default all
             rows learn.
         seed: Decides initial weights, dropout, the order of the images and the splits that the source lacks.
@@ -64,8 +64,7 @@ class TrainConfig:
                 f"`freeze_through` must be a row of {self.architecture!r}: {', '.join(rows)}. "
                 f"Received: freeze_through={self.freeze_through!r}"
             )
-        if self.weights == "imagenet":
-            imagenet_source(self.architecture)  # refuses an architecture without
+        source_of(self.weights, self.architecture)  # refuses an architecture that nobody published weights for
         for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"`{name}` must be at least {least}. Received: {name}={getattr(self, name)}")
@@ -126,7 +125,7 @@ def load_data(config, preprocessing=None):
         A `data.Data`.
     """
     architecture = architectures.get(config.architecture)
-    published = SOURCES[imagenet_source(config.architecture)] if config.weights == "imagenet" else None
+    published = source_of(config.weights, config.architecture)
     return data.load(
         config.dataset,
         # Published heads read the maps of images of the architecture's size alone.

@@ -37,8 +37,8 @@ def resize(image, height, width):
     scale = tf.minimum(size[0] / height, size[1] / width)
     window = tf.maximum(tf.cast(tf.round(scale * (height, width)), tf.int32), 1)
     begin = (tf.shape(image)[:2] - window) // 2
-    image = tf.slice(image, tf.concat([begin, [0]], 0), tf.concat([window, [-1]], 0))
-    return tf.image.resize(image, (height, width), antialias=True)
+    part = tf.slice(image, tf.concat([begin, [0]], 0), tf.concat([window, [-1]], 0))
+    return tf.ensure_shape(tf.image.resize(part, (height, width), antialias=True), (height, width, image.shape[-1]))
 
 
 def to_input(image, image_shape, preprocessing):
@@ -57,9 +57,7 @@ def to_input(image, image_shape, preprocessing):
         image = tf.image.grayscale_to_rgb(image)
     elif image.shape[-1] == 3 and image_shape[-1] == 1:
         image = tf.image.rgb_to_grayscale(image)
-    image = preprocess_input(resize(image, *image_shape[:2]), "channels_last", preprocessing=preprocessing)
-    image.set_shape(image_shape)
-    return image
+    return preprocess_input(resize(image, *image_shape[:2]), "channels_last", preprocessing=preprocessing)
 
 
 def why_unreadable(encoded):

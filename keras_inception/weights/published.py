@@ -86,6 +86,24 @@ def imagenet_source(architecture):
     )
 
 
+def source_of(weights, architecture):
+    """Returns the `Source` that the argument `weights` of `GoogLeNet` means.
+
+    Args:
+        weights: None, `"imagenet"`, the path of a publisher's file, or that of a Keras weights file (`.h5`).
+        architecture: The name of the architecture.
+
+    Returns:
+        The source; None for random weights and for Keras's files, which say nothing about where they come from.
+
+    Raises:
+        ValueError: Nobody published weights for that architecture.
+    """
+    if weights is None or os.fspath(weights).endswith(".h5"):
+        return None
+    return SOURCES[imagenet_source(architecture)]
+
+
 def _downloaded(source):
     """Returns the converted weights of the publisher's own file: from the cache, or downloaded."""
     arrays = download.read_converted(source)

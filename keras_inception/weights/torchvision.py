@@ -6,8 +6,6 @@ Reference: torchvision, `torchvision/models/googlenet.py`, for the names of the 
 import pickle
 from functools import partial
 
-import numpy as np
-
 from keras_inception.weights.layout import BRANCHES, Tensor, flattened_matrix, kernel, matrix, modules, stem_layers
 from keras_inception.weights.optional import require
 
@@ -43,7 +41,7 @@ def read(path):
             "The file must hold a state dict, names with tensors, as `torch.save(model.state_dict(), path)` writes it. "
             f"Received: path={str(path)!r}"
         )
-    return {name: np.asarray(tensor.float()) for name, tensor in state.items()}
+    return {name: tensor.detach().float().numpy() for name, tensor in state.items()}
 
 
 def layout(architecture):

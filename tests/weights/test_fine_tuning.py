@@ -1,0 +1,281 @@
+"""Published weights with other classes, frozen rows, features, and the names of ImageNet's classes."""
+
+import dataclasses
+import json
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+import keras_inception as ki
+from keras_inception.infer import features
+from keras_inception.preprocess import decode_predictions
+from keras_inception.weights import SOURCES, freeze, load_published_weights
+
+CLASSIFIERS = ("loss1_classifier", "loss2_classifier", "loss3_classifier")
+ROWS = (
+    "conv1_7x7_s2, pool1_3x3_s2, conv2_3x3, pool2_3x3_s2, inception_3a, inception_3b, pool3_3x3_s2, inception_4a, "
+    "inception_4b, inception_4c, inception_4d, inception_4e, pool4_3x3_s2, inception_5a, inception_5b"
+)
+
+
+@pytest.fixture
+def networks(monkeypatch, tensors, tmp_path):
+    """Lets `weights="imagenet"` find the random weights of every source."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    for name, source in SOURCES.items():
+        (tmp_path / name).touch()
+        arrays = tensors(name)
+        if name == "bvlc":
+            arrays = {f"{layer}[{index}]": blob for layer, blobs in arrays.items() for index, blob in enumerate(blobs)}
+        changed = dataclasses.replace(
+            source, address=(tmp_path / name).as_uri(), hash_algorithm="", read=lambda path, arrays=arrays: arrays
+        )
+        monkeypatch.setitem(SOURCES, name, changed)
+
+
+def test_other_classes_keep_everything_but_the_classifiers(networks, loaded):
+    message = (
+        "BVLC Caffe are for 1000 classes. All .* except the classifiers loss3_classifier, loss1_classifier, loss2_cl"
+    )
+    with pytest.warns(UserWarning, match=message) as caught:
+        model = ki.GoogLeNet(weights="imagenet", classes=5, class_names=list("abcde"))
+    assert len(caught) == 1
+    published = loaded("bvlc")
+    for layer in model.layers:
+        if layer.name in CLASSIFIERS:
+            assert layer.kernel.shape == (1024, 5)
+            assert 0 < np.abs(layer.get_weights()[0]).max() < 0.1  # as initialised
+            continue
+        for found, expected in zip(layer.get_weights(), published.get_layer(layer.name).get_weights()):
+            np.testing.assert_array_equal(found, expected)
+    x = np.random.default_rng(0).uniform(-100, 100, (2, 224, 224, 3)).astype("float32")
+    before = model.get_layer("loss2_classifier").get_weights()[0]
+    freeze(model, through="inception_4e")
+    logs = model.fit(x, np.array([1, 4]), verbose=0).history
+    assert np.isfinite(logs["loss"][0])
+    assert np.abs(model.get_layer("loss2_classifier").get_weights()[0] - before).max() > 0
+    np.testing.assert_array_equal(
+        model.get_layer("inception_4e_1x1").get_weights()[0], published.get_layer("inception_4e_1x1").get_weights()[0]
+    )
+
+
+@pytest.mark.parametrize(("classes", "fresh"), [(1000, False), (999, True)])
+def test_slim_has_its_1001_classes_or_1000(networks, classes, fresh):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = ki.GoogLeNet(
+            weights="imagenet", architecture="inception_v1_slim", classes=classes, input_shape=(64, 64, 3)
+        )
+    assert ["1001 classes" in str(warning.message) for warning in caught] == [True] * fresh
+    bias = np.asarray(model.get_layer("loss3_classifier").get_weights()[1])
+    assert bool(np.all(bias == 0)) is fresh
+
+
+def test_torchvision_has_1000_classes_and_no_background(networks):
+    with pytest.warns(UserWarning, match="torchvision are for 1000 classes"):
+        ki.GoogLeNet(weights="imagenet", architecture="inception_v1_torchvision", classes=999, input_shape=(64, 64, 3))
+
+
+def test_files_of_other_classes_fit_models_of_as_many(tmp_path):
+    import published_networks as published
+
+    path = tmp_path / "flowers.caffemodel"
+    path.write_bytes(published.caffemodel(published.bvlc_tensors(classes=5), encoding="layer", header="shape"))
+    model = load_published_weights(ki.GoogLeNet(classes=5, aux_heads=["aux1"]), "bvlc", path)  # and does not warn
+    expected = published.bvlc_tensors(classes=5)["loss1/classifier"][0].T
+    np.testing.assert_array_equal(model.get_layer("loss1_classifier").get_weights()[0], expected)
+
+
+# ------------------------------------------------------------------------------------------------------------- freezing
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A network that the tests train and freeze one after another: what is frozen depends on the last call alone."""
+    return ki.GoogLeNet(input_shape=(79, 79, 3), classes=3, architecture="googlenet_bn")
+
+
+def trained_layers(model):
+    """Trains one step without tracing it; returns the names of the layers whose weights or statistics changed."""
+    model.run_eagerly = True
+    before = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+    x = np.random.default_rng(0).uniform(-1, 1, (4, 79, 79, 3)).astype("float32")
+    model.fit(x, np.array([0, 1, 2, 0]), verbose=0)
+    return {
+        name
+        for name, weights in before.items()
+        if any(not np.array_equal(old, new) for old, new in zip(weights, model.get_layer(name).get_weights()))
+    }
+
+
+def test_frozen_rows_and_their_statistics_do_not_change(small):
+    assert freeze(small, through="inception_4d") is small
+    changed = trained_layers(small)
+    frozen = ("conv", "inception_3", "inception_4a", "inception_4b", "inception_4c", "inception_4d")
+    for layer in small.layers:
+        if layer.weights and "_drop" not in layer.name:
+            assert (layer.name in changed) is not layer.name.startswith(frozen), layer.name
+    # The heads on 4a and 4d learn, and so do their statistics, though nothing below them does.
+    assert {"loss1_conv", "loss1_conv_bn", "loss1_fc", "loss2_classifier", "loss3_classifier"} <= changed
+
+
+def test_frozen_batch_normalization_uses_its_moving_statistics(small):
+    freeze(small, through="inception_3b")
+    x = np.random.default_rng(0).uniform(-1, 1, (4, 79, 79, 3)).astype("float32")
+    for row, is_frozen in (("inception_3b", True), ("inception_4a", False)):
+        part = keras.Model(small.input, small.get_layer(f"{row}_output").output)
+        difference = np.abs(part(x, training=True) - part(x, training=False)).max()
+        assert bool(difference == 0) is is_frozen
+
+
+@pytest.fixture
+def sketch():
+    """A network of three rows that `fit` traces at once, with the names of the great one."""
+    x = image = keras.Input((4,))
+    for name in ("conv1_7x7_s2", "inception_4a_1x1", "inception_5b_1x1", "loss3_classifier"):
+        x = keras.layers.Dense(3, bias_initializer="ones", name=name)(x)
+        if not name.startswith("loss3"):
+            x = keras.layers.BatchNormalization(name=f"{name}_bn")(x)
+    model = ki.InceptionModel(image, keras.layers.Softmax(name="main")(x), architecture="googlenet_bn")
+    model.compile(keras.optimizers.SGD(0.25, momentum=0.5), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def test_last_call_of_freeze_counts(sketch):
+    x, y = np.random.default_rng(0).normal(size=(8, 4)).astype("float32"), np.arange(8) % 3
+    layers = [layer for layer in sketch.layers if layer.weights]
+    assert len(layers) == 7
+    for through, frozen in ((None, 0), ("inception_5b", 6), ("inception_4e", 4), ("conv1_7x7_s2", 2), (None, 0)):
+        freeze(sketch, through=through)
+        before = [layer.get_weights() for layer in layers]
+        sketch.fit(x, y, verbose=0)
+        changed = [
+            any(not np.array_equal(old, new) for old, new in zip(weights, layer.get_weights()))
+            for weights, layer in zip(before, layers)
+        ]
+        assert changed == [False] * frozen + [True] * (7 - frozen)
+        assert (float(sketch.optimizer.learning_rate), sketch.optimizer.momentum) == (0.25, 0.5)
+        assert "accuracy" in sketch.get_metrics_result()
+
+
+def test_all_of_the_trunk_can_be_frozen(small):
+    freeze(small, through="inception_5b")
+    learning = {layer.name.split("_")[0] for layer in small.layers if layer.trainable_weights}
+    assert learning == {"loss1", "loss2", "loss3"}
+
+
+def test_freezing_leaves_uncompiled_models_uncompiled():
+    trunk = freeze(ki.GoogLeNet(include_top=False, input_shape=(64, 64, 3)), through="inception_5b")
+    assert not trunk.compiled
+    assert trunk.trainable_weights == []
+
+
+def test_freeze_knows_the_rows(small):
+    with pytest.raises(
+        ValueError, match=rf"`through` must be None or a row of 'googlenet_bn': {ROWS}\. .*through='4e'"
+    ):
+        freeze(small, through="4e")
+    with pytest.raises(ValueError, match=r"must know its architecture.*architecture=None"):
+        freeze(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)], name="own"), through="inception_3a")
+
+
+# ------------------------------------------------------------------------------------------------------------- features
+
+
+@pytest.mark.parametrize("architecture", ["googlenet", "googlenet_bn", "inception_v1_slim"])
+def test_features_are_the_outputs_of_rows(architecture):
+    trunk = ki.GoogLeNet(include_top=False, input_shape=(64, 64, 3), architecture=architecture)
+    names = ["conv1_7x7_s2", "conv2_3x3", "pool2_3x3_s2", "inception_3b", "inception_4e", "inception_5b"]
+    found = features(trunk, names)(np.ones((2, 64, 64, 3), "float32"))
+    assert list(found) == names
+    shapes = [(32, 64), (16, 192), (8, 192), (8, 480), (4, 832), (2, 1024)]
+    assert [tuple(found[name].shape) for name in names] == [(2, size, size, filters) for size, filters in shapes]
+    for name in names:
+        assert float(keras.ops.min(found[name])) >= 0, name  # behind the ReLU
+    np.testing.assert_array_equal(found["inception_5b"], trunk(np.ones((2, 64, 64, 3), "float32")))
+
+
+def test_features_share_the_weights_and_need_no_heads(googlenet, images):
+    extractor = features(googlenet, ["inception_3b", "inception_4a_3x3", "main"])
+    assert extractor.preprocessing == "inception"
+    assert not any(layer.name.startswith(("loss1", "loss2")) for layer in extractor.layers)
+    for layer in extractor.layers:
+        assert layer is googlenet.get_layer(layer.name)
+    found = extractor.predict(images, verbose=0)
+    assert found["inception_4a_3x3"].shape[-1] == 208
+    np.testing.assert_allclose(found["main"], googlenet.predict(images, verbose=0)[0], rtol=1e-5, atol=1e-7)
+
+
+def test_features_survive_the_keras_file(googlenet, images, tmp_path):
+    extractor = features(googlenet, ["inception_4e", "inception_3b"])
+    extractor.save(tmp_path / "features.keras")
+    read = keras.models.load_model(tmp_path / "features.keras")
+    assert (read.preprocessing, read.architecture) == ("inception", "googlenet")
+    found, expected = read(images), extractor(images)
+    assert set(found) == {"inception_4e", "inception_3b"}
+    for name in found:
+        np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_features_train_under_another_head(googlenet, images):
+    extractor = features(googlenet, ["inception_5b"])
+    x = keras.layers.GlobalMaxPooling2D()(extractor.output["inception_5b"])
+    model = keras.Model(extractor.input, keras.layers.Dense(2)(x))
+    assert model(images).shape == (4, 2)
+
+
+def test_unknown_features_are_refused(googlenet):
+    with pytest.raises(
+        ValueError, match=r"rows of the network \(conv1_7x7_s2, .*inception_5b\) or layers.*'inception_6a'"
+    ):
+        features(googlenet, ["inception_3b", "inception_6a"])
+    for names in ([], "inception_3b"):
+        with pytest.raises(ValueError, match="`names` must be a list of at least one name"):
+            features(googlenet, names)
+
+
+# --------------------------------------------------------------------------------------------------- decode_predictions
+
+
+@pytest.fixture
+def class_index(monkeypatch, tmp_path):
+    """A class index in the place of the one that Keras downloads; returns the arguments of the download."""
+    path = tmp_path / "imagenet_class_index.json"
+    path.write_text(json.dumps({str(i): [f"n{i:08}", f"class_{i}"] for i in range(1000)}))
+    calls = []
+
+    def get_file(*args, **kwargs):
+        calls.append((args, kwargs))
+        return str(path)
+
+    monkeypatch.setattr(keras.utils, "get_file", get_file)
+    return calls
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_predictions_are_decoded(class_index, background):
+    preds = np.zeros((2, 1000), "float32")
+    preds[0, [7, 999, 0]] = 0.5, 0.3, 0.2
+    preds[1, [1, 2]] = 0.4, 0.6
+    if background:
+        preds = np.concatenate([np.full((2, 1), 9, "float32"), preds], 1)
+    found = decode_predictions(preds, top=3)
+    assert found[0] == [
+        ("n00000007", "class_7", np.float32(0.5)),
+        ("n00000999", "class_999", np.float32(0.3)),
+        ("n00000000", "class_0", np.float32(0.2)),
+    ]
+    assert [name for _, name, _ in found[1][:2]] == ["class_2", "class_1"]
+    assert [len(image) for image in decode_predictions(keras.ops.convert_to_tensor(preds))] == [5, 5]
+    address = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
+    assert class_index[0][0] == ("imagenet_class_index.json", address)
+    assert class_index[0][1] == {"cache_subdir": "models", "file_hash": "c2c37ea517e94d9795004a39431a14cb"}
+
+
+@pytest.mark.parametrize("preds", [np.zeros((2, 10)), np.zeros(1000), [np.zeros((2, 1000))] * 3])
+def test_only_the_output_of_one_head_is_decoded(class_index, preds):
+    with pytest.raises(ValueError, match=r"must be an array `\(batch, 1000\)`.*Received: "):
+        decode_predictions(preds)
+    assert class_index == []

@@ -1,0 +1,435 @@
+"""Files of published weights: their formats, what is wrong with them, where they come from and where they are kept."""
+
+import dataclasses
+import functools
+import hashlib
+import importlib
+import pathlib
+import socket
+import tarfile
+import types
+
+import keras
+import numpy as np
+import published_networks as published
+import pytest
+
+import keras_inception as ki
+from keras_inception.weights import SOURCES, caffe, download, imagenet_source, load_published_weights, optional, slim
+
+TRUNK = {"include_top": False, "input_shape": (None, None, 3)}
+
+
+def trunk(source):
+    return ki.GoogLeNet(architecture=SOURCES[source].architecture, **TRUNK)
+
+
+@pytest.fixture(scope="module")
+def untouched():
+    """Returns `untouched(source)`, a trunk for tests of what is refused; `refuses` checks that it stays as it is."""
+    return functools.cache(trunk)
+
+
+def refuses(model, source, path, error, message):
+    """Checks that the file is refused with that message and that the model is left as it was."""
+    before, preprocessing = model.get_weights(), model.preprocessing
+    with pytest.raises(error, match=message):
+        load_published_weights(model, source, path)
+    for found, expected in zip(model.get_weights(), before):
+        np.testing.assert_array_equal(found, expected)
+    assert model.preprocessing == preprocessing
+
+
+# ------------------------------------------------------------------------------------------------------ what is loaded
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_weight_of_the_network_has_its_tensor(loaded, tensors, source):
+    model, layout = loaded(source), SOURCES[source].tensors()
+    assert {f"{layer.name}/{weight.name}" for layer in model.layers for weight in layer.weights} == set(layout)
+    names = [tensor.name for tensor in layout.values()]
+    assert len(set(names)) == len(names)
+    published_names = {
+        name if isinstance(value, np.ndarray) else f"{name}[{index}]"
+        for name, value in tensors(source).items()
+        for index in range(1 if isinstance(value, np.ndarray) else len(value))
+    }
+    assert set(names) == {name for name in published_names if not name.endswith("num_batches_tracked")}
+
+
+@pytest.mark.parametrize(
+    ("source", "preprocessing"), [("bvlc", "caffe"), ("tf_slim", "inception"), ("torchvision", "inception")]
+)
+def test_preprocessing_becomes_that_of_the_weights(loaded, source, preprocessing):
+    assert loaded(source).preprocessing == preprocessing
+
+
+def test_preprocessing_and_weights_travel_in_the_keras_file(caffemodel, outputs, tmp_path):
+    model = load_published_weights(ki.GoogLeNet(aux_heads=False, input_shape=(96, 96, 3)), "bvlc", caffemodel)
+    model.save(tmp_path / "bvlc.keras")
+    read = keras.models.load_model(tmp_path / "bvlc.keras")
+    assert (read.preprocessing, read.architecture) == ("caffe", "googlenet")
+    x = ki.preprocess_input(published.images(96), preprocessing=read.preprocessing)
+    np.testing.assert_array_equal(outputs(read, x)["main"], outputs(model, x)["main"])
+
+
+def test_networks_without_heads_take_what_they_have(loaded, caffemodel):
+    whole = loaded("bvlc")
+    for arguments in (TRUNK, {"aux_heads": ["aux2"]}):
+        model = load_published_weights(ki.GoogLeNet(**arguments), "bvlc", caffemodel)
+        for layer in model.layers:
+            for found, expected in zip(layer.get_weights(), whole.get_layer(layer.name).get_weights()):
+                np.testing.assert_array_equal(found, expected)
+
+
+def test_logits_take_the_same_weights(loaded, caffemodel, outputs):
+    model = ki.GoogLeNet(classifier_activation=None, aux_heads=False)
+    assert load_published_weights(model, "bvlc", caffemodel) is model
+    x = ki.preprocess_input(published.images(224), preprocessing="caffe")
+    exponentials = np.exp(outputs(model, x)["main"].astype("float64"))
+    expected = exponentials / exponentials.sum(1, keepdims=True)
+    np.testing.assert_allclose(outputs(loaded("bvlc"), x)["main"], expected, atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------------------- formats
+
+
+@pytest.mark.parametrize("encoding", ["layers", "layer"])
+@pytest.mark.parametrize("header", ["legacy", "shape"])
+@pytest.mark.parametrize("values", ["float", "double", "unpacked"])
+def test_caffemodel_is_read_in_every_encoding(tmp_path, encoding, header, values):
+    draws = published.Draws(0)
+    layers = {
+        "conv1/7x7_s2": [draws.normal(4, 3, 7, 7), draws.normal(4)],
+        "loss3/classifier": [draws.normal(5, 9), draws.normal(5)],
+        "relu": [],
+    }
+    path = tmp_path / "small.caffemodel"
+    layers_with_blobs = {name: blobs for name, blobs in layers.items() if blobs}
+    path.write_bytes(published.caffemodel(layers_with_blobs, encoding=encoding, header=header, values=values))
+    found = caffe.read(path)
+    assert set(found) == {f"{name}[{index}]" for name in layers_with_blobs for index in (0, 1)}
+    for name, blobs in layers_with_blobs.items():
+        for index, blob in enumerate(blobs):
+            array = found[f"{name}[{index}]"]
+            assert array.dtype == "float32"
+            assert array.shape == (blob.shape if header == "shape" else (1,) * (4 - blob.ndim) + blob.shape)
+            np.testing.assert_array_equal(array.reshape(blob.shape), blob)
+
+
+def test_new_caffemodel_loads_like_the_old_one(loaded, tensors, tmp_path):
+    path = tmp_path / "new.caffemodel"
+    path.write_bytes(published.caffemodel(tensors("bvlc"), encoding="layer", header="shape"))
+    model = load_published_weights(ki.GoogLeNet(), "bvlc", path)
+    for found, expected in zip(model.get_weights(), loaded("bvlc").get_weights()):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_blob_that_does_not_fill_its_shape_is_refused(tmp_path):
+    blob = published._bytes(7, published._bytes(1, b"\x02\x03")) + published._bytes(5, np.zeros(5, "<f4").tobytes())
+    layer = published._bytes(1, b"conv1/7x7_s2") + published._bytes(7, blob)
+    (tmp_path / "short.caffemodel").write_bytes(published._bytes(100, layer))
+    with pytest.raises(ValueError, match=r"blob 0 of the layer 'conv1/7x7_s2' with shape=\(2, 3\) and 5 values"):
+        caffe.read(tmp_path / "short.caffemodel")
+
+
+@pytest.mark.parametrize("form", ["second format", "index", "archive", "archive of the second format"])
+def test_checkpoint_is_read_in_every_form(tmp_path, form):
+    tensorflow = pytest.importorskip("tensorflow", reason="checkpoints are written by TensorFlow")
+    variables = {"InceptionV1/a/weights": np.arange(6, dtype="float32"), "global_step": np.int64(7)}
+    path = tmp_path / "inception_v1.ckpt"
+    published.write_checkpoint(tensorflow, path, variables, version=1 if form == "archive" else 2)
+    given = {"second format": path, "index": tmp_path / "inception_v1.ckpt.index"}.get(form)
+    if given is None:
+        given = tmp_path / "inception_v1_2016_08_28.tar.gz"
+        with tarfile.open(given, "w:gz") as archive:
+            for file in sorted(tmp_path.glob("inception_v1.ckpt*")):
+                archive.add(file, f"./{file.name}")
+        for file in tmp_path.glob("inception_v1.ckpt*"):
+            file.unlink()
+    found = slim.read(given)
+    assert set(found) == set(variables)
+    np.testing.assert_array_equal(found["InceptionV1/a/weights"], variables["InceptionV1/a/weights"])
+
+
+def test_archive_cannot_write_outside_its_folder(tmp_path):
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "evil.ckpt").write_text("no checkpoint")
+    with tarfile.open(tmp_path / "inner" / "archive.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "evil.ckpt", "../../../../evil_outside.ckpt")
+    with pytest.raises(ValueError, match="is no TensorFlow checkpoint"):
+        slim.read(tmp_path / "inner" / "archive.tar.gz")
+    assert sorted(file.name for file in tmp_path.rglob("*")) == ["archive.tar.gz", "evil.ckpt", "inner"]
+
+
+# -------------------------------------------------------------------------------------------------- all weights or none
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda whole: whole[: len(whole) // 2], "is cut short or is no `.caffemodel`.*broken.caffemodel"),
+        (lambda whole: b"<html><body>404 Not Found</body></html>", "is cut short or is no `.caffemodel`"),
+        (lambda whole: b"", r"lacks 114 of the model's weights: `conv1/7x7_s2\[0\]` \(for `conv1_7x7_s2/kernel`\)"),
+    ],
+)
+def test_broken_caffemodel_is_refused(untouched, caffemodel, tmp_path, content, message):
+    path = tmp_path / "broken.caffemodel"
+    path.write_bytes(content(caffemodel.read_bytes()))
+    refuses(untouched("bvlc"), "bvlc", path, ValueError, message)
+
+
+def test_missing_layers_are_named(untouched, tensors, tmp_path):
+    layers = {name: blobs for name, blobs in tensors("bvlc").items() if not name.startswith("inception_5b")}
+    path = tmp_path / "cut.caffemodel"
+    path.write_bytes(published.caffemodel(layers))
+    message = r"Nothing was loaded. The file lacks 12 .*`inception_5b/1x1\[0\]` \(for `inception_5b_1x1/.*and 7 more"
+    refuses(untouched("bvlc"), "bvlc", path, ValueError, message)
+
+
+def test_misshapen_layers_are_named(untouched, tensors, tmp_path):
+    layers = {**tensors("bvlc"), "conv2/3x3": [np.zeros((192, 63, 3, 3), "float32"), np.zeros(192, "float32")]}
+    path = tmp_path / "other.caffemodel"
+    path.write_bytes(published.caffemodel(layers))
+    message = (
+        r"Nothing was loaded. 1 have another shape: `conv2/3x3\[0\]` gives \(3, 3, 63, 192\), and `conv2_3x3/kernel` "
+        r"is \(3, 3, 64, 192\).*source=\"bvlc\", path=.*other.caffemodel"
+    )
+    refuses(untouched("bvlc"), "bvlc", path, ValueError, message)
+
+
+def test_classifier_at_odds_with_itself_is_refused(tensors, tmp_path):
+    kernel, bias = tensors("bvlc")["loss3/classifier"]
+    path = tmp_path / "odd.caffemodel"
+    path.write_bytes(published.caffemodel({**tensors("bvlc"), "loss3/classifier": [kernel, bias[:500]]}))
+    refuses(
+        trunk("bvlc"), "bvlc", path, ValueError, "classifier `loss3_classifier` of shapes .* the file has 500 classes"
+    )
+
+
+def test_foreign_checkpoints_are_refused(untouched, tmp_path):
+    tensorflow = pytest.importorskip("tensorflow", reason="checkpoints are written by TensorFlow")
+    model = untouched("tf_slim")
+    path = tmp_path / "other.ckpt"
+    published.write_checkpoint(tensorflow, path, {"InceptionV3/weights": np.zeros(3, "float32")})
+    message = r"lacks 228 of .*`InceptionV1/Conv2d_1a_7x7/weights` \(for `conv1_7x7_s2/kernel`\)"
+    refuses(model, "tf_slim", path, ValueError, message)
+    path.write_bytes(path.read_bytes()[:40])
+    refuses(model, "tf_slim", path, ValueError, "is cut short or is no TensorFlow checkpoint.*other.ckpt")
+    path.write_text("<html>404</html>")
+    refuses(model, "tf_slim", path, ValueError, "is no TensorFlow checkpoint")
+
+
+def test_broken_archives_are_refused(untouched, tmp_path):
+    path = tmp_path / "inception_v1.tar.gz"
+    model = untouched("tf_slim")
+    path.write_text("<html>404</html>")
+    refuses(model, "tf_slim", path, ValueError, "is cut short or is no `.tar.gz` archive")
+    (tmp_path / "flowers.txt").write_text("roses")
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(tmp_path / "flowers.txt", "flowers.txt")
+    refuses(model, "tf_slim", path, ValueError, "must hold a checkpoint")
+    (tmp_path / "x.ckpt").write_bytes(np.random.RandomState(0).bytes(200_000))
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(tmp_path / "x.ckpt", "x.ckpt")
+    path.write_bytes(path.read_bytes()[:100_000])
+    refuses(model, "tf_slim", path, ValueError, "is cut short or damaged")
+
+
+def test_state_dict_of_another_network_is_refused(monkeypatch, tmp_path, tensors):
+    arrays = dict(tensors("torchvision"))
+    arrays["inception4e.branch2.1.conv.weight"] = np.zeros((320, 160), "float32")
+    del arrays["aux2.fc1.bias"]
+    source = dataclasses.replace(SOURCES["torchvision"], read=lambda path: arrays)
+    monkeypatch.setitem(SOURCES, "torchvision", source)
+    (tmp_path / "x.pth").touch()
+    model = ki.GoogLeNet(architecture="inception_v1_torchvision", input_shape=(64, 64, 3))
+    message = r"shapes that no such network has: `inception4e.branch2.1.conv.weight` of shape \(320, 160\)"
+    refuses(model, "torchvision", tmp_path / "x.pth", ValueError, message)
+    del arrays["inception4e.branch2.1.conv.weight"]
+    message = r"lacks 2 .*`inception4e.branch2.1.conv.weight`.*`aux2.fc1.bias` \(for `loss2_fc/bias`\)"
+    refuses(model, "torchvision", tmp_path / "x.pth", ValueError, message)
+
+
+def test_models_that_the_weights_do_not_fit_are_refused(caffemodel):
+    model = ki.GoogLeNet(input_shape=(299, 299, 3))
+    refuses(model, "bvlc", caffemodel, ValueError, "maps of 4x4 pixels.* or with `aux_heads=False`")
+    model = ki.GoogLeNet(include_top=False, input_shape=(64, 64, 1))
+    refuses(model, "bvlc", caffemodel, ValueError, "The published networks see images of 3 channels")
+    message = r'graph of `GoogLeNet\(architecture="inception_v1_slim"\)`.*architecture=\'googlenet\''
+    refuses(model, "tf_slim", caffemodel, ValueError, message)
+    with pytest.raises(ValueError, match="architecture=None"):
+        load_published_weights(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), "bvlc", caffemodel)
+
+
+def test_unknown_sources_and_files_are_refused(untouched, tmp_path):
+    model = untouched("bvlc")
+    message = "`source` must be one of bvlc, tf_slim, torchvision. Received: source='caffe'"
+    refuses(model, "caffe", None, ValueError, message)
+    refuses(model, "bvlc", tmp_path / "none.caffemodel", FileNotFoundError, "none.caffemodel")
+
+
+@pytest.mark.parametrize(
+    ("source", "module", "package"),
+    [
+        ("bvlc", "google.protobuf.message", "protobuf"),
+        ("tf_slim", "tensorflow", "tensorflow"),
+        ("torchvision", "torch", "torch"),
+    ],
+)
+def test_missing_readers_are_named(untouched, monkeypatch, tmp_path, source, module, package):
+    def without(name):
+        if name == module:
+            raise ModuleNotFoundError(f"No module named {name!r}")
+        return importlib.import_module(name)
+
+    monkeypatch.setattr(optional, "importlib", types.SimpleNamespace(import_module=without))
+    (tmp_path / "file").touch()
+    message = f"needs the module `{module}`, which is not installed. Run `pip install {package}`"
+    refuses(untouched(source), source, tmp_path / "file", ImportError, message)
+
+
+# ---------------------------------------------------------------------------------------------- downloads and the cache
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    """The folder of models in an empty cache of Keras's."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    return tmp_path / "keras" / "models"
+
+
+@pytest.fixture
+def publish(monkeypatch):
+    """Returns `publish(source, path)`, which puts a file of this computer in the place of the publisher's."""
+
+    def publish(name, path, digest=None):
+        source = SOURCES[name]
+        if source.hash_algorithm and digest is None:
+            digest = hashlib.new(source.hash_algorithm, path.read_bytes()).hexdigest()
+        changed = dataclasses.replace(source, address=path.as_uri(), hash_start=digest or "")
+        monkeypatch.setitem(SOURCES, name, changed)
+
+    return publish
+
+
+def same_weights(model, expected):
+    for layer in model.layers:
+        for found, value in zip(
+            layer.get_weights(), expected.get_layer(layer.name).get_weights() if layer.weights else []
+        ):
+            np.testing.assert_array_equal(found, value)
+    return True
+
+
+def test_addresses_and_hashes_are_the_publishers():
+    known = {name: (source.address, source.hash_algorithm, source.hash_start) for name, source in SOURCES.items()}
+    assert known == {
+        "bvlc": (
+            "http://dl.caffe.berkeleyvision.org/bvlc_googlenet.caffemodel",
+            "sha1",
+            "405fc5acd08a3bb12de8ee5e23a96bec22f08204",
+        ),
+        "tf_slim": ("http://download.tensorflow.org/models/inception_v1_2016_08_28.tar.gz", "", ""),
+        "torchvision": ("https://download.pytorch.org/models/googlenet-1378be20.pth", "sha256", "1378be20"),
+    }
+
+
+def test_imagenet_weights_are_downloaded_and_converted_once(cache, publish, caffemodel, loaded, tmp_path):
+    copy = tmp_path / "bvlc_googlenet.caffemodel"
+    copy.write_bytes(caffemodel.read_bytes())
+    publish("bvlc", copy)
+    first = ki.GoogLeNet(weights="imagenet")
+    assert same_weights(first, loaded("bvlc"))
+    assert first.preprocessing == "caffe"
+    assert first.compiled
+    assert sorted(file.name for file in cache.iterdir()) == ["bvlc_googlenet.caffemodel", "keras_inception_bvlc.h5"]
+
+    copy.unlink()
+    (cache / "bvlc_googlenet.caffemodel").unlink()  # neither the publisher nor his file is needed any more
+    assert same_weights(ki.GoogLeNet(weights="imagenet", aux_heads=False), loaded("bvlc"))
+
+    # What is kept is a weights file of Keras.
+    model = ki.GoogLeNet()
+    model.load_weights(cache / "keras_inception_bvlc.h5", by_name=True)
+    assert same_weights(model, loaded("bvlc"))
+
+
+def test_downloaded_archive_of_slim_is_converted(cache, publish, files, loaded, tmp_path):
+    archive = tmp_path / "inception_v1_2016_08_28.tar.gz"
+    with tarfile.open(archive, "w:gz", compresslevel=1) as file:
+        file.add(files("tf_slim"), "inception_v1.ckpt")
+    publish("tf_slim", archive)
+    model = ki.GoogLeNet(weights="imagenet", architecture="inception_v1_slim", classes=1001)
+    assert same_weights(model, loaded("tf_slim"))
+    model = ki.GoogLeNet(weights="imagenet", architecture="inception_v1_slim", include_top=False, pooling="avg")
+    assert same_weights(model, loaded("tf_slim"))
+
+
+def test_downloaded_state_dict_is_converted(cache, publish, files, loaded, no_torch):
+    publish("torchvision", files("torchvision"))
+    model = ki.GoogLeNet(weights="imagenet", architecture="inception_v1_torchvision")
+    assert same_weights(model, loaded("torchvision"))
+    assert (cache / "keras_inception_torchvision.h5").exists()
+
+
+def test_damaged_and_old_conversions_are_made_again(cache, publish, caffemodel, loaded, monkeypatch):
+    publish("bvlc", caffemodel)
+    load_published_weights(trunk("bvlc"), "bvlc")
+    kept = cache / "keras_inception_bvlc.h5"
+    monkeypatch.setattr(download, "CONVERSION", download.CONVERSION + 1)
+    assert download.read_converted(SOURCES["bvlc"]) is None
+    load_published_weights(trunk("bvlc"), "bvlc")
+    assert download.read_converted(SOURCES["bvlc"]) is not None
+    kept.write_bytes(kept.read_bytes()[:1_000_000])
+    assert download.read_converted(SOURCES["bvlc"]) is None
+    assert same_weights(load_published_weights(trunk("bvlc"), "bvlc"), loaded("bvlc"))
+
+
+def test_wrong_hash_is_refused(untouched, cache, publish, caffemodel, tmp_path):
+    publish("bvlc", caffemodel, digest="405fc5acd08a3bb12de8ee5e23a96bec22f08204")
+    received = hashlib.sha1(caffemodel.read_bytes()).hexdigest()
+    message = rf"{caffemodel.as_uri()} must have a sha1 of 405fc5.*weights\(model, \"bvlc\", path\).*sha1={received}"
+    refuses(untouched("bvlc"), "bvlc", None, ValueError, message)
+    assert list(cache.iterdir()) == []
+
+
+def test_file_of_a_wrong_hash_in_the_cache_is_downloaded_again(cache, publish, caffemodel, loaded):
+    cache.mkdir(parents=True)
+    (cache / "bvlc_googlenet.caffemodel").write_bytes(b"cut short by a killed process")
+    publish("bvlc", caffemodel)
+    assert same_weights(load_published_weights(trunk("bvlc"), "bvlc"), loaded("bvlc"))
+
+
+def test_download_that_is_no_network_is_not_kept(untouched, cache, publish, tmp_path):
+    page = tmp_path / "inception_v1_2016_08_28.tar.gz"
+    page.write_text("<html>Log in to the hotel's network</html>")
+    publish("tf_slim", page)
+    message = rf"What {page.as_uri()} sent is not the published file and was not kept.*\"tf_slim\", path"
+    refuses(untouched("tf_slim"), "tf_slim", None, ValueError, message)
+    assert list(cache.iterdir()) == []
+
+
+def test_without_a_network_the_way_out_is_told(untouched, cache, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = f"http://127.0.0.1:{server.getsockname()[1]}/bvlc_googlenet.caffemodel"
+    monkeypatch.setitem(SOURCES, "bvlc", dataclasses.replace(SOURCES["bvlc"], address=closed))
+    message = rf"of BVLC Caffe could not be downloaded: .*Download {closed} in another way.*\(model, \"bvlc\", path\)"
+    refuses(untouched("bvlc"), "bvlc", None, ConnectionError, message)
+    with pytest.raises(ConnectionError, match="could not be downloaded"):
+        ki.GoogLeNet(weights="imagenet")
+    assert list(cache.iterdir()) == []
+
+
+def test_imagenet_weights_exist_for_three_architectures():
+    architectures = ("googlenet", "inception_v1_slim", "inception_v1_torchvision")
+    assert [imagenet_source(name) for name in architectures] == ["bvlc", "tf_slim", "torchvision"]
+    with pytest.raises(ValueError, match=r'`weights="imagenet"` needs .*googlenet, .*architecture=\'googlenet_bn\''):
+        ki.GoogLeNet(weights="imagenet", architecture="googlenet_bn")
+
+
+def test_cache_falls_back_on_the_folder_for_temporary_files(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "file" / "keras"))  # a folder below a file cannot be made
+    assert pathlib.Path(download.cache_folder()) == tmp_path / "temporary" / ".keras" / "models"

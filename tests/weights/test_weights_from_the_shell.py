@@ -1,0 +1,114 @@
+"""Published weights from the shell: conversion, prediction, fine-tuning."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("tensorflow")
+
+from keras_inception import preprocess_input, runs  # noqa: E402
+from keras_inception.cli import main  # noqa: E402
+
+
+@pytest.fixture
+def class_index(monkeypatch, tmp_path):
+    """Names for ImageNet's classes without a download."""
+    path = tmp_path / "imagenet_class_index.json"
+    path.write_text(json.dumps({str(i): [f"n{i:08}", f"class_{i}"] for i in range(1000)}))
+    monkeypatch.setattr(keras.utils, "get_file", lambda *args, **kwargs: str(path))
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise Exception("no network")  # noqa: TRY002, Keras raises just that
+
+    monkeypatch.setattr(keras.utils, "get_file", refuse)
+
+
+def test_a_converted_network_predicts_files_as_the_model_does(caffemodel, class_index, tmp_path, capsys):
+    out, image = tmp_path / "bvlc.keras", tmp_path / "noise.png"
+    assert main(["convert", "bvlc", str(caffemodel), str(out)]) == 0
+    assert f"next:  keras-inception predict {out} IMAGE" in capsys.readouterr().out
+    pixels = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype="uint8")
+    Image.fromarray(pixels).save(image)
+    assert main(["predict", str(out), str(image), "--json", "--top", "1"]) == 0
+    (top,) = json.loads(capsys.readouterr().out)[0]["predictions"]
+    model = runs.load_model(out)
+    assert model.preprocessing == "caffe"
+    expected = model.predict(preprocess_input(pixels[None], preprocessing="caffe"), verbose=0)[0][0]
+    assert top["class"] == f"class_{expected.argmax()}"
+    assert top["probability"] == pytest.approx(expected.max(), abs=1e-5)  # float32, another order of sums
+
+
+def test_conversion_without_the_class_names_says_so(caffemodel, no_network, tmp_path, capsys):
+    out = tmp_path / "bvlc.keras"
+    assert main(["convert", "bvlc", str(caffemodel), str(out)]) == 0
+    assert "predictions will show numbers" in capsys.readouterr().out
+    assert runs.load_model(out).class_names is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bvlc", "nosuch.caffemodel", "out.keras"], "`path` must be a file of BVLC Caffe's"),
+        (["bvlc", "nosuch.caffemodel", "out.h5"], "must end in .keras"),
+        (["flickr", "x", "out.keras"], "invalid choice: 'flickr'"),
+    ],
+)
+def test_conversions_that_cannot_be_are_refused_in_one_line(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = main(["convert", *arguments])
+    except SystemExit as error:
+        status = error.code
+    printed = capsys.readouterr().err
+    assert status == 2
+    assert message in printed
+    assert printed.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_file_is_not_replaced_unless_told_to(caffemodel, no_network, tmp_path, capsys):
+    out = tmp_path / "bvlc.keras"
+    out.write_bytes(b"mine")
+    assert main(["convert", "bvlc", str(caffemodel), str(out)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert out.read_bytes() == b"mine"
+
+
+def test_imagenet_weights_without_a_network_tell_the_way_out(no_network, image_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "cache"))
+    out = tmp_path / "run"
+    assert main(["train", "--weights", "imagenet", "--dataset", str(image_folder), "--out", str(out)]) == 2
+    printed = capsys.readouterr().err
+    assert "http://dl.caffe.berkeleyvision.org/bvlc_googlenet.caffemodel" in printed
+    assert printed.count("\n") == 1
+    assert not out.exists()
+
+
+@pytest.mark.filterwarnings("ignore:The weights of BVLC Caffe are for 1000 classes:UserWarning")
+def test_fine_tuning_from_a_file_changes_only_what_is_not_frozen(caffemodel, image_folder, tmp_path):
+    out = tmp_path / "run"
+    arguments = ("--weights", caffemodel, "--freeze-through", "inception_4e", "--dataset", image_folder)
+    assert main(["train", *map(str, arguments), "--epochs", "1", "--no-aux-heads", "--out", str(out)]) == 0
+    tuned, start = runs.load_model(out), _published(caffemodel)
+    assert (tuned.preprocessing, tuned.class_names) == ("caffe", ["dark", "light"])
+    assert tuned.input_shape == (None, 224, 224, 3)
+    for layer, frozen in (("conv1_7x7_s2", True), ("inception_4e_5x5", True), ("inception_5a_1x1", False)):
+        before, after = start.get_layer(layer).get_weights()[0], tuned.get_layer(layer).get_weights()[0]
+        assert np.array_equal(before, after) == frozen
+
+
+def _published(caffemodel):
+    from keras_inception import GoogLeNet
+
+    return GoogLeNet(weights=caffemodel, aux_heads=False)
+
+
+def test_weights_for_an_architecture_without_any_are_refused(capsys):
+    assert main(["train", "--weights", "imagenet", "--architecture", "googlenet_bn"]) == 2
+    assert "needs an architecture that weights were published for" in capsys.readouterr().err
