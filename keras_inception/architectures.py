@@ -78,7 +78,6 @@ class AuxiliaryHead:
     conv: int = 128
     dense: int = 1024
     dropout: float = 0.7
-    loss_weight: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -132,11 +131,12 @@ POOL4 = MaxPool("pool4_3x3_s2", 3, 2)
 
 STEM_WITHOUT_LRN = tuple(row for row in STEM if not isinstance(row, LRN))
 
-# Two auxiliary classifiers, on 4a and 4d (the paper, section 5), weighted 0.3.
+# Two auxiliary classifiers, on 4a and 4d (the paper, section 5), and the weights of the three losses in training.
 AUXILIARY_HEADS = (
     AuxiliaryHead("aux1", "inception_4a", "loss1"),
     AuxiliaryHead("aux2", "inception_4d", "loss2"),
 )
+LOSS_WEIGHTS = (1.0, 0.3, 0.3)
 
 GOOGLENET = Architecture(
     name="googlenet",

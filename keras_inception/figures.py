@@ -63,7 +63,7 @@ def graph(model):
         for head in architecture.auxiliary_heads:
             if head.tap == row.name and head.name in names:
                 _arrow(axes, (8.55, 0.5 - index), (8.9, 0.5 - index))
-                _box(axes, 9.9, 0.5 - index, 1.9, f"{head.name} (loss x {head.loss_weight})", HEAD_COLOURS[head.name])
+                _box(axes, 9.9, 0.5 - index, 1.9, f"{head.name}, softmax", HEAD_COLOURS[head.name])
     if main:
         _arrow(axes, (4, 0.26 - len(rows)), (4, -0.24 - len(rows)))
         _box(axes, 4, -0.5 - len(rows), 5, "global average pool, dropout, linear, softmax: main", HEAD_COLOURS["main"])

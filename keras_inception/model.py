@@ -266,7 +266,7 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
     return model
 
 
-def compile_model(model, optimizer=None, loss_weights=(1.0, 0.3, 0.3), *, metrics=None, **kwargs):
+def compile_model(model, optimizer=None, loss_weights=architectures.LOSS_WEIGHTS, *, metrics=None, **kwargs):
     """Compiles a GoogLeNet, or compiles it again with other choices.
 
     Args:

@@ -1,0 +1,99 @@
+"""Times `LocalResponseNormalization` beside `tf.nn.local_response_normalization`, forward and backward.
+
+The shapes are those of GoogLeNet's two normalizations at 224x224. Every repeat runs all functions one after the other
+in one process, so that a slow moment of the machine meets all of them; the ratio is taken within each repeat.
+
+    python benchmarks/lrn.py
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import time
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_inception as ki
+
+SHAPES = ((56, 56, 64), (56, 56, 192))
+PARAMETERS = {"depth_radius": 2, "bias": 1.0, "alpha": 2e-5, "beta": 0.75}
+
+
+def forward(normalize):
+    return tf.function(normalize)
+
+
+def forward_and_backward(normalize):
+    @tf.function
+    def run(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(tf.square(normalize(x)))
+        return tape.gradient(loss, x)
+
+    return run
+
+
+def seconds(function, x, calls):
+    start = time.perf_counter()
+    for _ in range(calls):
+        function(x).numpy()
+    return (time.perf_counter() - start) / calls
+
+
+def spread(values):
+    """Returns the median and the quartiles."""
+    low, middle, high = statistics.quantiles(values, n=4)
+    return middle, low, high
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=30, help="times that every function is measured")
+    parser.add_argument("--calls", type=int, default=3, help="calls of a function in one measurement")
+    arguments = parser.parse_args()
+
+    processor = next((line.split(":")[1].strip() for line in cpu_lines() if line.startswith("model name")), "unknown")
+    print(f"{processor}, {len(os.sched_getaffinity(0))} cores, {platform.system()} {platform.machine()}")
+    print(f"Python {platform.python_version()}, TensorFlow {tf.__version__}, Keras {keras.__version__}, float32")
+    print(f"batch {arguments.batch_size}, {arguments.repeats} repeats of {arguments.calls} calls, interleaved")
+    print("milliseconds a call: median (quartiles); ratio: ours / TensorFlow's, below 1 is faster\n")
+    print(f"| {'input':<16} | {'pass':<20} | {'ours':<22} | {'tf.nn':<22} | {'ratio':<18} |")
+    print(f"|{'-' * 18}|{'-' * 22}|{'-' * 24}|{'-' * 24}|{'-' * 20}|")
+
+    def reference(x):
+        return tf.nn.local_response_normalization(x, **PARAMETERS)
+
+    for shape in SHAPES:
+        ours = ki.LocalResponseNormalization(**PARAMETERS)
+        x = tf.constant(np.random.default_rng(0).normal(size=(arguments.batch_size, *shape)).astype("float32"))
+        for name, make in (("forward", forward), ("forward and backward", forward_and_backward)):
+            functions = [make(ours), make(reference)]
+            # The gradient is 2 y dy/dx; float32 throughout.
+            np.testing.assert_allclose(functions[0](x), functions[1](x), rtol=1e-4, atol=1e-5)
+            times = [
+                [seconds(function, x, arguments.calls) for function in functions] for _ in range(arguments.repeats)
+            ]
+            columns = [[1e3 * pair[0] for pair in times], [1e3 * pair[1] for pair in times]]
+            cells = ["{:.1f} ({:.1f} to {:.1f})".format(*spread(column)) for column in columns]
+            ratio = "{:.2f} ({:.2f} to {:.2f})".format(*spread([pair[0] / pair[1] for pair in times]))
+            text = "x".join(map(str, (arguments.batch_size, *shape)))
+            print(f"| {text:<16} | {name:<20} | {cells[0]:<22} | {cells[1]:<22} | {ratio:<18} |")
+
+
+def cpu_lines():
+    try:
+        with open("/proc/cpuinfo") as file:
+            return file.read().splitlines()
+    except OSError:
+        return []
+
+
+if __name__ == "__main__":
+    main()
