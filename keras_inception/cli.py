@@ -411,7 +411,7 @@ def _captured_standard_error():
 
 def _disk_message(error):
     where = f" ({error.filename})" if error.filename else ""
-    return f"{error.strerror or error}{where}: choose another place with --out, or make room"
+    return f"{error.strerror or error}{where}: choose another place, or make room"
 
 
 if __name__ == "__main__":

@@ -23,18 +23,35 @@ class SparseCategoricalCrossentropy(keras.losses.SparseCategoricalCrossentropy):
 
     Args:
         from_logits: Whether the predictions are logits rather than probabilities.
+        label_smoothing: Share of each label, in [0, 1), that is spread evenly over all classes; Keras has it for
+            one-hot labels alone.
 
     Input shapes: labels `(batch,)`, `(batch, 1)` or `(batch, classes)`, predictions `(batch, classes)`.
+
+    Reference: Szegedy et al., Rethinking the Inception Architecture for Computer Vision, section 7.
     """
 
-    def __init__(self, from_logits=False, name="sparse_categorical_crossentropy", **kwargs):
+    def __init__(self, from_logits=False, label_smoothing=0.0, name="sparse_categorical_crossentropy", **kwargs):
         super().__init__(from_logits=from_logits, name=name, **kwargs)
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(
+                f"`label_smoothing` must be at least 0 and below 1. Received: label_smoothing={label_smoothing}"
+            )
         self.from_logits = from_logits
+        self.label_smoothing = label_smoothing
 
     def call(self, y_true, y_pred):
-        if _is_one_hot(y_true, y_pred):
-            return keras.losses.categorical_crossentropy(y_true, y_pred, from_logits=self.from_logits)
-        return super().call(y_true, y_pred)
+        if not _is_one_hot(y_true, y_pred):
+            if not self.label_smoothing:
+                return super().call(y_true, y_pred)
+            indices = ops.reshape(ops.cast(y_true, "int32"), (-1,))
+            y_true = ops.one_hot(indices, y_pred.shape[-1], dtype=y_pred.dtype)
+        return keras.losses.categorical_crossentropy(
+            y_true, y_pred, from_logits=self.from_logits, label_smoothing=self.label_smoothing
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "label_smoothing": self.label_smoothing}
 
 
 @keras.saving.register_keras_serializable(package="keras_inception")

@@ -266,7 +266,9 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
     return model
 
 
-def compile_model(model, optimizer=None, loss_weights=architectures.LOSS_WEIGHTS, *, metrics=None, **kwargs):
+def compile_model(
+    model, optimizer=None, loss_weights=architectures.LOSS_WEIGHTS, *, label_smoothing=0.0, metrics=None, **kwargs
+):
     """Compiles a GoogLeNet, or compiles it again with other choices.
 
     Args:
@@ -275,6 +277,7 @@ def compile_model(model, optimizer=None, loss_weights=architectures.LOSS_WEIGHTS
             momentum 0.9 but neither rate nor batch size).
         loss_weights: Weight of each head's loss, in the order of the outputs (the paper: 1, 0.3, 0.3), or a dict by
             output names. A model of one output takes the first, one without aux1 or aux2 leaves that head's out.
+        label_smoothing: Share of each label, in [0, 1), that is spread evenly over all classes.
         metrics: Metrics for every head; by default accuracy, and top-5 accuracy from 6 classes up.
         **kwargs: Further arguments of `keras.Model.compile`.
 
@@ -293,7 +296,7 @@ def compile_model(model, optimizer=None, loss_weights=architectures.LOSS_WEIGHTS
             metrics.append(losses.SparseTopKCategoricalAccuracy(5, name="top_5_accuracy"))
     model.compile(
         optimizer=keras.optimizers.Adam(recipe.CONSTANT_RATE) if optimizer is None else optimizer,
-        loss=[losses.SparseCategoricalCrossentropy(from_logits=gives_logits(model, name)) for name in names],
+        loss=[losses.SparseCategoricalCrossentropy(gives_logits(model, name), label_smoothing) for name in names],
         loss_weights=loss_weights,
         metrics=metrics,
         **kwargs,

@@ -10,6 +10,8 @@ pytest.importorskip("tensorflow")
 README = Path(__file__).parents[1] / "README.md"
 
 
+# Keras says so to everybody who fits a `tf.data.Dataset` without `shuffle=False`.
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
 def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)

@@ -51,7 +51,10 @@ def test_other_classes_keep_everything_but_the_classifiers(networks, loaded):
         for found, expected in zip(layer.get_weights(), published.get_layer(layer.name).get_weights()):
             np.testing.assert_array_equal(found, expected)
     x = np.random.default_rng(0).uniform(-100, 100, (2, 224, 224, 3)).astype("float32")
-    before = model.get_layer("loss2_classifier").get_weights()[0]
+    for name in CLASSIFIERS:  # random weights give activations of hundreds, which would saturate the softmaxes
+        kernel = model.get_layer(name).kernel
+        kernel.assign(0.01 * keras.ops.convert_to_numpy(kernel))
+    before = np.array(model.get_layer("loss2_classifier").get_weights()[0])
     freeze(model, through="inception_4e")
     logs = model.fit(x, np.array([1, 4]), verbose=0).history
     assert np.isfinite(logs["loss"][0])
@@ -100,7 +103,7 @@ def small():
 def trained_layers(model):
     """Trains one step without tracing it; returns the names of the layers whose weights or statistics changed."""
     model.run_eagerly = True
-    before = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+    before = {layer.name: [np.array(w) for w in layer.get_weights()] for layer in model.layers if layer.weights}
     x = np.random.default_rng(0).uniform(-1, 1, (4, 79, 79, 3)).astype("float32")
     model.fit(x, np.array([0, 1, 2, 0]), verbose=0)
     return {
@@ -126,7 +129,8 @@ def test_frozen_batch_normalization_uses_its_moving_statistics(small):
     x = np.random.default_rng(0).uniform(-1, 1, (4, 79, 79, 3)).astype("float32")
     for row, is_frozen in (("inception_3b", True), ("inception_4a", False)):
         part = keras.Model(small.input, small.get_layer(f"{row}_output").output)
-        difference = np.abs(part(x, training=True) - part(x, training=False)).max()
+        trained, served = (keras.ops.convert_to_numpy(part(x, training=training)) for training in (True, False))
+        difference = np.abs(trained - served).max()
         assert bool(difference == 0) is is_frozen
 
 
@@ -149,7 +153,7 @@ def test_last_call_of_freeze_counts(sketch):
     assert len(layers) == 7
     for through, frozen in ((None, 0), ("inception_5b", 6), ("inception_4e", 4), ("conv1_7x7_s2", 2), (None, 0)):
         freeze(sketch, through=through)
-        before = [layer.get_weights() for layer in layers]
+        before = [[np.array(weight) for weight in layer.get_weights()] for layer in layers]
         sketch.fit(x, y, verbose=0)
         changed = [
             any(not np.array_equal(old, new) for old, new in zip(weights, layer.get_weights()))
@@ -189,12 +193,13 @@ def test_features_are_the_outputs_of_rows(architecture):
     trunk = ki.GoogLeNet(include_top=False, input_shape=(64, 64, 3), architecture=architecture)
     names = ["conv1_7x7_s2", "conv2_3x3", "pool2_3x3_s2", "inception_3b", "inception_4e", "inception_5b"]
     found = features(trunk, names)(np.ones((2, 64, 64, 3), "float32"))
-    assert list(found) == names
+    assert set(found) == set(names)
     shapes = [(32, 64), (16, 192), (8, 192), (8, 480), (4, 832), (2, 1024)]
     assert [tuple(found[name].shape) for name in names] == [(2, size, size, filters) for size, filters in shapes]
     for name in names:
-        assert float(keras.ops.min(found[name])) >= 0, name  # behind the ReLU
-    np.testing.assert_array_equal(found["inception_5b"], trunk(np.ones((2, 64, 64, 3), "float32")))
+        assert keras.ops.convert_to_numpy(found[name]).min() >= 0, name  # behind the ReLU
+    expected = keras.ops.convert_to_numpy(trunk(np.ones((2, 64, 64, 3), "float32")))
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(found["inception_5b"]), expected)
 
 
 def test_features_share_the_weights_and_need_no_heads(googlenet, images):
@@ -216,7 +221,7 @@ def test_features_survive_the_keras_file(googlenet, images, tmp_path):
     found, expected = read(images), extractor(images)
     assert set(found) == {"inception_4e", "inception_3b"}
     for name in found:
-        np.testing.assert_array_equal(found[name], expected[name])
+        np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (found[name], expected[name])))
 
 
 def test_features_train_under_another_head(googlenet, images):

@@ -32,7 +32,7 @@ def untouched():
 
 def refuses(model, source, path, error, message):
     """Checks that the file is refused with that message and that the model is left as it was."""
-    before, preprocessing = model.get_weights(), model.preprocessing
+    before, preprocessing = [np.array(weight) for weight in model.get_weights()], model.preprocessing
     with pytest.raises(error, match=message):
         load_published_weights(model, source, path)
     for found, expected in zip(model.get_weights(), before):
@@ -117,6 +117,7 @@ def test_caffemodel_is_read_in_every_encoding(tmp_path, encoding, header, values
             np.testing.assert_array_equal(array.reshape(blob.shape), blob)
 
 
+@pytest.mark.slow  # `test_caffemodel_is_read_in_every_encoding` says as much, faster
 def test_new_caffemodel_loads_like_the_old_one(loaded, tensors, tmp_path):
     path = tmp_path / "new.caffemodel"
     path.write_bytes(published.caffemodel(tensors("bvlc"), encoding="layer", header="shape"))

@@ -206,7 +206,7 @@ def test_wrong_rounding_of_pools_is_noticed(any_size, outputs, vectors, instead,
 def test_flattening_in_keras_order_is_noticed(loaded, outputs, vectors, source):
     model = loaded(source)
     kernels = [model.get_layer(f"{prefix}_fc").kernel for prefix in ("loss1", "loss2")]
-    right = [keras.ops.convert_to_numpy(kernel) for kernel in kernels]
+    right = [np.array(keras.ops.convert_to_numpy(kernel)) for kernel in kernels]
     try:
         for kernel, value in zip(kernels, right):  # the rows in the order of the file
             kernel.assign(value.reshape(4, 4, 128, 1024).transpose(2, 0, 1, 3).reshape(2048, 1024))
