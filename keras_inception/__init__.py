@@ -29,6 +29,8 @@ _TENSORFLOW = {
     "Classifier": "classifier",
     "TrainConfig": "training",
     "data": None,
+    "diagnosis": None,
+    "distribute": None,
     "train": "training",
 }
 

@@ -81,11 +81,17 @@ def _add_train(commands):
     add("--aux-dropout", type=float, metavar="RATE", help="dropout of the auxiliary heads (the paper's 0.7)")
     add("--weights", metavar="imagenet|FILE", help="start from published weights: downloaded, or a file")
     add("--freeze-through", metavar="ROW", help="rows up to this one do not learn, such as inception_4e")
+    add(
+        "--strategy",
+        choices=["auto", "one", "mirrored", "multi-worker"],
+        help="devices: one, all of this machine, or the workers that TF_CONFIG or Slurm names (auto)",
+    )
     add("--seed", type=int, help="decides weights, dropout, order and splits (0)")
     add("--validation-fraction", type=float, metavar="SHARE", help="for validation, where the source has none (0.1)")
     add("--test-fraction", type=float, metavar="SHARE", help="for testing, where the source has none (0.1)")
     add("--skip-bad-images", action="store_true", help="leave out unreadable files of a folder, and count them")
     add("--tensorboard", action="store_true", help="write TensorBoard logs into the run folder")
+    add("--gradient-flow", type=int, metavar="EPOCHS", help="write gradients.csv every so many epochs (never)")
     add("--config", metavar="FILE", help="config.json of a run; options given beside it win")
     add("--out", metavar="RUN", help="the run's folder (runs/DATASET-ARCHITECTURE)")
     add("--overwrite", action="store_true", help="replace the run in that folder")
@@ -96,13 +102,26 @@ def _adder(parser, default):
 
 
 def _train(arguments):
+    from keras_inception.diagnosis import NotFiniteError
+    from keras_inception.distribute import WorkerLostError
     from keras_inception.training import TrainConfig, train
 
     options = {k: v for k, v in vars(arguments).items() if k not in ("command", "run")}
     out, overwrite = options.pop("out", None), options.pop("overwrite", False)
     config = options.pop("config", None)
     config = _replace(TrainConfig.from_file(config) if config else TrainConfig(), options)
-    run = train(config, out, overwrite=overwrite, on_data=lambda dataset: _say_data(config, dataset))
+    try:
+        run = train(
+            config,
+            out,
+            overwrite=overwrite,
+            on_data=lambda dataset: _say_data(config, dataset),
+            report=lambda message: print(f"\nwarning: {message}", file=sys.stderr),
+        )
+    except (NotFiniteError, WorkerLostError) as error:
+        raise _Refused(error) from error
+    if not run.chief:
+        return 0
     if run.results:
         accuracies = ", ".join(f"{head} {metrics['accuracy']:.2%}" for head, metrics in run.results.items())
         print(f"\ntest accuracy: {accuracies} ({run.sizes['test']} images)")
@@ -386,7 +405,8 @@ def _import_tensorflow_quietly():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with _captured_standard_error():
         tensorflow = importlib.import_module("tensorflow")
-        tensorflow.constant(0) + 1
+        if not {"TF_CONFIG", "SLURM_PROCID"} & set(os.environ):  # several workers must meet before the first operation
+            tensorflow.constant(0) + 1
         tensorflow.get_logger().setLevel("ERROR")
         importlib.import_module("absl.logging").set_verbosity("error")
 

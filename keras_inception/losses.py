@@ -134,7 +134,8 @@ class _FunctionLoss(keras.losses.Loss):
     """A loss given as a function of labels and predictions."""
 
     def __init__(self, function):
-        super().__init__(name=getattr(function, "__name__", "loss"))
+        # The name opens a name scope, which "<lambda>" may not.
+        super().__init__(name=getattr(function, "__name__", "loss").strip("<>"))
         self.function = function
 
     def call(self, y_true, y_pred):

@@ -16,8 +16,8 @@ import keras
 
 from keras_inception.model import InceptionModel  # its import registers the classes that a model file names
 
-MODEL, HISTORY, CURVES, CONFIG, RESULTS, SAMPLES = (
-    "model.keras", "history.csv", "curves.png", "config.json", "results.json", "samples",
+MODEL, HISTORY, CURVES, CONFIG, RESULTS, GRADIENTS, SAMPLES = (
+    "model.keras", "history.csv", "curves.png", "config.json", "results.json", "gradients.csv", "samples",
 )  # fmt: skip
 
 

@@ -4,12 +4,13 @@ import csv
 import importlib.util
 import os
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from keras_inception import architectures, data, evaluation, figures, recipe, runs
+from keras_inception import architectures, data, diagnosis, distribute, evaluation, figures, recipe, runs
 from keras_inception.model import GoogLeNet, compile_model
 from keras_inception.preprocess import undo_preprocessing
 from keras_inception.weights import freeze, source_of
@@ -33,11 +34,14 @@ class TrainConfig:
             `.weights.h5` file.
         freeze_through: The last row of the architecture that does not learn, such as `"inception_4e"`; by default all
             rows learn.
+        strategy: `"auto"`, `"one"`, `"mirrored"` or `"multi-worker"`; see `distribute.get_strategy`.
         seed: Decides initial weights, dropout, the order of the images and the splits that the source lacks.
         validation_fraction: Share of the training images for validation where the source has none, in [0, 1).
         test_fraction: Share of the training images for testing where the source has none, in [0, 1).
         skip_bad_images: Whether to leave out unreadable files of a folder rather than refuse them.
         tensorboard: Whether to write TensorBoard logs into the run folder.
+        gradient_flow: Every how many epochs to write into `gradients.csv` the norm of the gradient that reaches each
+            row from each head's loss, on a batch of validation images; 0 for never.
     """
 
     dataset: str = "digits"
@@ -51,11 +55,13 @@ class TrainConfig:
     aux_dropout: float | None = None
     weights: str | None = None
     freeze_through: str | None = None
+    strategy: str = "auto"
     seed: int = 0
     validation_fraction: float = 0.1
     test_fraction: float = 0.1
     skip_bad_images: bool = False
     tensorboard: bool = False
+    gradient_flow: int = 0
 
     def __post_init__(self):
         rows = [row.name for row in architectures.get(self.architecture).rows]
@@ -65,7 +71,7 @@ class TrainConfig:
                 f"Received: freeze_through={self.freeze_through!r}"
             )
         source_of(self.weights, self.architecture)  # refuses an architecture that nobody published weights for
-        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("gradient_flow", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"`{name}` must be at least {least}. Received: {name}={getattr(self, name)}")
         if not self.learning_rate > 0:
@@ -105,6 +111,7 @@ class Run:
         results: Loss and accuracies on the test images by head; empty without test images.
         sizes: The number of examples by split.
         skipped: The unreadable files that were left out.
+        chief: Whether this process wrote the folder; of several workers only one does.
     """
 
     folder: Path
@@ -112,14 +119,16 @@ class Run:
     results: dict[str, dict[str, float]]
     sizes: dict[str, int]
     skipped: list[str]
+    chief: bool
 
 
-def load_data(config, preprocessing=None):
+def load_data(config, preprocessing=None, batch=None):
     """Loads the images and labels that a configuration names.
 
     Args:
         config: A `TrainConfig`.
         preprocessing: What the network wants; by default what the configuration's will.
+        batch: How batches are made of examples; see `data.load`.
 
     Returns:
         A `data.Data`.
@@ -138,10 +147,11 @@ def load_data(config, preprocessing=None):
         validation_fraction=config.validation_fraction,
         test_fraction=config.test_fraction,
         skip_bad_images=config.skip_bad_images,
+        batch=batch,
     )
 
 
-def train(config=None, out=None, *, overwrite=False, verbose="auto", on_data=None):
+def train(config=None, out=None, *, overwrite=False, verbose="auto", on_data=None, report=diagnosis.warn):
     """Trains a network and writes a run folder: model, history, curves, configuration, results.
 
     The model in the folder is always that of the last finished epoch; a run that is killed loses the epoch it was in.
@@ -152,6 +162,7 @@ def train(config=None, out=None, *, overwrite=False, verbose="auto", on_data=Non
         overwrite: Whether to replace a run in that folder.
         verbose: Keras's: 0 is silent, 1 shows a progress bar, 2 a line an epoch.
         on_data: Called with the `data.Data` before the first step.
+        report: Called with each message about what goes wrong in the training, see `diagnosis`.
 
     Returns:
         A `Run`.
@@ -159,14 +170,42 @@ def train(config=None, out=None, *, overwrite=False, verbose="auto", on_data=Non
     Raises:
         ValueError: The configuration, the data or the folder is not fit for use.
         OSError: The folder cannot be written.
+        distribute.WorkerLostError: Another worker ended; the same command on all of them begins anew.
+        diagnosis.NotFiniteError: A loss became NaN or infinite; the run keeps the last finished epoch.
     """
     config = TrainConfig() if config is None else config
+    strategy = distribute.get_strategy(config.strategy)  # several workers meet before anything else happens
+    chief = distribute.is_chief(strategy)  # the one that writes
     folder = Path(out) if out else runs.free_folder(f"{Path(config.dataset).name}-{config.architecture}")
-    runs.check_free(folder, overwrite=overwrite)
+    if chief:
+        runs.check_free(folder, overwrite=overwrite)
     keras.utils.set_random_seed(config.seed)
-    dataset = load_data(config)
-    if on_data is not None:
+    dataset = load_data(config, batch=partial(distribute.batch, strategy=strategy))
+    if on_data is not None and chief:
         on_data(dataset)
+    with strategy.scope():
+        model = _compiled_model(config, dataset)
+    if chief:
+        folder.mkdir(parents=True, exist_ok=True)
+        runs.write_json(folder / runs.CONFIG, {**asdict(config), "image_size": dataset.image_shape[0]})
+    with distribute.lost_workers(strategy):
+        history = model.fit(
+            dataset.train,
+            validation_data=dataset.validation,
+            epochs=config.epochs,
+            verbose=verbose if chief else 0,
+            shuffle=False,  # the dataset shuffles itself
+            callbacks=_callbacks(config, folder, dataset, report, chief),
+        ).history
+        results = evaluation.evaluate(model, dataset.test) if dataset.test is not None else {}
+    if chief:
+        figures.curves(history, model.output_names).savefig(folder / runs.CURVES, dpi=120)
+        runs.write_json(folder / runs.RESULTS, {"test": results, "sizes": dataset.sizes, "skipped": dataset.skipped})
+        _write_samples(dataset, model, folder / runs.SAMPLES)
+    return Run(folder, model, results, dataset.sizes, dataset.skipped, chief)
+
+
+def _compiled_model(config, dataset):
     model = GoogLeNet(
         weights=config.weights,
         input_shape=dataset.image_shape,
@@ -180,27 +219,18 @@ def train(config=None, out=None, *, overwrite=False, verbose="auto", on_data=Non
     if config.freeze_through:
         freeze(model, config.freeze_through)
     steps = config.epochs * -(-dataset.sizes["train"] // config.batch_size)
-    compile_model(model, recipe.optimizer(replace(recipe.QUICK, learning_rate=config.learning_rate), steps))
-
-    folder.mkdir(parents=True, exist_ok=True)
-    runs.write_json(folder / runs.CONFIG, {**asdict(config), "image_size": dataset.image_shape[0]})
-    history = model.fit(
-        dataset.train,
-        validation_data=dataset.validation,
-        epochs=config.epochs,
-        verbose=verbose,
-        shuffle=False,  # the dataset shuffles itself
-        callbacks=_callbacks(config, folder),
-    ).history
-    figures.curves(history, model.output_names).savefig(folder / runs.CURVES, dpi=120)
-    results = evaluation.evaluate(model, dataset.test) if dataset.test is not None else {}
-    runs.write_json(folder / runs.RESULTS, {"test": results, "sizes": dataset.sizes, "skipped": dataset.skipped})
-    _write_samples(dataset, model, folder / runs.SAMPLES)
-    return Run(folder, model, results, dataset.sizes, dataset.skipped)
+    return compile_model(model, recipe.optimizer(replace(recipe.QUICK, learning_rate=config.learning_rate), steps))
 
 
-def _callbacks(config, folder):
-    callbacks = [_SaveRun(folder), keras.callbacks.TerminateOnNaN(raise_error=True)]
+def _callbacks(config, folder, dataset, report, chief):
+    if not chief:
+        return diagnosis.callbacks(lambda message: None)  # what stops a training must stop it on every worker
+    # The diagnosis stands first, so that nothing is saved of an epoch with a loss that is not finite.
+    callbacks = [*diagnosis.callbacks(report), _SaveRun(folder)]
+    if config.gradient_flow and dataset.validation is not None:
+        images, labels = next(iter(dataset.validation.take(1)))
+        path = folder / runs.GRADIENTS
+        callbacks.append(diagnosis.GradientFlow(images, labels, path, every=config.gradient_flow))
     if config.tensorboard:
         callbacks.append(keras.callbacks.TensorBoard(folder / "tensorboard"))
     return callbacks

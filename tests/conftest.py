@@ -124,4 +124,5 @@ def run(image_folder, tmp_path_factory):
     from keras_inception.training import TrainConfig, train
 
     config = TrainConfig(dataset=str(image_folder), architecture="googlenet_small", epochs=2, batch_size=8)
-    return train(config, tmp_path_factory.mktemp("runs") / "run", verbose=0)
+    # So short a training may well be diagnosed: after 8 steps the statistics of batch normalization lag.
+    return train(config, tmp_path_factory.mktemp("runs") / "run", verbose=0, report=lambda message: None)

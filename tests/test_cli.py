@@ -67,7 +67,8 @@ def test_train_says_what_it_did_and_what_to_type_next(image_folder, tmp_path):
         out,
     )
     assert finished.returncode == 0, finished.stderr
-    assert finished.stderr == ""  # no noise of TensorFlow
+    # No noise of TensorFlow; so short a training may be diagnosed.
+    assert all(line.startswith("warning: ") for line in finished.stderr.splitlines() if line)
     assert "32 training, 4 validation, 4 test images of 2 classes" in finished.stdout
     assert "images are scaled to 32x32" in finished.stdout
     assert "step" in finished.stdout  # the progress bar

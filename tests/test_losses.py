@@ -42,3 +42,12 @@ def test_the_loss_is_saved_with_its_smoothing():
 def test_smoothing_out_of_range_is_refused(smoothing):
     with pytest.raises(ValueError, match=f"at least 0 and below 1. Received: label_smoothing={smoothing}"):
         SparseCategoricalCrossentropy(label_smoothing=smoothing)
+
+
+@pytest.mark.parametrize("loss", [lambda y_true, y_pred: keras.ops.sum(y_pred, -1) * 0 + 2, "kl_divergence"])
+def test_a_loss_may_be_a_function_or_a_name(loss, three_heads):
+    model = three_heads(classes=3)
+    model.compile("sgd", loss)
+    logs = model.evaluate(np.zeros((4, 5)), np.eye(3)[LABELS], verbose=0, return_dict=True)
+    assert logs["loss"] == pytest.approx(sum(logs[f"{head}_loss"] for head in ("main", "aux1", "aux2")))
+    assert logs["main_loss"] > 0

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
-from keras_inception import figures, recipe, runs
+from keras_inception import diagnosis, figures, recipe, runs
 from keras_inception.training import TrainConfig, train
 
 
@@ -53,10 +53,26 @@ def test_results_are_those_of_the_model_on_the_test_images(run):
 def test_config_json_runs_again_with_the_same_first_epoch(run, tmp_path):
     config = TrainConfig.from_file(run.folder / "config.json")
     assert config.image_size == 32
-    again = train(config, tmp_path / "again", verbose=0)
+    again = train(config, tmp_path / "again", verbose=0, report=lambda message: None)
     first, second = (np.genfromtxt(item.folder / "history.csv", delimiter=",", names=True) for item in (run, again))
     # Sums over threads come in any order, so not bitwise.
     np.testing.assert_allclose(first["main_loss"][0], second["main_loss"][0], rtol=1e-2)
+
+
+def test_gradients_of_each_head_are_written_on_request(image_folder, tmp_path):
+    config = TrainConfig(str(image_folder), "googlenet_small", epochs=1, batch_size=16, gradient_flow=1)
+    run = train(config, tmp_path / "run", verbose=0, report=lambda message: None)
+    with open(run.folder / "gradients.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["head"] for row in rows} == {"main", "aux1", "aux2"}
+    assert {row["epoch"] for row in rows} == {"0", "1"}  # before the first step, and after
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_last_epoch(image_folder, tmp_path):
+    config = TrainConfig(str(image_folder), "googlenet_small", epochs=1, batch_size=16, learning_rate=1e38)
+    with pytest.raises(diagnosis.NotFiniteError):
+        train(config, tmp_path / "run", verbose=0)
+    assert not (tmp_path / "run" / "model.keras").exists()
 
 
 def test_a_run_is_not_overwritten_unless_told_to(run):

@@ -54,6 +54,7 @@ def load(
     validation_fraction=0.1,
     test_fraction=0.1,
     skip_bad_images=False,
+    batch=None,
 ):
     """Loads images and labels for training, validation and testing.
 
@@ -70,6 +71,8 @@ def load(
         validation_fraction: Share of the training examples for validation where the source has none, in [0, 1).
         test_fraction: Share of the training examples for testing where the source has none, in [0, 1).
         skip_bad_images: Whether to leave out unreadable files of a folder rather than refuse them.
+        batch: Function of a dataset of examples, the batch size and the function that decodes an example, that
+            returns a dataset of batches; `distribute.batch` gives each of several workers its part.
 
     Returns:
         A `Data`.
@@ -94,19 +97,17 @@ def load(
     size = image_size or choose_image_size(source.side, architecture, aux_heads)
     shape = (size, size, channels)
 
+    def decode_example(*example):
+        image, label = source.decode(*example)
+        return to_input(image, shape, preprocessing), tf.cast(label, tf.int64)
+
     def batches(split, shuffle):
         if not source.sizes.get(split):
             return None
         examples = source.examples(split)
         if shuffle:
             examples = examples.shuffle(min(source.sizes[split], SHUFFLE_BUFFER), seed=seed)
-        return (
-            examples.map(
-                lambda *example: _input_and_label(*source.decode(*example), shape, preprocessing), tf.data.AUTOTUNE
-            )
-            .batch(batch_size)
-            .prefetch(tf.data.AUTOTUNE)
-        )
+        return (batch or _batch)(examples, batch_size, decode_example).prefetch(tf.data.AUTOTUNE)
 
     return Data(
         train=batches("train", shuffle=True),
@@ -176,5 +177,5 @@ def _open_catalog(dataset, channels, *, seed, validation_fraction, test_fraction
     )
 
 
-def _input_and_label(image, label, image_shape, preprocessing):
-    return to_input(image, image_shape, preprocessing), tf.cast(label, tf.int64)
+def _batch(examples, batch_size, decode_example):
+    return examples.map(decode_example, tf.data.AUTOTUNE).batch(batch_size)

@@ -33,12 +33,39 @@ def resize(image, height, width):
     Returns:
         `(height, width, channels)`, float32 in the range of `image`.
     """
-    size = tf.cast(tf.shape(image)[:2], tf.float32)
-    scale = tf.minimum(size[0] / height, size[1] / width)
-    window = tf.maximum(tf.cast(tf.round(scale * (height, width)), tf.int32), 1)
-    begin = (tf.shape(image)[:2] - window) // 2
-    part = tf.slice(image, tf.concat([begin, [0]], 0), tf.concat([window, [-1]], 0))
+    part = cut(image, centred_window(tf.shape(image)[:2], height, width))
     return tf.ensure_shape(tf.image.resize(part, (height, width), antialias=True), (height, width, image.shape[-1]))
+
+
+def centred_window(size, height, width):
+    """Returns the largest centred window of an image that has the aspect ratio of `height` and `width`.
+
+    Args:
+        size: `(2,)`, int32, height and width of the image in pixels.
+        height: Height that the window will be scaled to, in pixels.
+        width: Width that the window will be scaled to, in pixels.
+
+    Returns:
+        `(4,)`, int32: top, left, height and width in pixels.
+    """
+    sides = tf.cast(size, tf.float32)
+    scale = tf.minimum(sides[0] / height, sides[1] / width)
+    window = tf.maximum(tf.cast(tf.round(scale * (height, width)), tf.int32), 1)
+    return tf.concat([(size - window) // 2, window], 0)
+
+
+def cut(image, window):
+    """Returns the part of an image that a window, `(top, left, height, width)` in pixels, shows."""
+    part = tf.slice(image, [window[0], window[1], 0], [window[2], window[3], -1])
+    part.set_shape((None, None, image.shape[-1]))
+    return part
+
+
+def with_channels(image, channels):
+    """Returns an image with 1 or 3 channels: greyscale is repeated, colours are weighed."""
+    if image.shape[-1] == channels:
+        return image
+    return tf.image.grayscale_to_rgb(image) if channels == 3 else tf.image.rgb_to_grayscale(image)
 
 
 def to_input(image, image_shape, preprocessing):
@@ -52,12 +79,8 @@ def to_input(image, image_shape, preprocessing):
     Returns:
         `image_shape`, float32.
     """
-    image = tf.cast(image, tf.float32)
-    if image.shape[-1] == 1 and image_shape[-1] == 3:
-        image = tf.image.grayscale_to_rgb(image)
-    elif image.shape[-1] == 3 and image_shape[-1] == 1:
-        image = tf.image.rgb_to_grayscale(image)
-    return preprocess_input(resize(image, *image_shape[:2]), "channels_last", preprocessing=preprocessing)
+    image = resize(with_channels(tf.cast(image, tf.float32), image_shape[-1]), *image_shape[:2])
+    return preprocess_input(image, "channels_last", preprocessing=preprocessing)
 
 
 def why_unreadable(encoded):
