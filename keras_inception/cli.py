@@ -74,7 +74,7 @@ def _add_train(commands):
     add("--architecture", choices=list(ARCHITECTURES), help="the network (googlenet)")
     add("--no-aux-heads", dest="aux_heads", action="store_false", help="train without the auxiliary heads")
     add("--image-size", type=int, metavar="PIXELS", help="height and width of the input (chosen from the images)")
-    add("--epochs", type=int, help="passes over the training images (10)")
+    add("--epochs", type=int, help="passes over the training images (12)")
     add("--batch-size", type=int, help="images per step (32)")
     add("--learning-rate", type=float, help="highest rate of Adam, after the warm-up (0.0005)")
     add("--dropout", type=float, metavar="RATE", help="dropout of the main head (the paper's 0.4)")
