@@ -99,6 +99,13 @@ class Architecture:
     dropout: float = 0.4
     preprocessing: str = "inception"
 
+    def owner(self, layer_name):
+        """Returns what a layer belongs to: a row's name, `"linear"`, an auxiliary head's name, or None."""
+        owners = {row.name: row.name for row in self.rows}
+        owners |= {"pool5": "linear", "loss3": "linear", "main": "linear"}
+        owners |= {prefix: head.name for head in self.auxiliary_heads for prefix in (head.prefix, head.name)}
+        return next((owners[prefix] for prefix in owners if f"{layer_name}_".startswith(f"{prefix}_")), None)
+
 
 # Table 1: the stem. The two LRN rows stand where the paper's Figure 3 and BVLC's network have them.
 STEM = (
@@ -202,3 +209,18 @@ def get(name: str) -> Architecture:
     if name not in ARCHITECTURES:
         raise ValueError(f"`architecture` must be one of {', '.join(ARCHITECTURES)}. Received: architecture={name!r}")
     return ARCHITECTURES[name]
+
+
+def of(model) -> Architecture:
+    """Returns the architecture of a built model.
+
+    Raises:
+        ValueError: The model does not say which it has.
+    """
+    name = getattr(model, "architecture", None)
+    if name is None:
+        raise ValueError(
+            "The model must know its architecture, as what `GoogLeNet` returns does. "
+            f"Received: model {model.name!r} with architecture={name!r}"
+        )
+    return get(name)

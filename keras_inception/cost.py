@@ -83,12 +83,10 @@ def rows(model):
         ValueError: The model does not say its architecture, or has no fixed image size.
     """
     architecture = _architecture(model)
-    owners = {row.name: row.name for row in architecture.rows}
-    owners |= {"pool5": "linear", "loss3": "linear", "main": "linear"}
-    owners |= {prefix: head.name for head in architecture.auxiliary_heads for prefix in (head.prefix, head.name)}
-    layers = {name: [] for name in owners.values()}
+    layers = {name: [] for name in (*(row.name for row in architecture.rows), "linear")}
+    layers |= {head.name: [] for head in architecture.auxiliary_heads}
     for layer in model.layers:
-        owner = next((owners[prefix] for prefix in owners if f"{layer.name}_".startswith(f"{prefix}_")), None)
+        owner = architecture.owner(layer.name)
         if owner is not None:
             layers[owner].append(layer)
     return [
@@ -127,19 +125,14 @@ def reductions(model):
 
 
 def _architecture(model):
-    name = getattr(model, "architecture", None)
-    if name is None:
-        raise ValueError(
-            "The model must know its architecture, as what `GoogLeNet` and `inference_model` return does. "
-            f"Received: model {model.name!r} with architecture={name!r}"
-        )
+    architecture = architectures.of(model)
     shape = tuple(model.inputs[0].shape)
     if None in shape[1:]:
         raise ValueError(
             f"The costs of a network depend on the size of its images. Build it with a fixed `input_shape`. "
             f"Received: a model with input_shape={shape[1:]}"
         )
-    return architectures.get(name)
+    return architecture
 
 
 def _multiply_adds(layer):

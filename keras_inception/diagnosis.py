@@ -244,8 +244,8 @@ class ValidationAtChance(_Watcher):
             return (
                 f"The statistics of batch normalization lag{seen}. With a momentum of {momentum:g}, "
                 f"{momentum**steps:.0%} of them are the initial values after {_counted(steps, 'step')}, and they are "
-                f"{_counted(round(1 / (1 - momentum)), 'step')} behind the weights. What helps: a lower momentum, "
-                "more steps (smaller batches, more epochs), a lower learning rate."
+                f"{_counted(round(1 / (1 - momentum)), 'step')} behind the weights. "
+                f"What helps: {'a momentum of 0.9, ' if momentum > 0.9 else ''}more steps (smaller batches, more epochs), a lower learning rate."
             )
         if not accuracy_known:
             return None  # a network that has merely overfitted looks the same without it
@@ -643,22 +643,14 @@ def _with_row(model, head):
 
 def _weights_by_row(model):
     """Returns the paths of the trainable weights of each row that has any, as `gradient_norms` names the rows."""
-    name = getattr(model, "architecture", None)
-    if name is None:
-        raise ValueError(
-            "The model must know its architecture, as what `GoogLeNet` returns does. "
-            f"Received: model {model.name!r} with architecture={name!r}"
-        )
-    architecture = architectures.get(name)
-    owners = {row.name: row.name for row in architecture.rows} | {"loss3": "linear"}
-    owners |= {head.prefix: head.name for head in architecture.auxiliary_heads}
-    rows = {row: [] for row in owners.values()}
+    architecture = architectures.of(model)
+    rows = {}
     for layer in model.layers:
-        row = next((row for prefix, row in owners.items() if layer.name.startswith(f"{prefix}_")), None)
-        row = owners.get(layer.name, row)
-        if row is not None:
-            rows[row] += [weight.path for weight in layer.trainable_variables]
-    return {row: paths for row, paths in rows.items() if paths}
+        owner = architecture.owner(layer.name)
+        if owner is not None and layer.trainable_variables:
+            rows.setdefault(owner, []).extend(weight.path for weight in layer.trainable_variables)
+    order = [*(row.name for row in architecture.rows), "linear", *(head.name for head in architecture.auxiliary_heads)]
+    return {row: rows[row] for row in order if row in rows}
 
 
 def _figures(metrics):

@@ -28,22 +28,18 @@ def freeze(model, through):
     Raises:
         ValueError: The model does not know its architecture, or that has no such row.
     """
-    name = getattr(model, "architecture", None)
-    if name is None:
-        raise ValueError(
-            "The model must know its architecture, as what `GoogLeNet` returns does. "
-            f"Received: model {model.name!r} with architecture={name!r}"
-        )
-    rows = [row.name for row in architectures.get(name).rows]
+    architecture = architectures.of(model)
+    rows = [row.name for row in architecture.rows]
     if through is not None and through not in rows:
         raise ValueError(
-            f"`through` must be None or a row of {name!r}: {', '.join(rows)}. Received: through={through!r}"
+            f"`through` must be None or a row of {architecture.name!r}: {', '.join(rows)}. "
+            f"Received: through={through!r}"
         )
     frozen = rows[: rows.index(through) + 1] if through is not None else []
     compilation = model.get_compile_config() if model.compiled else None
     for layer in model.layers:
-        row = next((row for row in rows if f"{layer.name}_".startswith(f"{row}_")), None)
-        if row is not None:
+        row = architecture.owner(layer.name)
+        if row in rows:
             layer.trainable = row not in frozen
     if compilation is not None:
         model.compile_from_config(compilation)
