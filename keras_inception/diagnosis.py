@@ -245,7 +245,8 @@ class ValidationAtChance(_Watcher):
                 f"The statistics of batch normalization lag{seen}. With a momentum of {momentum:g}, "
                 f"{momentum**steps:.0%} of them are the initial values after {_counted(steps, 'step')}, and they are "
                 f"{_counted(round(1 / (1 - momentum)), 'step')} behind the weights. "
-                f"What helps: {'a momentum of 0.9, ' if momentum > 0.9 else ''}more steps (smaller batches, more epochs), a lower learning rate."
+                f"What helps: {'a momentum of 0.9, ' if momentum > 0.9 else ''}"
+                "more steps (smaller batches, more epochs), a lower learning rate."
             )
         if not accuracy_known:
             return None  # a network that has merely overfitted looks the same without it
