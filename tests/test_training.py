@@ -50,6 +50,7 @@ def test_results_are_those_of_the_model_on_the_test_images(run):
     assert results["sizes"] == {"train": 32, "validation": 4, "test": 4}
 
 
+@pytest.mark.slow
 def test_config_json_runs_again_with_the_same_first_epoch(run, tmp_path):
     config = TrainConfig.from_file(run.folder / "config.json")
     assert config.image_size == 32
@@ -59,6 +60,7 @@ def test_config_json_runs_again_with_the_same_first_epoch(run, tmp_path):
     np.testing.assert_allclose(first["main_loss"][0], second["main_loss"][0], rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_gradients_of_each_head_are_written_on_request(image_folder, tmp_path):
     config = TrainConfig(str(image_folder), "googlenet_small", epochs=1, batch_size=16, gradient_flow=1)
     run = train(config, tmp_path / "run", verbose=0, report=lambda message: None)
@@ -68,6 +70,7 @@ def test_gradients_of_each_head_are_written_on_request(image_folder, tmp_path):
     assert {row["epoch"] for row in rows} == {"0", "1"}  # before the first step, and after
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_last_epoch(image_folder, tmp_path):
     config = TrainConfig(str(image_folder), "googlenet_small", epochs=1, batch_size=16, learning_rate=1e38)
     with pytest.raises(diagnosis.NotFiniteError):
