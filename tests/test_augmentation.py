@@ -17,6 +17,8 @@ from keras_inception.data import augmentation  # noqa: E402
 from keras_inception.data.augmentation import NONE, OPERATIONS, PAPER, Augmentation  # noqa: E402
 from keras_inception.losses import SparseCategoricalCrossentropy  # noqa: E402
 
+pytestmark = pytest.mark.slow  # hundreds of draws, to see distributions
+
 STRONG = replace(PAPER, shift=0.2, rotation_degrees=30, zoom=0.2, randaugment=(2, 9), hue=0.2)
 
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]  # each starts processes
 
 # Float32 sums in another order; a mistake in weighting one example of an uneven batch is above 1e-3.
 TOLERANCE = 1e-6
