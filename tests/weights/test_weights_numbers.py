@@ -84,6 +84,7 @@ WRONG_INPUTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "mistake"), [(source, name) for source in WRONG_INPUTS for name in WRONG_INPUTS[source]]
 )
@@ -158,6 +159,7 @@ WRONG_LAYERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "chosen", "replacement", "heads"),
     [
@@ -189,6 +191,7 @@ def pool_ceil(layer):
     return CeilMaxPooling2D(layer.pool_size, layer.strides).call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "wrong_pool"),
     [("bvlc", pool_same), ("bvlc", pool_valid), ("torchvision", pool_same), ("tf_slim", pool_ceil)],
