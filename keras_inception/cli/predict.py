@@ -1,0 +1,59 @@
+"""`keras-inception predict`."""
+
+import glob
+import json
+import sys
+from pathlib import Path
+
+from keras_inception.cli.console import BAD_INPUT, Refused, command
+
+
+def add(commands):
+    """Adds the command and its options to the parser."""
+    parser = command(commands, "predict", run, "Print the top classes of images.")
+    parser.add_argument("model", metavar="RUN", help="run folder or .keras file")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, folders or glob patterns")
+    parser.add_argument("--head", default="main", help="which softmax answers: main, aux1 or aux2")
+    parser.add_argument("--top", type=int, default=3, help="how many classes to print")
+    parser.add_argument("--json", action="store_true", help="print one JSON array, for programs")
+
+
+def run(arguments):
+    """Runs the command; returns its exit code."""
+    from keras_inception import runs
+    from keras_inception.classifier import Classifier
+
+    if arguments.top < 1:
+        raise Refused(f"--top must be at least 1. Received: {arguments.top}")
+    classifier = Classifier(runs.load_model(arguments.model), head=arguments.head)
+    paths = _image_paths(arguments.images)
+    answers, failed = [], 0
+    for path, answer in classifier.predict_files(paths, top=arguments.top):
+        if isinstance(answer, str):
+            failed += 1
+            print(f"keras-inception predict: error: {path}: {answer}", file=sys.stderr)
+            continue
+        answers.append(
+            {"file": str(path), "predictions": [{"class": name, "probability": score} for name, score in answer]}
+        )
+        if not arguments.json:
+            print(f"{path}  " + "  ".join(f"{name} {score:.2%}" for name, score in answer))
+    if arguments.json:
+        print(json.dumps(answers, indent=2))
+    return BAD_INPUT if failed else 0
+
+
+def _image_paths(patterns):
+    paths = []
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.is_dir():
+            found = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+        elif path.exists():
+            found = [path]
+        else:
+            found = [Path(match) for match in sorted(glob.glob(pattern, recursive=True)) if Path(match).is_file()]
+        if not found:
+            raise Refused(f"there is no image at {pattern}")
+        paths += found
+    return paths

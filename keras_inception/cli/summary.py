@@ -1,0 +1,71 @@
+"""`keras-inception summary`."""
+
+from pathlib import Path
+
+from keras_inception.architectures import ARCHITECTURES
+from keras_inception.cli.console import Refused, command, print_table
+
+
+def add(commands):
+    """Adds the command and its options to the parser."""
+    parser = command(commands, "summary", run, "Print Table 1 as built, beside what the paper printed.")
+    parser.add_argument("model", metavar="RUN", nargs="?", help="run folder or .keras file, instead of the options")
+    parser.add_argument("--architecture", choices=list(ARCHITECTURES), default="googlenet", help="the network")
+    parser.add_argument("--classes", type=int, default=1000, help="number of classes")
+    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="height and width of the input")
+    parser.add_argument("--no-aux-heads", dest="aux_heads", action="store_false", help="without the auxiliary heads")
+    parser.add_argument("--plot", metavar="FILE.png", help="draw the graph into this file")
+
+
+def run(arguments):
+    """Runs the command; returns its exit code."""
+    from keras_inception import cost, figures, runs
+    from keras_inception.model import GoogLeNet
+
+    if arguments.model:
+        model = runs.load_model(arguments.model)
+    else:
+        shape = (arguments.image_size, arguments.image_size, 3) if arguments.image_size else None
+        model = GoogLeNet(
+            input_shape=shape,
+            classes=arguments.classes,
+            architecture=arguments.architecture,
+            aux_heads=arguments.aux_heads,
+        )
+    _print_costs(model, cost)
+    if arguments.plot:
+        if Path(arguments.plot).suffix.lower() not in (".png", ".svg", ".pdf"):
+            raise Refused(f"--plot writes .png, .svg or .pdf. Received: {arguments.plot}")
+        figures.graph(model).savefig(arguments.plot, dpi=120)
+        print(f"drew {arguments.plot}")
+    return 0
+
+
+def _print_costs(model, cost):
+    size = "x".join(str(side) for side in model.input_shape[1:])
+    costs = cost.rows(model)
+    rows = [
+        [row.name, "x".join(map(str, row.output_shape)), f"{row.parameters:,}", f"{row.multiply_adds / 1e6:,.1f}M",
+         *_printed(cost.PRINTED.get(row.name))]
+        for row in costs
+    ]  # fmt: skip
+    heads = [name for name in model.output_names if name != "main"]
+    inference = [row for row in costs if row.name not in heads]
+    for title, part in (("at inference", inference), ("in training", costs)) if heads else (("in all", costs),):
+        total = f"{sum(row.parameters for row in part):,}", f"{sum(row.multiply_adds for row in part) / 1e6:,.1f}M"
+        rows.append([title, "", *total, "", "", ""])
+    columns = ["row", "output", "parameters", "multiply-adds", "paper: parameters", "paper: ops", "why they differ"]
+    print_table(f"{model.architecture}, Table 1 as built for {size}", columns, rows)
+    print("The paper counts thousands of 1,024 and no biases, for 224x224x3 images and 1,000 classes.\n")
+    rows = [
+        [item.name, f"{item.naive / 1e6:,.1f}M", f"{item.reduced / 1e6:,.1f}M", f"{item.naive / item.reduced:.2f}x"]
+        for item in cost.reductions(model)
+    ]
+    columns = ["module", "naive multiply-adds", "with 1x1 reductions", "saved"]
+    print_table("What the 1x1 reductions save against the naive module (the paper's Figure 2a)", columns, rows)
+
+
+def _printed(printed):
+    if printed is None:
+        return ["", "", ""]
+    return [f"{printed.parameters:g}K", f"{printed.operations:g}M", printed.note]
