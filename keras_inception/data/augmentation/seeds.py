@@ -1,0 +1,62 @@
+"""A seed for each image, batch and order of an epoch, and the stream of epochs that is made with them."""
+
+import tensorflow as tf
+
+
+def example_seed(seed, epoch, position):
+    """Returns the seed of one example in one epoch.
+
+    Args:
+        seed: The training's seed, an integer or int64 scalar.
+        epoch: The epoch's number, an integer or int64 scalar, at least 0.
+        position: The example's place in the epoch's order, counted over all workers, an integer or int64 scalar, at
+            least 0.
+
+    Returns:
+        `(2,)`, int64, for the argument `seed` of the functions of this folder.
+    """
+    key = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64)])
+    return tf.random.fold_in(key, tf.cast(position, tf.int64))
+
+
+def batch_seed(seed, epoch, batch):
+    """Returns the seed of one batch in one epoch, which no example has; for `mix`.
+
+    Args:
+        seed: The training's seed, an integer or int64 scalar.
+        epoch: The epoch's number, an integer or int64 scalar, at least 0.
+        batch: The batch's place in the epoch, an integer or int64 scalar, at least 0.
+
+    Returns:
+        `(2,)`, int64.
+    """
+    return example_seed(seed, epoch, -1 - tf.cast(batch, tf.int64))
+
+
+def order_seed(seed, epoch):
+    """Returns the seed of the order of an epoch's examples, for `Dataset.shuffle` in `stream_epochs`; int64 scalar."""
+    return example_seed(seed, epoch, 0)[0]  # the same for all positions, and drawn for this seed and epoch alone
+
+
+def stream_epochs(one_epoch, first_epoch=0):
+    """Chains the datasets of all epochs from one on, without end.
+
+    `model.fit(stream, steps_per_epoch=..., initial_epoch=first_epoch)` takes it on from epoch to epoch. A training that
+    is resumed at epoch N passes `first_epoch=N` and sees what it would have seen.
+
+    Args:
+        one_epoch: Function from the epoch's number, an int64 scalar tensor, to a `tf.data.Dataset` of that epoch's
+            batches. It shuffles with `order_seed` and `reshuffle_each_iteration=False`.
+        first_epoch: The number of the first epoch, at least 0.
+
+    Returns:
+        A `tf.data.Dataset` of batches.
+    """
+
+    def seeded(epoch):
+        # Of the graph of this function alone. `shuffle` would mix TensorFlow's global seed into a seed of its own, and
+        # fail on one that is a tensor where the global seed is 0.
+        tf.compat.v1.set_random_seed(1)
+        return one_epoch(epoch)
+
+    return tf.data.Dataset.counter(first_epoch).flat_map(seeded)

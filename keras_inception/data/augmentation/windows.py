@@ -1,0 +1,95 @@
+"""Which window of an image becomes a training image, how it is decoded, and how it is resized."""
+
+from functools import partial
+
+import tensorflow as tf
+
+from keras_inception.data.augmentation.options import PAPER
+from keras_inception.data.images import cut, decode, with_channels
+
+
+def random_window(size, seed, area=PAPER.crop_area, aspect=PAPER.crop_aspect):
+    """Draws a window of an image, its area evenly, its aspect ratio from those that fit, its place evenly.
+
+    Samplers that draw both and reject what does not fit make large areas rare. Drawing the area first keeps it even, as
+    the paper has it. In a panorama the largest area is the largest that fits.
+
+    Args:
+        size: `(2,)`, height and width of the image in pixels.
+        seed: `(2,)`, int64.
+        area: Smallest and largest area as shares of the image's, in (0, 1].
+        aspect: Smallest and largest ratio of width to height.
+
+    Returns:
+        `(4,)`, int32: top, left, height and width in pixels; area and aspect hold up to rounding to whole pixels.
+    """
+    sides = tf.cast(size, tf.float32)
+    height, width = tf.unstack(sides)
+    draws = tf.random.stateless_uniform((4,), seed)
+    whole = height * width
+    most = tf.reduce_min([area[1] * whole, aspect[1] * height**2, width**2 / aspect[0]])
+    least = tf.minimum(area[0] * whole, most)
+    pixels = least + draws[0] * (most - least)
+    narrowest = tf.math.log(tf.maximum(aspect[0], pixels / height**2))
+    widest = tf.math.log(tf.minimum(aspect[1], width**2 / pixels))
+    ratio = tf.exp(narrowest + draws[1] * (widest - narrowest))
+    window = tf.clip_by_value(tf.round(tf.sqrt([pixels / ratio, pixels * ratio])), 1.0, sides)
+    begin = tf.minimum(tf.floor(draws[2:] * (sides - window + 1)), sides - window)
+    return tf.cast(tf.concat([begin, window], 0), tf.int32)
+
+
+def decode_window(encoded, choose_window, channels=3):
+    """Decodes one window of an image file; of a JPEG file only the blocks that it touches.
+
+    Args:
+        encoded: Scalar string tensor with the bytes of a file that `decode` reads.
+        choose_window: Function from the image's height and width, `(2,)` int32, to a window as `random_window` gives.
+        channels: 1 or 3.
+
+    Returns:
+        `(height, width, channels)` of the window, uint8: the pixels that `decode` gives there, bit by bit.
+    """
+
+    is_jpeg = tf.io.is_jpeg(encoded)
+
+    def header():
+        return tf.zeros((0, 0, 3), tf.uint8), tf.io.extract_jpeg_shape(encoded)[:2]
+
+    def whole():
+        image = decode(encoded)
+        return image, tf.shape(image)[:2]
+
+    # The window is chosen between two branchings: inside, its many small operations would be there twice.
+    image, size = tf.cond(is_jpeg, header, whole)
+    size.set_shape((2,))
+    window = choose_window(size)
+    # Chroma is interpolated from the neighbours, which the decoder lacks at the edges of what it decodes. With two
+    # pixels more on each side, the pixels of the window are those of the whole image.
+    begin = tf.maximum(window[:2] - 2, 0)
+    wider = tf.concat([begin, tf.minimum(window[:2] + window[2:] + 2, size) - begin], 0)
+    image = tf.cond(is_jpeg, lambda: tf.io.decode_and_crop_jpeg(encoded, wider, channels=3), lambda: cut(image, wider))
+    image.set_shape((None, None, 3))
+    return with_channels(cut(image, tf.concat([window[:2] - begin, window[2:]], 0)), channels)
+
+
+def resize_randomly(image, height, width, seed):
+    """Resizes with bilinear, area, nearest-neighbour or cubic interpolation, each one time in four.
+
+    Args:
+        image: `(height, width, channels)`, [0, 255].
+        height: Height of the result in pixels.
+        width: Width of the result in pixels.
+        seed: `(2,)`, int64.
+
+    Returns:
+        `(height, width, channels)`, float32 in [0, 255]. Bilinear and cubic interpolation are antialiased, as in
+        validation.
+    """
+
+    def resize(method):
+        # Only these two read `antialias`, and cubic interpolation overshoots.
+        resized = tf.image.resize(image, (height, width), method, antialias=method in ("bilinear", "bicubic"))
+        return tf.clip_by_value(tf.cast(resized, tf.float32), 0.0, 255.0)
+
+    index = tf.random.stateless_uniform((), seed, maxval=4, dtype=tf.int32)
+    return tf.switch_case(index, [partial(resize, method) for method in ("bilinear", "area", "nearest", "bicubic")])

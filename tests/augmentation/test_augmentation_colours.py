@@ -1,0 +1,77 @@
+"""Colours change as Pillow changes them, as strongly as they say, in every order."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+tf = pytest.importorskip("tensorflow")
+pytest.importorskip("tensorflow_datasets")
+
+from photographs import draw, photograph, seed_of  # noqa: E402
+
+from keras_inception.data import augmentation  # noqa: E402
+
+pytestmark = pytest.mark.slow  # hundreds of draws, to see distributions
+
+
+@pytest.mark.parametrize(
+    ("ours", "pillows"),
+    [
+        (augmentation.adjust_brightness, ImageEnhance.Brightness),
+        (augmentation.adjust_contrast, ImageEnhance.Contrast),
+        (augmentation.adjust_saturation, ImageEnhance.Color),
+        (augmentation.sharpen, ImageEnhance.Sharpness),
+    ],
+)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_adjustments_are_pillows(ours, pillows, mode):
+    image = photograph(mode=mode)
+    for factor in (0.1, 0.5, 1.0, 1.5, 1.9):
+        expected = np.asarray(pillows(Image.fromarray(np.squeeze(image))).enhance(factor)).reshape(image.shape)
+        found = ours(tf.constant(image, tf.float32), factor).numpy()
+        # Pillow rounds the grey, and what it smoothed, before it multiplies, and the result.
+        np.testing.assert_allclose(found, expected, atol=2)
+
+
+def test_hue_turns_round_the_circle():
+    red = tf.constant([[[200.0, 0.0, 0.0]]])
+    np.testing.assert_allclose(augmentation.adjust_hue(red, 1 / 3), [[[0, 200, 0]]], atol=1e-3)
+    np.testing.assert_allclose(augmentation.adjust_hue(red, -1 / 3), [[[0, 0, 200]]], atol=1e-3)
+
+
+def test_lighting_follows_the_principal_colours():
+    image = tf.fill((2, 2, 3), 100.0)
+    lighter = augmentation.add_lighting(image, (-0.1, 0.0, 0.0)).numpy()
+    # 255 * 0.1 * 0.2175 * (0.5675, 0.5808, 0.5836)
+    np.testing.assert_allclose(lighter - image, np.broadcast_to([3.147, 3.221, 3.237], (2, 2, 3)), atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"), [("brightness", 1), ("brightness", 3), ("contrast", 3), ("saturation", 3)]
+)
+def test_factors_are_drawn_evenly_within_their_range(name, channels):
+    image = tf.constant([[[100.0, 100.0, 100.0], [120.0, 110.0, 90.0]]])[..., :channels]
+    adjust = getattr(augmentation, f"adjust_{name}")
+    found = draw(lambda seed: augmentation.distort_colours(image, seed, **{name: 0.5}), 400)
+    least, most = (adjust(image, factor).numpy()[0, 1, 0] for factor in (0.5, 1.5))
+    share = (found[:, 0, 1, 0] - least) / (most - least)
+    assert -1e-4 < share.min() < 0.03
+    assert 0.97 < share.max() < 1.0001
+    assert abs(share.mean() - 0.5) < 0.06  # four standard deviations of the mean
+
+
+def test_distortions_come_in_every_order():
+    image = tf.constant([[[250.0, 128.0, 10.0], [30.0, 60.0, 90.0]]])
+    amounts = {"brightness": 0.5, "contrast": 0.5, "saturation": 0.5}
+    orders = set()
+    for number in range(40):
+        seeds = tf.random.split(seed_of(number), 3)
+        orders.add(tuple(np.argsort(tf.random.stateless_uniform((3,), seeds[0]))))
+        order = np.argsort(tf.random.stateless_uniform((3,), seeds[0]))
+        factors = 1 + 0.5 * tf.random.stateless_uniform((3,), seeds[1], -1.0, 1.0)
+        expected = image
+        for index in order:
+            expected = getattr(augmentation, f"adjust_{list(amounts)[index]}")(expected, factors[index])
+        found = augmentation.distort_colours(image, seed_of(number), **amounts)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert len(orders) == 6
