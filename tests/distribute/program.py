@@ -82,7 +82,10 @@ def case_own_batches(strategy):
     def data(count):
         indices = tf.data.Dataset.range(count).shuffle(count, seed=3, reshuffle_each_iteration=False)
         images, labels = map(tf.constant, arrays(count))
-        decode = lambda index: (tf.gather(images, index), tf.gather(labels, index))  # noqa: E731
+
+        def decode(index):
+            return tf.gather(images, index), tf.gather(labels, index)
+
         return distribute.batch(indices, 7, decode, strategy=strategy)
 
     result = trained(strategy, sgd, data, count=20)
