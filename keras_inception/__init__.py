@@ -28,9 +28,12 @@ _CORE = {
 _TENSORFLOW = {
     "Classifier": "classifier",
     "TrainConfig": "training",
+    "calibrate_exits": "exits",
     "data": None,
     "diagnosis": None,
     "distribute": None,
+    "early_exit_model": "exits",
+    "exits": None,
     "train": "training",
 }
 

@@ -29,7 +29,7 @@ CORE = (
     "figures",
     "runs",
 )
-TENSORFLOW = ("data", "distribute", "diagnosis", "classifier", "training", "hypermodel", "export", "cli")
+TENSORFLOW = ("data", "distribute", "diagnosis", "classifier", "exits", "training", "hypermodel", "export", "cli")
 ORDER = (*CORE, *TENSORFLOW)
 NOT_IN_THE_CORE = {"tensorflow", "tensorflow_datasets", "keras_tuner"}
 

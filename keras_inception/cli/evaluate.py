@@ -23,7 +23,7 @@ def run(arguments):
     from keras_inception import evaluation, runs
 
     model = runs.load_model(arguments.model)
-    dataset = _dataset_of(arguments, model)
+    dataset = dataset_of(arguments, model)
     images = getattr(dataset, arguments.split)
     if images is None:
         raise Refused(f"there are no {arguments.split} images; choose another --split of {sorted(dataset.sizes)}")
@@ -42,7 +42,7 @@ def run(arguments):
     return 0
 
 
-def _dataset_of(arguments, model):
+def dataset_of(arguments, model):
     """Loads the images to evaluate on, as the run split them, or of `--dataset`."""
     from keras_inception import runs
     from keras_inception.training import TrainConfig, load_data
