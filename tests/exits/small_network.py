@@ -37,9 +37,9 @@ def random_images(count, seed=1):
     return np.random.default_rng(seed).uniform(-1, 1, (count, *IMAGE)).astype("float32")
 
 
-def build(**kwargs):
+def build(classes=CLASSES, **kwargs):
     keras.utils.set_random_seed(0)
-    return ki.GoogLeNet(architecture="small", input_shape=IMAGE, classes=CLASSES, **kwargs)
+    return ki.GoogLeNet(architecture="small", input_shape=IMAGE, classes=classes, **kwargs)
 
 
 def quantiles(answers, **shares):
