@@ -14,6 +14,13 @@ def _small_architecture():
     del architectures.ARCHITECTURES["small"]
 
 
+@pytest.fixture(scope="package", autouse=True)
+def _fewer_combinations():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("keras_inception.exits.calibration.COMBINATIONS", 200)
+        yield
+
+
 @pytest.fixture(scope="package")
 def network(_small_architecture):
     return build()
