@@ -10,18 +10,18 @@ not lengthen by waiting. The last row is torchvision's, where it is installed.
 
 import argparse
 import os
-import platform
 import statistics
 import tempfile
 import time
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import numpy as np
 import tensorflow as tf
+from machine import machine, quartiles, version, versions
+from peers import import_torchvision
 from PIL import Image
 
 from keras_inception import data
@@ -68,12 +68,11 @@ def pipeline(paths, size, what, *, windowed=True):
 
 
 def torchvision_pipeline(paths, size):
-    """Returns the same with torchvision's transforms on Pillow images, as in its recipes; None if it does not load."""
-    try:
-        import torch
-        from torchvision import transforms
-    except (ImportError, RuntimeError):  # the latter where it was built for another PyTorch
+    """Returns the same with torchvision's transforms on Pillow images, as in its recipes; None without torchvision."""
+    if version("torchvision") == "not installed":
         return None
+    torch, torchvision = import_torchvision()
+    transforms = torchvision.transforms
     torch.set_num_threads(1)
     torch.manual_seed(0)
     transform = transforms.Compose(
@@ -93,26 +92,6 @@ def torchvision_pipeline(paths, size):
     return run
 
 
-def quartiles(values):
-    low, middle, high = statistics.quantiles(values, n=4)
-    return middle, low, high
-
-
-def version(package):
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def processor():
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=100, help="JPEG files that are made and read in each repeat")
@@ -124,11 +103,9 @@ def main():
     arguments = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])  # before TensorFlow starts its threads
 
-    print(f"{processor()}, one core of {os.cpu_count()}, {platform.system()} {platform.machine()}")
-    print(
-        f"Python {platform.python_version()}, TensorFlow {tf.__version__}, PyTorch {version('torch')}, "
-        f"torchvision {version('torchvision')}, Pillow {version('pillow')}"
-    )
+    print(machine(1))
+    packages = {"TensorFlow": "tensorflow", "PyTorch": "torch", "torchvision": "torchvision", "Pillow": "pillow"}
+    print(versions(**packages))
     with tempfile.TemporaryDirectory() as folder:
         paths = write_images(folder, arguments.images, arguments.height, arguments.width, arguments.quality)
         kilobytes = statistics.mean(os.path.getsize(path) for path in paths) / 1000
@@ -156,7 +133,7 @@ def main():
     print(f"|{'-' * 36}|{'-' * 26}|{'-' * 22}|")
     reference = seconds["whole image decoded"]
     for name in rows:
-        rate = ratio = "not installed" if version("torchvision") == "not installed" else "does not load"
+        rate = ratio = "not installed"
         if name in seconds:
             rate = "{:.0f} ({:.0f} to {:.0f})".format(*quartiles([arguments.images / t for t in seconds[name]]))
             ratio = "{:.2f} ({:.2f} to {:.2f})".format(*quartiles([r / t for r, t in zip(reference, seconds[name])]))

@@ -8,15 +8,13 @@ in one process, so that a slow moment of the machine meets all of them; the rati
 
 import argparse
 import os
-import platform
-import statistics
 import time
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-import keras
 import numpy as np
 import tensorflow as tf
+from machine import machine, quartiles, versions
 
 import keras_inception as ki
 
@@ -46,12 +44,6 @@ def seconds(function, x, calls):
     return (time.perf_counter() - start) / calls
 
 
-def spread(values):
-    """Returns the median and the quartiles."""
-    low, middle, high = statistics.quantiles(values, n=4)
-    return middle, low, high
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch-size", type=int, default=16)
@@ -59,9 +51,8 @@ def main():
     parser.add_argument("--calls", type=int, default=3, help="calls of a function in one measurement")
     arguments = parser.parse_args()
 
-    processor = next((line.split(":")[1].strip() for line in cpu_lines() if line.startswith("model name")), "unknown")
-    print(f"{processor}, {len(os.sched_getaffinity(0))} cores, {platform.system()} {platform.machine()}")
-    print(f"Python {platform.python_version()}, TensorFlow {tf.__version__}, Keras {keras.__version__}, float32")
+    print(machine(len(os.sched_getaffinity(0))))
+    print(f"{versions(TensorFlow='tensorflow', Keras='keras')}, float32")
     print(f"batch {arguments.batch_size}, {arguments.repeats} repeats of {arguments.calls} calls, interleaved")
     print("milliseconds a call: median (quartiles); ratio: ours / TensorFlow's, below 1 is faster\n")
     print(f"| {'input':<16} | {'pass':<20} | {'ours':<22} | {'tf.nn':<22} | {'ratio':<18} |")
@@ -81,18 +72,10 @@ def main():
                 [seconds(function, x, arguments.calls) for function in functions] for _ in range(arguments.repeats)
             ]
             columns = [[1e3 * pair[0] for pair in times], [1e3 * pair[1] for pair in times]]
-            cells = ["{:.1f} ({:.1f} to {:.1f})".format(*spread(column)) for column in columns]
-            ratio = "{:.2f} ({:.2f} to {:.2f})".format(*spread([pair[0] / pair[1] for pair in times]))
+            cells = ["{:.1f} ({:.1f} to {:.1f})".format(*quartiles(column)) for column in columns]
+            ratio = "{:.2f} ({:.2f} to {:.2f})".format(*quartiles([pair[0] / pair[1] for pair in times]))
             text = "x".join(map(str, (arguments.batch_size, *shape)))
             print(f"| {text:<16} | {name:<20} | {cells[0]:<22} | {cells[1]:<22} | {ratio:<18} |")
-
-
-def cpu_lines():
-    try:
-        with open("/proc/cpuinfo") as file:
-            return file.read().splitlines()
-    except OSError:
-        return []
 
 
 if __name__ == "__main__":

@@ -1,0 +1,173 @@
+"""A process that measures one thing, and nothing between two questions; `training_cost.py` starts and asks it.
+
+    python measured.py '{"what": "ours", ...}'
+
+It answers "ready" when everything is built, traced and warm, then each command that comes in with one line of JSON.
+Processes of their own have a memory of their own, and two frameworks in them do not share threads.
+"""
+
+import functools
+import json
+import os
+import resource
+import sys
+import time
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+SEED = 0
+
+
+def peak_mebibytes():
+    """Returns the largest memory that this process has held, in MiB: all of it, with interpreter and libraries."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+
+
+def pin(cores):
+    """Lets this process and all its threads run on some cores alone."""
+    for thread in os.listdir("/proc/self/task"):
+        os.sched_setaffinity(int(thread), cores)
+
+
+def timed(function):
+    """Returns a command that calls a function; seconds of the wall's clock, and of the processor over all threads."""
+
+    def command():
+        wall, processor = time.perf_counter(), time.process_time()
+        function()
+        return {"seconds": time.perf_counter() - wall, "processor_seconds": time.process_time() - processor}
+
+    return command
+
+
+def ours(*, architecture, dtype, batch_size, size, threads=None, optimizer=None, steps=1):
+    """A training step of this package as `fit` takes it, metrics included, and an epoch of `fit` with such steps."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    import keras_inception as ki
+
+    if threads is not None:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    keras.utils.set_random_seed(SEED)
+    keras.config.set_dtype_policy(dtype)
+    before = peak_mebibytes()
+    model = ki.GoogLeNet(architecture=architecture, input_shape=(size, size, 3))
+    if optimizer == "sgd":
+        ki.compile_model(model, keras.optimizers.SGD(0.01, momentum=0.9))
+    random = np.random.default_rng(SEED)
+    images = random.uniform(-1, 1, (batch_size, size, size, 3)).astype("float32")
+    ready = tf.data.Dataset.from_tensors((images, random.integers(0, 1000, batch_size)))
+    model.fit(ready, verbose=0)  # builds the metrics, and traces
+    endless, function = iter(ready.repeat()), model.train_function
+
+    def step():
+        return float(function(endless)["loss"])  # waits for the result
+
+    def bare():
+        for _ in range(steps):
+            step()
+
+    def fit(callbacks=()):
+        model.fit(ready.repeat(steps), shuffle=False, verbose=0, callbacks=list(callbacks))
+
+    def fit_and_look_inside():
+        """Returns the seconds of an epoch, and those that its calls of the train function took."""
+        inside = []
+
+        def watched(iterator):
+            begin = time.perf_counter()
+            result = function(iterator)
+            inside.append(time.perf_counter() - begin)
+            return result
+
+        model.train_function = watched
+        try:
+            return {**timed(fit)(), "inside": sum(inside)}
+        finally:
+            model.train_function = function
+
+    def fit_with_diagnosis():
+        fit(ki.diagnosis.callbacks(lambda message: None))
+
+    commands = {
+        "step": timed(step),
+        "bare": timed(bare),
+        "fit": fit_and_look_inside,
+        "train": timed(fit_with_diagnosis),
+    }
+    return commands, {"before": before}
+
+
+def torchvisions(*, dtype, batch_size, size, channels_last, compiled=False, threads=1):
+    """A training step of torchvision's network with the losses, the weights of the heads and the SGD of ours."""
+    from peers import import_torchvision
+
+    torch, torchvision = import_torchvision()
+    torch.set_num_threads(threads)
+    torch.set_num_interop_threads(threads)
+    torch.manual_seed(SEED)
+    # The input is not transformed, as ours is not.
+    network = torchvision.models.GoogLeNet(num_classes=1000, aux_logits=True, transform_input=False, init_weights=True)
+    images, labels = torch.rand(batch_size, 3, size, size) * 2 - 1, torch.randint(0, 1000, (batch_size,))
+    if channels_last:
+        network = network.to(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(network.train().parameters(), lr=0.01, momentum=0.9)
+    entropy = torch.nn.CrossEntropyLoss()
+    forward = torch.compile(network) if compiled else network
+
+    def step():
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "mixed_bfloat16"):
+            outputs = forward(images)
+            loss = entropy(outputs.logits, labels)
+            loss = loss + 0.3 * entropy(outputs.aux_logits1, labels) + 0.3 * entropy(outputs.aux_logits2, labels)
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    return {"step": timed(step)}, {}
+
+
+def input_pipeline(*, images, height, width, quality, size):
+    """The input pipeline on files that are written for it: plain, and with everything that the paper does to images."""
+    import tempfile
+
+    from input_pipeline import pipeline, write_images
+
+    from keras_inception.data import augmentation
+
+    folder = tempfile.TemporaryDirectory()
+    paths = write_images(folder.name, images, height, width, quality)
+    plain = timed(pipeline(paths, size, augmentation.NONE))
+    paper = timed(pipeline(paths, size, augmentation.PAPER))
+    return {"plain": plain, "paper": paper, "end": folder.cleanup}, {}
+
+
+WHAT = {"ours": ours, "torchvision": torchvisions, "input pipeline": input_pipeline}
+
+
+def main():
+    # What is written to the standard output by a library would be taken for an answer.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    options = json.loads(sys.argv[1])
+    what, cores, warm = (options.pop(name, None) for name in ("what", "cores", "warm"))
+    answer = functools.partial(print, file=answers, flush=True)
+    if what == "input pipeline":
+        pin(cores)  # its threads are counted when TensorFlow is imported
+    commands, facts = WHAT[what](**options)
+    for name in warm:
+        commands[name]()
+    if cores:
+        pin(cores)  # only now, so that several processes can be built on all cores
+    answer(json.dumps({**facts, "peak": peak_mebibytes()}))
+    for line in sys.stdin:
+        answer(json.dumps({**(commands[line.strip()]() or {}), "peak": peak_mebibytes()}))
+
+
+if __name__ == "__main__":
+    main()
