@@ -16,6 +16,7 @@ _CORE = {
     "GoogLeNet": "model",
     "InceptionModel": "model",
     "LocalResponseNormalization": "layers",
+    "TrainConfig": "config",
     "compile_model": "model",
     "decode_predictions": "preprocess",
     "evaluation": None,
@@ -24,10 +25,10 @@ _CORE = {
     "inference_model": "infer",
     "load_published_weights": "weights",
     "preprocess_input": "preprocess",
+    "recipe": None,
 }
 _TENSORFLOW = {
     "Classifier": "classifier",
-    "TrainConfig": "training",
     "calibrate_exits": "exits",
     "data": None,
     "diagnosis": None,

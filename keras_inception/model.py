@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from keras_inception import architectures, blocks, heads, losses, recipe
+from keras_inception import architectures, blocks, heads, losses, optimizers
 from keras_inception.preprocess import check_mode
 from keras_inception.weights import load_published_weights, source_of
 
@@ -295,7 +295,7 @@ def compile_model(
         if model.classes > 5:
             metrics.append(losses.SparseTopKCategoricalAccuracy(5, name="top_5_accuracy"))
     model.compile(
-        optimizer=keras.optimizers.Adam(recipe.CONSTANT_RATE) if optimizer is None else optimizer,
+        optimizer=keras.optimizers.Adam(optimizers.CONSTANT_RATE) if optimizer is None else optimizer,
         loss=[losses.SparseCategoricalCrossentropy(gives_logits(model, name), label_smoothing) for name in names],
         loss_weights=loss_weights,
         metrics=metrics,

@@ -1,6 +1,8 @@
 """The folder of a run: what a training leaves behind, and how it is found again.
 
 model.keras    the network with its weights, class names and preprocessing, from the last finished epoch
+best.keras     the same from the epoch with the best validation accuracy of the main head
+checkpoint.npz all that is needed to go on, as long as the training is not finished
 history.csv    losses and metrics of each epoch
 curves.png     the same as a picture
 config.json    all that is needed to run it again
@@ -8,16 +10,19 @@ results.json   loss and accuracies of each head on the test images
 samples/       some test images to predict on
 """
 
+import contextlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import keras
 
 from keras_inception.model import InceptionModel  # its import registers the classes that a model file names
 
-MODEL, HISTORY, CURVES, CONFIG, RESULTS, GRADIENTS, SAMPLES = (
-    "model.keras", "history.csv", "curves.png", "config.json", "results.json", "gradients.csv", "samples",
+MODEL, BEST, CHECKPOINT, HISTORY, CURVES, CONFIG, RESULTS, GRADIENTS, SAMPLES = (
+    "model.keras", "best.keras", "checkpoint.npz", "history.csv", "curves.png", "config.json", "results.json",
+    "gradients.csv", "samples",
 )  # fmt: skip
 
 
@@ -49,11 +54,37 @@ def check_free(folder, *, overwrite=False):
         )
 
 
+def is_unfinished(folder):
+    """Returns whether a folder holds a run that was begun and has not come to its end."""
+    return (Path(folder) / CONFIG).is_file() and not (Path(folder) / RESULTS).is_file()
+
+
+def clear(folder):
+    """Removes what an earlier run left in a folder, so that nothing of it is taken for the new one's."""
+    for name in (RESULTS, CHECKPOINT, HISTORY, CURVES, GRADIENTS, BEST, MODEL, CONFIG):
+        (Path(folder) / name).unlink(missing_ok=True)
+    shutil.rmtree(Path(folder) / SAMPLES, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def written_aside(path):
+    """Gives the path to write a file to, which takes its place when the context ends; on an error it is removed."""
+    path = Path(path)
+    aside = path.with_name(f"part-{path.name}")
+    try:
+        yield aside
+        with open(aside, "rb") as file:
+            os.fsync(file.fileno())  # whole on the disk before its name is
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
 def write_json(path, value):
     """Writes a JSON file whole or not at all."""
-    aside = path.with_name(f"{path.name}.part")
-    aside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(aside, path)
+    with written_aside(path) as aside:
+        aside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def read_json(path):
@@ -62,17 +93,31 @@ def read_json(path):
     Raises:
         ValueError: It is missing or no JSON.
     """
+    return read_text(path, json.loads, "JSON")
+
+
+def read_text(path, parse, kind):
+    """Returns what a function makes of a file's text.
+
+    Args:
+        path: The file.
+        parse: A function of a string.
+        kind: What the file should be, for the error.
+
+    Raises:
+        ValueError: It is missing, or the function cannot read it.
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is missing or no JSON file ({error}).") from error
+        return parse(Path(path).read_text(encoding="utf-8"))
+    except Exception as error:  # each parser has errors of its own
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is missing or no {kind} file ({reason}).") from error
 
 
-def save_model(model, folder):
+def save_model(model, folder, name=MODEL):
     """Writes the model whole or not at all: an earlier one stays until the new one is complete."""
-    aside = Path(folder) / f"part-{MODEL}"
-    model.save(aside)
-    os.replace(aside, Path(folder) / MODEL)
+    with written_aside(Path(folder) / name) as aside:
+        model.save(aside)
 
 
 def load_model(run):

@@ -1,104 +1,38 @@
 """Training from a configuration to a run folder."""
 
+import contextlib
 import csv
-import importlib.util
-import os
+import shutil
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from keras_inception import architectures, data, diagnosis, distribute, evaluation, figures, recipe, runs
+from keras_inception import (
+    architectures,
+    checkpoint,
+    data,
+    diagnosis,
+    distribute,
+    evaluation,
+    figures,
+    optimizers,
+    precision,
+    runs,
+)
+from keras_inception.config import TrainConfig
 from keras_inception.model import GoogLeNet, compile_model
+from keras_inception.preemption import PreemptedError, termination_signal
 from keras_inception.preprocess import undo_preprocessing
 from keras_inception.weights import freeze, source_of
 
+__all__ = ["PreemptedError", "Run", "TrainConfig", "load_data", "train"]
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """All that decides a training; every field is an option of `keras-inception train`.
-
-    Attributes:
-        dataset: `"digits"`, a folder of class folders, or the name of a TFDS dataset.
-        architecture: The network; see `architectures.py`.
-        aux_heads: Whether to train with the auxiliary heads.
-        image_size: Height and width of the network's input in pixels; by default chosen from the images.
-        epochs: Passes over the training images, at least 1.
-        batch_size: Images per step, at least 1.
-        learning_rate: The highest rate of Adam, above 0.
-        dropout: Rate of the main head's dropout in [0, 1); by default the architecture's (paper: 0.4).
-        aux_dropout: Rate of the auxiliary heads' dropout in [0, 1); by default the paper's 0.7.
-        weights: None for random ones; for fine-tuning `"imagenet"`, the path of a publisher's file, or that of a
-            `.weights.h5` file.
-        freeze_through: The last row of the architecture that does not learn, such as `"inception_4e"`; by default all
-            rows learn.
-        strategy: `"auto"`, `"one"`, `"mirrored"` or `"multi-worker"`; see `distribute.get_strategy`.
-        seed: Decides initial weights, dropout, the order of the images and the splits that the source lacks.
-        validation_fraction: Share of the training images for validation where the source has none, in [0, 1).
-        test_fraction: Share of the training images for testing where the source has none, in [0, 1).
-        skip_bad_images: Whether to leave out unreadable files of a folder rather than refuse them.
-        tensorboard: Whether to write TensorBoard logs into the run folder.
-        gradient_flow: Every how many epochs to write into `gradients.csv` the norm of the gradient that reaches each
-            row from each head's loss, on a batch of validation images; 0 for never.
-    """
-
-    dataset: str = "digits"
-    architecture: str = "googlenet"
-    aux_heads: bool = True
-    image_size: int | None = None
-    epochs: int = recipe.QUICK.epochs
-    batch_size: int = recipe.QUICK.batch_size
-    learning_rate: float = recipe.QUICK.learning_rate
-    dropout: float | None = None
-    aux_dropout: float | None = None
-    weights: str | None = None
-    freeze_through: str | None = None
-    strategy: str = "auto"
-    seed: int = 0
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.1
-    skip_bad_images: bool = False
-    tensorboard: bool = False
-    gradient_flow: int = 0
-
-    def __post_init__(self):
-        rows = [row.name for row in architectures.get(self.architecture).rows]
-        if self.freeze_through not in (None, *rows):
-            raise ValueError(
-                f"`freeze_through` must be a row of {self.architecture!r}: {', '.join(rows)}. "
-                f"Received: freeze_through={self.freeze_through!r}"
-            )
-        source_of(self.weights, self.architecture)  # refuses an architecture that nobody published weights for
-        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("gradient_flow", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"`{name}` must be at least {least}. Received: {name}={getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"`learning_rate` must be above 0. Received: learning_rate={self.learning_rate}")
-        for name in ("dropout", "aux_dropout"):
-            rate = getattr(self, name)
-            if rate is not None and not 0 <= rate < 1:
-                raise ValueError(f"`{name}` must be at least 0 and below 1. Received: {name}={rate}")
-        if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
-            raise ValueError(
-                "TensorBoard logs need the package tensorboard, which TensorFlow does not bring. "
-                'Install it with `pip install "keras-inception[tensorboard]"`.'
-            )
-
-    @classmethod
-    def from_file(cls, path):
-        """Reads a configuration from a JSON file, such as the `config.json` of a run.
-
-        Raises:
-            ValueError: It is no such file, or holds a field that there is not.
-        """
-        values = runs.read_json(path)
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known) if isinstance(values, dict) else values
-        if unknown or not isinstance(values, dict):
-            raise ValueError(f"{path} must hold fields of a training, {sorted(known)}. Received: {unknown}")
-        return cls(**values)
+# A worker that is told to end says so with this file to the chief, which saves.
+STOP = "stop-requested"
 
 
 @dataclass(frozen=True)
@@ -147,21 +81,26 @@ def load_data(config, preprocessing=None, batch=None):
         validation_fraction=config.validation_fraction,
         test_fraction=config.test_fraction,
         skip_bad_images=config.skip_bad_images,
+        augmentation=config,
         batch=batch,
     )
 
 
-def train(config=None, out=None, *, overwrite=False, verbose="auto", on_data=None, report=diagnosis.warn):
+def train(config=None, out=None, *, resume=False, overwrite=False, verbose="auto", on_data=None, report=diagnosis.warn):
     """Trains a network and writes a run folder: model, history, curves, configuration, results.
 
-    The model in the folder is always that of the last finished epoch; a run that is killed loses the epoch it was in.
+    The model in the folder is always that of the last finished epoch. A run that is killed goes on from its last
+    checkpoint, which is written after every epoch, when `train` is called with the same configuration and folder, or
+    with `resume=True`. On one device of one machine with `deterministic=True` it ends with the same bits as one that
+    was never killed.
 
     Args:
-        config: A `TrainConfig`; by default the paper's network on handwritten digits.
+        config: A `TrainConfig`; by default the paper's network on handwritten digits, or with `resume` the run's own.
         out: The run's folder; by default `runs/DATASET-ARCHITECTURE`, with a number behind it where that exists.
+        resume: Whether the folder must hold a run to go on with. A finished one is left as it is.
         overwrite: Whether to replace a run in that folder.
         verbose: Keras's: 0 is silent, 1 shows a progress bar, 2 a line an epoch.
-        on_data: Called with the `data.Data` before the first step.
+        on_data: Called with the `data.Data` and the `checkpoint.Progress` before the first step.
         report: Called with each message about what goes wrong in the training, see `diagnosis`.
 
     Returns:
@@ -169,40 +108,92 @@ def train(config=None, out=None, *, overwrite=False, verbose="auto", on_data=Non
 
     Raises:
         ValueError: The configuration, the data or the folder is not fit for use.
-        OSError: The folder cannot be written.
-        distribute.WorkerLostError: Another worker ended; the same command on all of them begins anew.
+        OSError: The folder cannot be written; the last checkpoint is whole.
+        distribute.WorkerLostError: Another worker ended; the same command on all of them goes on.
         diagnosis.NotFiniteError: A loss became NaN or infinite; the run keeps the last finished epoch.
+        PreemptedError: SIGTERM came; the run was saved after the step that was under way.
     """
-    config = TrainConfig() if config is None else config
+    config = _config(config, out, resume)
     strategy = distribute.get_strategy(config.strategy)  # several workers meet before anything else happens
     chief = distribute.is_chief(strategy)  # the one that writes
     folder = Path(out) if out else runs.free_folder(f"{Path(config.dataset).name}-{config.architecture}")
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
     if chief:
-        runs.check_free(folder, overwrite=overwrite)
+        _check_folder(folder, config, resume, overwrite)
     keras.utils.set_random_seed(config.seed)
-    dataset = load_data(config, batch=partial(distribute.batch, strategy=strategy))
-    if on_data is not None and chief:
-        on_data(dataset)
-    with strategy.scope():
-        model = _compiled_model(config, dataset)
-    if chief:
-        folder.mkdir(parents=True, exist_ok=True)
-        runs.write_json(folder / runs.CONFIG, {**asdict(config), "image_size": dataset.image_shape[0]})
-    with distribute.lost_workers(strategy):
-        history = model.fit(
-            dataset.train,
-            validation_data=dataset.validation,
-            epochs=config.epochs,
-            verbose=verbose if chief else 0,
-            shuffle=False,  # the dataset shuffles itself
-            callbacks=_callbacks(config, folder, dataset, report, chief),
-        ).history
+    with termination_signal() as terminated, distribute.lost_workers(strategy):
+        dataset = load_data(config, batch=partial(distribute.batch, strategy=strategy))
+        if on_data is not None and chief:
+            on_data(dataset, checkpoint.Progress() if overwrite else checkpoint.progress(folder / runs.CHECKPOINT))
+        with strategy.scope(), precision.policy(precision.resolve(config.precision)[0]):
+            model = _compiled_model(config, dataset)
+        if chief:
+            _prepare_folder(folder, config, dataset, overwrite)
+        progress = _restore(folder, model, strategy)
+        while progress.epoch < config.epochs:
+            # A training that was interrupted within an epoch ends that epoch first.
+            model.fit(
+                dataset.train_from(progress.epoch, progress.step),
+                validation_data=dataset.validation,
+                initial_epoch=progress.epoch,
+                epochs=progress.epoch + 1 if progress.step else config.epochs,
+                steps_per_epoch=dataset.steps_per_epoch - progress.step,
+                verbose=verbose if chief else 0,
+                shuffle=False,  # the dataset shuffles itself
+                callbacks=_callbacks(config, folder, dataset, progress, terminated, report, chief),
+            )
+            if not progress.step:
+                break
+            progress = _restore(folder, model, strategy)
+        model.optimizer.finalize_variable_values(model.trainable_variables)
         results = evaluation.evaluate(model, dataset.test) if dataset.test is not None else {}
     if chief:
-        figures.curves(history, model.output_names).savefig(folder / runs.CURVES, dpi=120)
-        runs.write_json(folder / runs.RESULTS, {"test": results, "sizes": dataset.sizes, "skipped": dataset.skipped})
-        _write_samples(dataset, model, folder / runs.SAMPLES)
+        _finish(folder, dataset, model, progress, results)
     return Run(folder, model, results, dataset.sizes, dataset.skipped, chief)
+
+
+def _config(config, out, resume):
+    if not resume:
+        return TrainConfig() if config is None else config
+    if out is None or not (Path(out) / runs.CONFIG).is_file():
+        raise ValueError(
+            f"There is no run to go on with: {out} has no {runs.CONFIG}, so nothing was trained yet. Start it with "
+            "the options of the training."
+        )
+    return TrainConfig.from_file(Path(out) / runs.CONFIG) if config is None else config
+
+
+def _check_folder(folder, config, resume, overwrite):
+    """Refuses a folder in which there is neither room for a new run nor the one to go on with."""
+    if overwrite or not runs.is_unfinished(folder):
+        if resume:
+            raise ValueError(f"{folder} holds a finished run: there is nothing to go on with.")
+        runs.check_free(folder, overwrite=overwrite)
+        return
+    was = TrainConfig.from_file(folder / runs.CONFIG)
+    if config.image_size is None:
+        was = replace(was, image_size=None)  # it was chosen from the images
+    different = {
+        field.name: (getattr(was, field.name), getattr(config, field.name))
+        for field in fields(config)
+        if getattr(was, field.name) != getattr(config, field.name) and field.name != "strategy"
+    }
+    if different:
+        changes = ", ".join(f"{name} was {before} and is {now}" for name, (before, now) in different.items())
+        raise ValueError(
+            f"{folder} holds an unfinished run of another configuration: {changes}. Go on with it with `--resume`, "
+            "replace it with `--overwrite`, or choose another folder with `--out`."
+        )
+
+
+def _prepare_folder(folder, config, dataset, overwrite):
+    """Makes the folder of a new run, without what an earlier one left there, and writes the configuration into it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if overwrite or not runs.is_unfinished(folder):
+        runs.clear(folder)
+    (folder / STOP).unlink(missing_ok=True)
+    runs.write_json(folder / runs.CONFIG, {**asdict(config), "image_size": dataset.image_shape[0]})
 
 
 def _compiled_model(config, dataset):
@@ -218,15 +209,38 @@ def _compiled_model(config, dataset):
     )
     if config.freeze_through:
         freeze(model, config.freeze_through)
-    steps = config.epochs * -(-dataset.sizes["train"] // config.batch_size)
-    return compile_model(model, recipe.optimizer(replace(recipe.QUICK, learning_rate=config.learning_rate), steps))
+    compile_model(
+        model,
+        optimizers.optimizer(config, dataset.steps_per_epoch),
+        config.loss_weights,
+        label_smoothing=config.label_smoothing,
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
 
 
-def _callbacks(config, folder, dataset, report, chief):
+def _restore(folder, model, strategy):
+    """Returns the progress of the run in a folder, after setting the model to it; all workers do it together."""
+    path = folder / runs.CHECKPOINT
+    distribute.agree([0], strategy)  # waits for the chief, which may be writing it
+    progress = checkpoint.progress(path)
+    if not distribute.agree([progress.epoch, progress.step], strategy):
+        raise ValueError(
+            "All workers must see the folder of the run, to go on from one checkpoint. Put it on a file system that "
+            f"they share, or begin anew with `--overwrite`. Received: {folder}"
+        )
+    if path.is_file():
+        checkpoint.restore(path, model)
+    return progress
+
+
+def _callbacks(config, folder, dataset, progress, terminated, report, chief):
+    # What stops a training must stop it on every worker, and all of them evaluate with the same weights.
+    callbacks = [*diagnosis.callbacks(report if chief else lambda message: None), _AveragesInValidation()]
     if not chief:
-        return diagnosis.callbacks(lambda message: None)  # what stops a training must stop it on every worker
+        return [*callbacks, _PassOnTermination(folder, terminated)]
     # The diagnosis stands first, so that nothing is saved of an epoch with a loss that is not finite.
-    callbacks = [*diagnosis.callbacks(report), _SaveRun(folder)]
+    callbacks.append(_SaveRun(folder, progress, dataset.steps_per_epoch, terminated))
     if config.gradient_flow and dataset.validation is not None:
         images, labels = next(iter(dataset.validation.take(1)))
         path = folder / runs.GRADIENTS
@@ -236,23 +250,103 @@ def _callbacks(config, folder, dataset, report, chief):
     return callbacks
 
 
-class _SaveRun(keras.callbacks.Callback):
-    """Writes the model and a row of the history after every epoch."""
+class _AveragesInValidation(keras.callbacks.Callback):
+    """Validates with the moving average of the weights, where there is one."""
 
-    def __init__(self, folder):
+    def on_test_begin(self, logs=None):
+        self._averaged = contextlib.ExitStack()
+        self._averaged.enter_context(optimizers.averaged_weights(self.model))
+
+    def on_test_end(self, logs=None):
+        self._averaged.close()
+
+
+class _SaveRun(keras.callbacks.Callback):
+    """Writes checkpoint, history and model after every epoch, and a checkpoint when the process is told to end."""
+
+    def __init__(self, folder, progress, steps_per_epoch, terminated):
         super().__init__()
-        self.folder = folder
-        self.rows = []
+        self.folder, self.progress = folder, progress
+        self.steps_per_epoch, self.terminated = steps_per_epoch, terminated
+        self.resumed_at = progress.step
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.steps = self.resumed_at
+        if self.resumed_at:
+            checkpoint.restore_metrics(self.folder / runs.CHECKPOINT, self.model)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+        if self.steps < self.steps_per_epoch and self._must_end():
+            self._checkpoint(step=self.steps)
+            self._end()
 
     def on_epoch_end(self, epoch, logs=None):
-        self.rows.append({"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}})
-        aside = self.folder / f"part-{runs.HISTORY}"
-        with open(aside, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(self.rows[0]))
-            writer.writeheader()
-            writer.writerows(self.rows)
-        os.replace(aside, self.folder / runs.HISTORY)
-        runs.save_model(self.model, self.folder)
+        progress = self.progress
+        row = {"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}}
+        progress.history.append(row)
+        score = row.get("val_main_accuracy", row.get("val_accuracy"))
+        is_best = score is not None and (progress.best is None or score > progress.best["val_main_accuracy"])
+        if is_best:
+            progress.best = {"epoch": epoch + 1, "val_main_accuracy": score}
+        progress.epoch = epoch + 1
+        self._checkpoint(step=0)
+        _write_history(progress.history, self.folder / runs.HISTORY)
+        with optimizers.averaged_weights(self.model):
+            runs.save_model(self.model, self.folder)
+        if is_best:
+            with runs.written_aside(self.folder / runs.BEST) as aside:
+                shutil.copyfile(self.folder / runs.MODEL, aside)
+        if self._must_end():
+            self._end()
+
+    def _must_end(self):
+        return self.terminated.is_set() or (self.folder / STOP).exists()
+
+    def _checkpoint(self, step):
+        state = checkpoint.Progress(self.progress.epoch, step, self.progress.history, self.progress.best)
+        checkpoint.write(self.folder / runs.CHECKPOINT, self.model, state)
+
+    def _end(self):
+        raise PreemptedError(
+            f"told to end (SIGTERM), so the training was saved after {self.progress.epoch} epochs"
+            + (f" and {self.steps} steps" if self.steps < self.steps_per_epoch else "")
+            + f". Go on with `keras-inception train --resume {self.folder}`"
+        )
+
+
+class _PassOnTermination(keras.callbacks.Callback):
+    """Tells the chief, which saves, that this worker was told to end."""
+
+    def __init__(self, folder, terminated):
+        super().__init__()
+        self.folder, self.terminated = folder, terminated
+        self.told = False
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.terminated.is_set() and not self.told and self.folder.is_dir():
+            (self.folder / STOP).touch()
+            self.told = True
+
+
+def _write_history(rows, path):
+    with runs.written_aside(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _finish(folder, dataset, model, progress, results):
+    """Writes what a finished run has, its results last: they tell that it is finished."""
+    _write_history(progress.history, folder / runs.HISTORY)
+    history = {name: [row[name] for row in progress.history] for name in progress.history[0] if name != "epoch"}
+    figures.curves(history, model.output_names).savefig(folder / runs.CURVES, dpi=120)
+    runs.save_model(model, folder)
+    _write_samples(dataset, model, folder / runs.SAMPLES)
+    found = {"test": results, "best": progress.best, "sizes": dataset.sizes, "skipped": dataset.skipped}
+    runs.write_json(folder / runs.RESULTS, found)
+    (folder / runs.CHECKPOINT).unlink(missing_ok=True)
+    (folder / STOP).unlink(missing_ok=True)
 
 
 def _write_samples(dataset, model, folder, count=8):

@@ -21,6 +21,7 @@ CORE = (
     "losses",
     "preprocess",
     "recipe",
+    "optimizers",
     "weights",  # `GoogLeNet(weights="imagenet")` loads them, and they need no model's class
     "model",
     "cost",
@@ -28,8 +29,22 @@ CORE = (
     "evaluation",
     "figures",
     "runs",
+    "config",
+    "checkpoint",
 )
-TENSORFLOW = ("data", "distribute", "diagnosis", "classifier", "exits", "training", "hypermodel", "export", "cli")
+TENSORFLOW = (
+    "data",
+    "distribute",
+    "precision",
+    "preemption",
+    "diagnosis",
+    "classifier",
+    "exits",
+    "training",
+    "hypermodel",
+    "export",
+    "cli",
+)
 ORDER = (*CORE, *TENSORFLOW)
 NOT_IN_THE_CORE = {"tensorflow", "tensorflow_datasets", "keras_tuner"}
 

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 BAD_INPUT = 2
+PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
 class Refused(Exception):  # noqa: N818, it is what the command refuses, not an error of a library

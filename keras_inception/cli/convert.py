@@ -1,6 +1,5 @@
 """`keras-inception convert`."""
 
-import os
 import shlex
 from pathlib import Path
 
@@ -19,6 +18,7 @@ def add(commands):
 
 def run(arguments):
     """Runs the command; returns its exit code."""
+    from keras_inception import runs
     from keras_inception.model import GoogLeNet
     from keras_inception.weights import SOURCES, load_published_weights
 
@@ -30,9 +30,8 @@ def run(arguments):
     model = GoogLeNet(architecture=SOURCES[arguments.source].architecture, classes=arguments.classes)
     load_published_weights(model, arguments.source, arguments.path)
     model.class_names = _imagenet_class_names(arguments.classes)
-    aside = out.with_name(f"part-{out.name}")
-    model.save(aside)
-    os.replace(aside, out)
+    with runs.written_aside(out) as aside:
+        model.save(aside)
     print(f"wrote {out}: {model.count_params():,} parameters, heads {', '.join(model.output_names)}")
     print(f"next:  keras-inception predict {shlex.quote(str(out))} IMAGE")
     return 0

@@ -45,7 +45,8 @@ def run(arguments):
 def dataset_of(arguments, model):
     """Loads the images to evaluate on, as the run split them, or of `--dataset`."""
     from keras_inception import runs
-    from keras_inception.training import TrainConfig, load_data
+    from keras_inception.config import TrainConfig
+    from keras_inception.training import load_data
 
     path = Path(arguments.model) / runs.CONFIG
     if path.is_file():

@@ -5,77 +5,162 @@ import dataclasses
 import shlex
 import sys
 from functools import partial
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import get_args, get_origin
+
+import docstring_parser
 
 from keras_inception.architectures import ARCHITECTURES
-from keras_inception.cli.console import Refused, command
+from keras_inception.cli.console import PREEMPTED, Refused, command
+from keras_inception.config import PRECISIONS, STRATEGIES, TrainConfig, may_be_off, normalised, read
+from keras_inception.recipe import OPTIMIZERS, RECIPES, SCHEDULES, Augmentation, Recipe
+
+CHOICES = {
+    "recipe": list(RECIPES),
+    "architecture": list(ARCHITECTURES),
+    "precision": PRECISIONS,
+    "strategy": STRATEGIES,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+}
 
 
 def add(commands):
     """Adds the command and its options to the parser."""
-    parser = command(commands, "train", run, "Train a network on images and write a run folder.")
-    # No default stands here: those of `TrainConfig` hold, or those of `--config`.
-    option = partial(parser.add_argument, default=argparse.SUPPRESS)
-    option("--dataset", metavar="NAME|FOLDER", help="digits, a folder of class folders, or a TFDS dataset (digits)")
-    option("--architecture", choices=list(ARCHITECTURES), help="the network (googlenet)")
-    option("--no-aux-heads", dest="aux_heads", action="store_false", help="train without the auxiliary heads")
-    option("--image-size", type=int, metavar="PIXELS", help="height and width of the input (chosen from the images)")
-    option("--epochs", type=int, help="passes over the training images (12)")
-    option("--batch-size", type=int, help="images per step (32)")
-    option("--learning-rate", type=float, help="highest rate of Adam, after the warm-up (0.0005)")
-    option("--dropout", type=float, metavar="RATE", help="dropout of the main head (the paper's 0.4)")
-    option("--aux-dropout", type=float, metavar="RATE", help="dropout of the auxiliary heads (the paper's 0.7)")
-    option("--weights", metavar="imagenet|FILE", help="start from published weights: downloaded, or a file")
-    option("--freeze-through", metavar="ROW", help="rows up to this one do not learn, such as inception_4e")
-    option(
-        "--strategy",
-        choices=["auto", "one", "mirrored", "multi-worker"],
-        help="devices: one, all of this machine, or the workers that TF_CONFIG or Slurm names (auto)",
+    parser = command(
+        commands,
+        "train",
+        run,
+        "Train a network on images and write a run folder. Without options: the paper's network on handwritten digits.",
     )
-    option("--seed", type=int, help="decides weights, dropout, order and splits (0)")
-    option("--validation-fraction", type=float, metavar="SHARE", help="for validation, where the source has none (0.1)")
-    option("--test-fraction", type=float, metavar="SHARE", help="for testing, where the source has none (0.1)")
-    option("--skip-bad-images", action="store_true", help="leave out unreadable files of a folder, and count them")
-    option("--tensorboard", action="store_true", help="write TensorBoard logs into the run folder")
-    option("--gradient-flow", type=int, metavar="EPOCHS", help="write gradients.csv every so many epochs (never)")
-    option("--config", metavar="FILE", help="config.json of a run; options given beside it win")
-    option("--out", metavar="RUN", help="the run's folder (runs/DATASET-ARCHITECTURE)")
-    option("--overwrite", action="store_true", help="replace the run in that folder")
+    folder = parser.add_argument_group("the run's folder")
+    folder = partial(folder.add_argument, default=argparse.SUPPRESS)
+    folder("--out", metavar="RUN", help="where to write (runs/DATASET-ARCHITECTURE); an unfinished run goes on there")
+    folder("--overwrite", action="store_true", help="replace the run in that folder")
+    folder("--resume", metavar="RUN", help="go on with a run that was killed, as it was configured")
+    folder("--config", metavar="FILE", help="TOML, YAML or JSON file of the options below; options given here win")
+    for record, inherited, title in (
+        (TrainConfig, Recipe, "what is trained"),
+        (Recipe, Augmentation, "how the loss is brought down (the recipe says, where no option does)"),
+        (Augmentation, object, "what happens to the training images (the recipe says, where no option does)"),
+    ):
+        group = parser.add_argument_group(title)
+        texts = {item.arg_name: item.description for item in docstring_parser.parse(record.__doc__).params}
+        for field in dataclasses.fields(record):
+            if not hasattr(inherited, "__dataclass_fields__") or field.name not in inherited.__dataclass_fields__:
+                _add_field(group, field, texts[field.name])
+
+
+def _add_field(group, field, text):
+    """Adds the option of a field; without a default, so that those of the file and of the recipe hold."""
+    text = " ".join(text.replace("`", "").replace("%", "%%").split())
+    if may_be_off(field):
+        text += ' "off" for None.'
+    text += f" [{_defaults(field)}]"
+    name = f"--{field.name.replace('_', '-')}"
+    options = {"dest": field.name, "default": argparse.SUPPRESS, "help": text}
+    kind = field.type
+    if isinstance(kind, UnionType):
+        kind = next(member for member in get_args(kind) if member is not NoneType)
+    if kind is bool:
+        group.add_argument(name, action=argparse.BooleanOptionalAction, **options)
+    elif field.name in CHOICES:
+        group.add_argument(name, choices=CHOICES[field.name], **options)
+    elif get_origin(kind) is tuple:
+        group.add_argument(name, nargs="+", type=_or_off(_number), metavar="X", **options)
+    else:
+        metavar = {int: "N", float: "X"}.get(kind, field.name.split("_")[-1].upper())
+        group.add_argument(name, type=_or_off(kind), metavar=metavar, **options)
+
+
+def _defaults(field):
+    """Returns the default of a field, or those of the recipes where they differ, as a text."""
+    recipes = RECIPES if field.name in Recipe.__dataclass_fields__ else {}
+    values = {name: getattr(recipe, field.name) for name, recipe in recipes.items()} or {"": field.default}
+    if len(set(values.values())) == 1:
+        return _shown(next(iter(values.values())))
+    return ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
+
+
+def _shown(value):
+    if isinstance(value, tuple):
+        return " ".join(map(_shown, value))
+    if value is None or isinstance(value, bool):
+        return {None: "off", True: "yes", False: "no"}[value]
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _or_off(kind):
+    """Returns a function that reads a value of a kind, or "off"."""
+
+    def read_value(text):
+        return text if text == "off" else kind(text)
+
+    read_value.__name__ = getattr(kind, "__name__", "value").strip("_")  # argparse names it in its error
+    return read_value
+
+
+def _number(text):
+    return int(text) if text.lstrip("+-").isdigit() else float(text)
 
 
 def run(arguments):
     """Runs the command; returns its exit code."""
     from keras_inception.diagnosis import NotFiniteError
     from keras_inception.distribute import WorkerLostError
-    from keras_inception.training import TrainConfig, train
+    from keras_inception.training import PreemptedError, train
 
     options = {k: v for k, v in vars(arguments).items() if k not in ("command", "run")}
-    out, overwrite = options.pop("out", None), options.pop("overwrite", False)
-    config = options.pop("config", None)
-    config = dataclasses.replace(TrainConfig.from_file(config) if config else TrainConfig(), **options)
+    folder = {name: options.pop(name) for name in ("out", "overwrite", "resume") if name in options}
+    config = _config(options, folder)
     try:
         finished = train(
             config,
-            out,
-            overwrite=overwrite,
-            on_data=lambda dataset: _say_data(config, dataset),
+            folder.get("resume") or folder.get("out"),
+            resume="resume" in folder,
+            overwrite=folder.get("overwrite", False),
+            on_data=partial(_say_data, config),
             report=lambda message: print(f"\nwarning: {message}", file=sys.stderr),
         )
+    except PreemptedError as error:
+        print(f"\nkeras-inception train: {error}", file=sys.stderr)
+        return PREEMPTED
     except (NotFiniteError, WorkerLostError) as error:
         raise Refused(error) from error
-    if not finished.chief:
-        return 0
-    if finished.results:
-        accuracies = ", ".join(f"{head} {metrics['accuracy']:.2%}" for head, metrics in finished.results.items())
-        print(f"\ntest accuracy: {accuracies} ({finished.sizes['test']} images)")
-    else:
-        print("\nno test accuracy: there are no test images (`--test-fraction`, or a folder called test)")
-    folder = shlex.quote(str(finished.folder))
-    print(f"wrote {finished.folder}: {', '.join(sorted(path.name for path in finished.folder.iterdir()))}")
-    print(f"next:  keras-inception predict {folder} {shlex.quote(str(finished.folder / 'samples'))}")
+    if finished.chief:
+        _say_results(finished)
     return 0
 
 
-def _say_data(config, dataset):
+def _config(options, folder):
+    """Returns the configuration that options, and the file that they name, make."""
+    from keras_inception.runs import CONFIG
+
+    if "resume" in folder:
+        others = [f"--{name.replace('_', '-')}" for name in {**options, **folder} if name not in ("resume", "strategy")]
+        if others:
+            raise Refused(f"--resume takes everything from the run's own configuration: leave out {', '.join(others)}")
+        path = Path(folder["resume"]) / CONFIG
+        if not path.is_file():
+            raise Refused(
+                f"there is no run to go on with: {folder['resume']} has no {CONFIG}, so nothing was trained yet; "
+                "start it with the options of the training"
+            )
+        return TrainConfig(**{**read(path), **options})
+    path = options.pop("config", None)
+    values = read(path) if path else {}
+    if "recipe" in options and values.get("recipe", options["recipe"]) != options["recipe"]:
+        raise Refused(
+            f"{path} is of the recipe {values['recipe']!r}, and its fields would win over --recipe: remove them from "
+            "the file, or leave out --recipe"
+        )
+    return TrainConfig(**{**values, **normalised(options)})
+
+
+def _say_data(config, dataset, progress):
+    from keras_inception import precision
+
     sizes = ", ".join(f"{dataset.sizes.get(split, 0):,} {name}" for split, name in
                       (("train", "training"), ("validation", "validation"), ("test", "test")))  # fmt: skip
     print(f"{config.dataset}: {sizes} images of {len(dataset.class_names)} classes")
@@ -86,3 +171,18 @@ def _say_data(config, dataset):
         print(f"images are scaled to {size}x{size} for {config.architecture}")
     if dataset.skipped:
         print(f"left out {len(dataset.skipped)} unreadable files: {', '.join(dataset.skipped[:5])}")
+    print("precision: {}, {}".format(*precision.resolve(config.precision)))
+    if progress.epoch or progress.step:
+        steps = f" and {progress.step} steps" if progress.step else ""
+        print(f"going on after {progress.epoch} epochs{steps}")
+
+
+def _say_results(finished):
+    if finished.results:
+        accuracies = ", ".join(f"{head} {metrics['accuracy']:.2%}" for head, metrics in finished.results.items())
+        print(f"\ntest accuracy: {accuracies} ({finished.sizes['test']} images)")
+    else:
+        print("\nno test accuracy: there are no test images (`--test-fraction`, or a folder called test)")
+    folder = shlex.quote(str(finished.folder))
+    print(f"wrote {finished.folder}: {', '.join(sorted(path.name for path in finished.folder.iterdir()))}")
+    print(f"next:  keras-inception predict {folder} {shlex.quote(str(finished.folder / 'samples'))}")

@@ -84,6 +84,13 @@ def _check_reachable(name, builder):
             ) from error
 
 
+def examples(builder, split):
+    """Returns the pairs of the bytes of an image and its label of a split, as a `tf.data.Dataset`, in a fixed order."""
+    image, _ = builder.info.supervised_keys
+    decoders = {image: tfds.decode.SkipDecoding()}
+    return builder.as_dataset(split=split, as_supervised=True, shuffle_files=False, decoders=decoders)
+
+
 def splits(builder, seed, validation_fraction, test_fraction):
     """Returns TFDS's split expressions for "train", "validation" and "test", those that exist or can be drawn.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_inception import architectures, losses
+from keras_inception import architectures, losses, runs
 from keras_inception.diagnosis.chance import head_losses_of
 
 
@@ -136,12 +136,10 @@ class GradientFlow(keras.callbacks.Callback):
                 if self._writer is not None:
                     with self._writer.as_default(step=epoch):
                         tf.summary.scalar(f"gradient_norm/{head}/{row}", norm)
-        aside = self.path.with_name(f"part-{self.path.name}")
-        with open(aside, "w", newline="", encoding="utf-8") as file:
+        with runs.written_aside(self.path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.FIELDS)
             writer.writeheader()
             writer.writerows(self._rows)
-        os.replace(aside, self.path)
 
 
 def _weights_by_row(model):

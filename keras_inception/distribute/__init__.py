@@ -11,9 +11,11 @@ other weights than one device: see the latter's docstring.
 
 import tensorflow as tf
 
+from keras_inception.config import STRATEGIES
 from keras_inception.distribute.batches import batch
 from keras_inception.distribute.cluster import (
     WorkerLostError,
+    agree,
     is_chief,
     lost_workers,
     resolver_of_environment,
@@ -28,6 +30,7 @@ __all__ = [
     "MirroredStrategy",
     "MultiWorkerMirroredStrategy",
     "WorkerLostError",
+    "agree",
     "batch",
     "check_trainable",
     "get_strategy",
@@ -36,8 +39,6 @@ __all__ = [
     "worker_count",
     "worker_index",
 ]
-
-STRATEGIES = ("auto", "one", "mirrored", "multi-worker")
 
 
 def get_strategy(name="auto"):

@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras_inception.distribute.cluster import worker_count, worker_index
 
 
-def batch(examples, batch_size, decode=None, *, strategy=None):
+def batch(examples, batch_size, decode=None, *, count=None, strategy=None):
     """Batches examples for training or evaluation, on each worker those of its own.
 
     The workers' batches number k together are the global batch number k: examples are dealt out to the workers one by
@@ -16,6 +16,7 @@ def batch(examples, batch_size, decode=None, *, strategy=None):
         examples: `tf.data.Dataset` of single examples, not decoded where that is costly, shuffled with a seed.
         batch_size: Examples per step over all workers, at least the number of replicas.
         decode: A function from what `examples` holds to what the model wants, such as `(image, label)`.
+        count: The number of examples, where the dataset itself cannot tell; below 0 if nobody can.
         strategy: A strategy; by default the current one.
 
     Returns:
@@ -33,7 +34,7 @@ def batch(examples, batch_size, decode=None, *, strategy=None):
             "`batch_size` must be at least the number of replicas, or some would have nothing to do. Use larger "
             f"batches or fewer devices. Received: batch_size={batch_size}, {strategy.num_replicas_in_sync} replicas"
         )
-    count = int(examples.cardinality())
+    count = int(examples.cardinality()) if count is None else count
     if workers > 1:
         examples = _every(examples, lambda index: index % batch_size % workers == worker)
     if decode is not None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+from functools import partial
 
 import tensorflow as tf
 
@@ -145,6 +146,21 @@ def is_chief(strategy=None):
         strategy: A strategy; by default the current one.
     """
     return worker_index(strategy) == 0
+
+
+def agree(values, strategy=None):
+    """Waits for all workers, and returns whether they have the same values; on one worker they do.
+
+    Args:
+        values: Integers.
+        strategy: A strategy; by default the current one.
+    """
+    strategy = tf.distribute.get_strategy() if strategy is None else strategy
+    if worker_count(strategy) == 1:
+        return True
+    replicas = strategy.num_replicas_in_sync
+    sums = [strategy.reduce("SUM", strategy.run(partial(tf.constant, value, tf.int64)), axis=None) for value in values]
+    return [int(total) for total in sums] == [value * replicas for value in values]
 
 
 @contextlib.contextmanager

@@ -6,8 +6,8 @@ interrupted change a bit of it.
 
 Images are `(height, width, channels)` with 1 or 3 channels, in [0, 255].
 
-`options` says what may happen; `seeds` gives each image its seed; `windows`, `geometry`, `colours` and `randaugment`
-are the steps, and `one_image` takes them one after the other; `batches` mixes whole batches.
+`recipe.Augmentation` says what may happen; `seeds` gives each image its seed; `windows`, `geometry`, `colours` and
+`randaugment` are the steps, and `one_image` takes them one after the other; `batches` mixes whole batches.
 """
 
 from keras_inception.data.augmentation.batches import cut_mix, mix, mix_up
@@ -23,7 +23,6 @@ from keras_inception.data.augmentation.colours import (
 )
 from keras_inception.data.augmentation.geometry import GREY, flip, move, rotate, shear, translate
 from keras_inception.data.augmentation.one_image import augment
-from keras_inception.data.augmentation.options import NONE, PAPER, RULES, Augmentation
 from keras_inception.data.augmentation.randaugment import (
     OPERATIONS,
     auto_contrast,
@@ -35,9 +34,10 @@ from keras_inception.data.augmentation.randaugment import (
 )
 from keras_inception.data.augmentation.seeds import batch_seed, example_seed, order_seed, stream_epochs
 from keras_inception.data.augmentation.windows import decode_window, random_window, resize_randomly
+from keras_inception.recipe.augmentation import NONE, PAPER, Augmentation
 
 __all__ = [
-    "GREY", "IMAGENET_EIGENVALUES", "IMAGENET_EIGENVECTORS", "NONE", "OPERATIONS", "PAPER", "RULES", "Augmentation",
+    "GREY", "IMAGENET_EIGENVALUES", "IMAGENET_EIGENVECTORS", "NONE", "OPERATIONS", "PAPER", "Augmentation",
     "add_lighting", "adjust_brightness", "adjust_contrast", "adjust_hue", "adjust_saturation", "augment",
     "auto_contrast", "batch_seed", "cut_mix", "decode_window", "distort_colours", "equalize", "example_seed", "flip",
     "mix", "mix_up", "move", "order_seed", "posterize", "rand_augment", "random_window", "resize_randomly", "rotate",

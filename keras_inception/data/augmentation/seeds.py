@@ -38,16 +38,16 @@ def order_seed(seed, epoch):
     return example_seed(seed, epoch, 0)[0]  # the same for all positions, and drawn for this seed and epoch alone
 
 
-def stream_epochs(one_epoch, first_epoch=0):
-    """Chains the datasets of all epochs from one on, without end.
+def stream_epochs(one_epoch, epochs):
+    """Chains the datasets of epochs, one after the other.
 
-    `model.fit(stream, steps_per_epoch=..., initial_epoch=first_epoch)` takes it on from epoch to epoch. A training that
-    is resumed at epoch N passes `first_epoch=N` and sees what it would have seen.
+    `model.fit(stream, steps_per_epoch=...)` takes an endless one on from epoch to epoch. A training that is resumed at
+    epoch N passes `tf.data.Dataset.counter(N)` and sees what it would have seen.
 
     Args:
         one_epoch: Function from the epoch's number, an int64 scalar tensor, to a `tf.data.Dataset` of that epoch's
             batches. It shuffles with `order_seed` and `reshuffle_each_iteration=False`.
-        first_epoch: The number of the first epoch, at least 0.
+        epochs: `tf.data.Dataset` of the numbers of the epochs, int64 scalars.
 
     Returns:
         A `tf.data.Dataset` of batches.
@@ -59,4 +59,4 @@ def stream_epochs(one_epoch, first_epoch=0):
         tf.compat.v1.set_random_seed(1)
         return one_epoch(epoch)
 
-    return tf.data.Dataset.counter(first_epoch).flat_map(seeded)
+    return epochs.flat_map(seeded)

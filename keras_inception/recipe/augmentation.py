@@ -1,11 +1,13 @@
 """What may happen to a training image: the fields of an `Augmentation`, their ranges, the paper's values."""
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import partial
 
+from keras_inception.recipe.rules import FROM_0, SHARE, SWITCH, check, is_number, is_whole
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Augmentation:
     """What may happen to a training image; the defaults are the paper's where it gives them.
 
@@ -62,52 +64,26 @@ class Augmentation:
     cutmix: float | None = None
 
     def __post_init__(self):
-        for name in ("crop_area", "crop_aspect", "randaugment"):
-            if isinstance(getattr(self, name), list):  # from a JSON, TOML or YAML file
-                object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name, (rule, holds) in RULES.items():
-            value = getattr(self, name)
-            if not holds(value):
-                raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}")
-
-    def get_config(self):
-        """Returns the fields as a dict that JSON can hold."""
-        return asdict(self)
-
-    @classmethod
-    def from_config(cls, config):
-        """Returns the augmentation of a dict of fields.
-
-        Raises:
-            ValueError: A field is unknown or out of range.
-        """
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(config) - set(known))
-        if unknown:
-            raise ValueError(f"An augmentation has the fields {', '.join(known)}. Received: {', '.join(unknown)}")
-        return cls(**config)
-
-
-def _is_number(value, least=0, most=math.inf):
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, list):  # from a JSON, TOML or YAML file
+                object.__setattr__(self, field.name, tuple(value))
+        check(self, RULES)
 
 
 def _is_range(value, most=math.inf):
     return (
-        isinstance(value, tuple)
-        and len(value) == 2
-        and all(map(_is_number, value))
-        and 0 < value[0] <= value[1] <= most
+        isinstance(value, tuple) and len(value) == 2 and all(map(is_number, value)) and 0 < value[0] <= value[1] <= most
     )
 
 
 def _is_layers_and_magnitude(value):
     is_pair = isinstance(value, tuple) and len(value) == 2
-    return is_pair and isinstance(value[0], int) and _is_number(value[0], 1) and _is_number(value[1], 0, 10)
+    return is_pair and is_whole(value[0], 1) and is_number(value[1], 0, 10)
 
 
 def _number(most):
-    return f"a number from 0 to {most}", partial(_is_number, most=most)
+    return f"a number from 0 to {most}", partial(is_number, least=0, most=most)
 
 
 # By name of the field, what must hold in words and as a function of the value.
@@ -121,18 +97,15 @@ RULES = {
         "None or (layers, magnitude), a whole number from 1 and a number from 0 to 10",
         lambda value: value is None or _is_layers_and_magnitude(value),
     ),
-    **dict.fromkeys(("random_interpolation", "flip"), ("True or False", lambda value: isinstance(value, bool))),
-    **dict.fromkeys(("shift", "zoom"), ("at least 0 and below 1", lambda value: _is_number(value) and value < 1)),
+    **dict.fromkeys(("random_interpolation", "flip"), SWITCH),
+    **dict.fromkeys(("shift", "zoom"), SHARE),
     "rotation_degrees": _number(180),
     **dict.fromkeys(("brightness", "contrast", "saturation"), _number(1)),
     "hue": _number(0.5),
-    "lighting": ("a finite number of at least 0", lambda value: _is_number(value) and value < math.inf),
+    "lighting": FROM_0,
     **dict.fromkeys(
         ("mixup", "cutmix"),
-        (
-            "None or a finite number above 0",
-            lambda value: value is None or (_is_number(value) and 0 < value < math.inf),
-        ),
+        ("None or a finite number above 0", lambda value: value is None or (is_number(value, 0) and value > 0)),
     ),
 }
 

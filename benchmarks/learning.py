@@ -1,0 +1,131 @@
+"""Shows that training works: both graphs on handwritten digits with several seeds, and on 5,000 CIFAR-10 images.
+
+Each training is `keras_inception.train` with the defaults of `keras-inception train`, in a process of its own, so that
+its time and its memory are its own. A training that is there already is not repeated.
+
+    python benchmarks/learning.py digits --out results
+    python benchmarks/learning.py cifar10 --images cifar10-train.tar.xz --out results
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import random
+import resource
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+ARCHITECTURES = ("googlenet", "googlenet_bn")
+CIFAR10_EPOCHS, CIFAR10_IMAGES_PER_CLASS = 10, 500
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("which", choices=["digits", "cifar10"])
+    parser.add_argument("--out", type=Path, default=Path("learning"), help="where the runs are written")
+    parser.add_argument("--seeds", type=int, default=5, help="trainings of each graph on digits")
+    parser.add_argument("--images", type=Path, help="archive of CIFAR-10's training images as class folders")
+    arguments = parser.parse_args()
+    if arguments.which == "digits":
+        results = [
+            trained(arguments.out / f"digits-{architecture}-{seed}", architecture=architecture, seed=seed)
+            for architecture in ARCHITECTURES
+            for seed in range(arguments.seeds)
+        ]
+    else:
+        images = cifar10(arguments.images, arguments.out / "cifar10-images")
+        options = {"dataset": str(images), "epochs": CIFAR10_EPOCHS}
+        results = [
+            trained(arguments.out / f"cifar10-{architecture}", architecture=architecture, **options)
+            for architecture in ARCHITECTURES
+        ]
+    print_table(results)
+
+
+def cifar10(archive, folder):
+    """Unpacks 500 images of each class, drawn with seed 0, unless that was done."""
+    if not folder.exists():
+        aside = folder.with_name(f"part-{folder.name}")
+        with tarfile.open(archive) as tar:
+            by_class = {}
+            for member in sorted((m for m in tar.getmembers() if m.isfile()), key=lambda member: member.name):
+                by_class.setdefault(Path(member.name).parent.name, []).append(member)
+            draw = random.Random(0)
+            chosen = [member for found in by_class.values() for member in draw.sample(found, CIFAR10_IMAGES_PER_CLASS)]
+            for member in sorted(chosen, key=lambda member: member.offset):  # the archive is a stream
+                member.name = "/".join(Path(member.name).parts[-2:])
+                tar.extract(member, aside, filter="data")
+        aside.rename(folder)
+    return folder
+
+
+def trained(folder, **options):
+    """Trains in a process of its own, unless that was done; returns what was measured."""
+    measured = folder / "measured.json"
+    if not measured.exists():
+        code = "import sys; sys.path.insert(0, sys.argv[1]); import learning; learning.train(*sys.argv[2:])"
+        here = str(Path(__file__).parent)
+        subprocess.run([sys.executable, "-c", code, here, str(folder), json.dumps(options)], check=True)
+    return json.loads(measured.read_text())
+
+
+def train(folder, options):
+    import keras_inception as ki
+
+    start = time.perf_counter()
+    config = ki.TrainConfig(**json.loads(options))
+    run = ki.train(config, folder, overwrite=True, verbose=2)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    with open(run.folder / "history.csv", newline="") as file:
+        history = list(csv.DictReader(file))
+    result = {
+        "architecture": config.architecture,
+        "dataset": Path(config.dataset).name,
+        "seed": config.seed,
+        "epochs": config.epochs,
+        "accuracy": {head: metrics["accuracy"] for head, metrics in run.results.items()},
+        "sizes": run.sizes,
+        "validation": [float(row["val_main_accuracy"]) for row in history],
+        "wall_seconds": time.perf_counter() - start,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "gibibytes": usage.ru_maxrss / 2**20,
+    }
+    (run.folder / "measured.json").write_text(json.dumps(result, indent=2))
+
+
+def print_table(results):
+    import keras
+    import tensorflow as tf
+    from rich.console import Console
+    from rich.table import Table
+
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, ",
+          end="")  # fmt: skip
+    print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}, float32")
+    columns = ("graph", "seed", "epochs", "main", "aux1", "aux2", "test images", "wall s", "CPU s", "GiB")
+    table = Table(*columns, title=results[0]["dataset"])
+    for result in results:
+        accuracy = [f"{result['accuracy'][head]:.2%}" for head in ("main", "aux1", "aux2")]
+        table.add_row(
+            result["architecture"],
+            str(result["seed"]),
+            str(result["epochs"]),
+            *accuracy,
+            str(result["sizes"]["test"]),
+            f"{result['wall_seconds']:.0f}",
+            f"{result['cpu_seconds']:.0f}",
+            f"{result['gibibytes']:.2f}",
+        )
+    Console(width=120).print(table)
+    for result in results:
+        curve = " ".join(f"{value:.3f}" for value in result["validation"])
+        print(f"{result['architecture']}, seed {result['seed']}, main's validation accuracy by epoch: {curve}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The precision that a network computes in."""
+
+import contextlib
+import re
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+BFLOAT16_CPU_FLAGS = ("amx_bf16", "avx512_bf16")
+AMPERE = (8, 0)  # the first compute capability with bfloat16
+
+
+def resolve(name):
+    """Returns the dtype policy that a precision stands for on this machine, and why.
+
+    Args:
+        name: "float32", "mixed_bfloat16", "mixed_float16", or "auto": bfloat16 where all GPUs (or, without one, the
+            processor) compute in it, float32 elsewhere.
+
+    Returns:
+        The name of a Keras dtype policy, and a few words.
+    """
+    if name != "auto":
+        return name, "as asked for"
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+        found = all(detail.get("compute_capability", (0, 0)) >= AMPERE for detail in details)
+        device = details[0].get("device_name", "GPU")
+        return ("mixed_bfloat16", f"{device} has bfloat16") if found else ("float32", f"{device} has no bfloat16")
+    flags = [flag for flag in BFLOAT16_CPU_FLAGS if flag in cpu_flags()]
+    if flags:
+        return "mixed_bfloat16", f"the processor has {flags[0].upper()}"
+    return "float32", "the processor is not known to have AVX512_BF16 or AMX"
+
+
+def cpu_flags(cpuinfo=Path("/proc/cpuinfo")):
+    """Returns what the processor can do, as Linux names it; elsewhere nothing."""
+    try:
+        found = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        return set()
+    return set(found[1].split()) if found else set()
+
+
+@contextlib.contextmanager
+def policy(name):
+    """Makes a dtype policy the one that new layers take, and afterwards the old one again."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
