@@ -25,11 +25,12 @@ def exits_figure(calibration, points=None):
     costs += [[point.milliseconds.get(size) for point in calibration.table] for size in sizes]
     labels = ["mean multiply-adds of an image, millions", *(f"milliseconds an image, batch {size}" for size in sizes)]
     chosen = calibration.table.index(calibration.chosen)
-    for axes, x, label in zip(figure.subplots(1, 1 + len(sizes), squeeze=False)[0], costs, labels):
+    styles = ["-", *("" for _ in sizes)]  # times are measured at few points, and no line
+    for axes, x, label, style in zip(figure.subplots(1, 1 + len(sizes), squeeze=False)[0], costs, labels, styles):
         measured = [index for index, cost in enumerate(x) if cost is not None]
         for name, table, colour in series:
             y = [100 * table[index].accuracy for index in measured]
-            axes.plot([x[index] for index in measured], y, "-", marker=".", color=colour, label=name)
+            axes.plot([x[index] for index in measured], y, style, marker=".", color=colour, label=name)
             axes.plot(x[chosen], 100 * table[chosen].accuracy, "o", color=colour, markersize=9, fillstyle="none")
             axes.axhline(100 * table[0].accuracy, linestyle=":", color=colour, alpha=0.6)
         axes.set(xlabel=label, ylabel="accuracy, %", title="circle: the chosen thresholds; dotted: main head alone")

@@ -16,8 +16,8 @@ from keras_inception.infer import inference_model
 def measure_latency(model, calibration, images, *, batch_sizes=(1, 16), points=4, repeats=3):
     """Measures the time of an image for some points of a calibration's table.
 
-    Each repeat runs all images through one network after the other, so that a slow moment of the machine meets all of
-    them. The first point, without exits, is `inference_model(model)`.
+    Every batch runs through all networks, one after the other, before the next batch does, so that a slow moment of the
+    machine meets all of them. The first point, without exits, is `inference_model(model)`.
 
     Args:
         model: The model that was calibrated.
@@ -26,7 +26,7 @@ def measure_latency(model, calibration, images, *, batch_sizes=(1, 16), points=4
             many of them leave early decides the time. Those that fill no whole batch are left out.
         batch_sizes: How many images to compute at once, each at least 1.
         points: How many points to measure, at least 2, spread over the table; the chosen one is always among them.
-        repeats: How often, at least 1; the median counts.
+        repeats: How often each batch runs, at least 1; its median counts.
 
     Returns:
         The calibration with `milliseconds` at the measured points of `table` and in `chosen`.
@@ -47,13 +47,10 @@ def measure_latency(model, calibration, images, *, batch_sizes=(1, 16), points=4
     found = {position: {} for position in positions}
     for size in batch_sizes:
         batches = [tf.constant(images[start : start + size]) for start in range(0, len(images) - size + 1, size)]
-        times = {position: [] for position in positions}
-        for network in networks.values():
-            _seconds(network, batches[:2])  # traces it
-        for _, position in itertools.product(range(repeats), positions):
-            times[position].append(_seconds(networks[position], batches))
-        for position in positions:
-            found[position][size] = 1e3 * statistics.median(times[position]) / (size * len(batches))
+        for batch, network in itertools.product(batches[:2], networks.values()):
+            _seconds(network, batch)  # traces it
+        for position, seconds in _interleaved(networks, batches, repeats).items():
+            found[position][size] = 1e3 * seconds / (size * len(batches))
     table = [
         replace(point, milliseconds=found[position]) if position in found else point
         for position, point in enumerate(table)
@@ -84,8 +81,17 @@ def _network(model, calibration):
     return tf.function(lambda images: {"probabilities": classifier(images, training=False)})
 
 
-def _seconds(network, batches):
-    start = time.perf_counter()
+def _interleaved(networks, batches, repeats):
+    """Returns the seconds that each network takes for all batches: of each batch the median of the repeats."""
+    total = dict.fromkeys(networks, 0.0)
     for batch in batches:
-        network(batch)["probabilities"].numpy()
+        times = [{key: _seconds(network, batch) for key, network in networks.items()} for _ in range(repeats)]
+        for key in networks:
+            total[key] += statistics.median(measured[key] for measured in times)
+    return total
+
+
+def _seconds(network, batch):
+    start = time.perf_counter()
+    network(batch)["probabilities"].numpy()
     return time.perf_counter() - start
