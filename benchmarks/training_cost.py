@@ -8,8 +8,8 @@ lengthen by waiting.
     python benchmarks/training_cost.py
     python benchmarks/training_cost.py --tables peers --repeats 30
 
-Torchvision's rows come where it is installed. PyTorch is in the extra `peers` (`pip install torch==2.13.0`, preferably a
-build without CUDA); torchvision needs `pip install --no-deps torchvision`, because with its dependencies it brings a
+Torchvision's rows come where it is installed. PyTorch is in the extra `peers` (`pip install torch==2.13.0`, preferably
+a build without CUDA); torchvision needs `pip install --no-deps torchvision`, because with its dependencies it brings a
 PyTorch for CUDA, which takes gigabytes.
 """
 
