@@ -35,6 +35,8 @@ _TENSORFLOW = {
     "distribute": None,
     "early_exit_model": "exits",
     "exits": None,
+    "export": None,
+    "export_saved_model": "export",
     "train": "training",
 }
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data.images import decode, to_input, why_unreadable
+from keras_inception.data.images import read, why_unreadable
 from keras_inception.infer import inference_model
 from keras_inception.model import gives_logits
 
@@ -31,6 +31,10 @@ class Classifier:
                 f"`input_shape`. Received: a model with input_shape={self._image_shape}"
             )
         self._logits = gives_logits(self.model, head)
+        self._input = tf.function(
+            lambda encoded: read(encoded, self._image_shape, self.model.preprocessing),
+            input_signature=[tf.TensorSpec((), tf.string)],
+        )
         self._forward = tf.function(lambda x: self.model(x, training=False), reduce_retracing=True)
 
     def predict(self, images):
@@ -71,8 +75,10 @@ class Classifier:
             encoded = Path(path).read_bytes()
         except OSError as error:
             return error.strerror
-        reason = why_unreadable(encoded)
-        return reason or to_input(decode(encoded), self._image_shape, self.model.preprocessing)
+        try:
+            return self._input(encoded)
+        except tf.errors.OpError:
+            return why_unreadable(encoded)
 
     def _top(self, probabilities, top):
         order = np.argsort(-probabilities, kind="stable")[:top]

@@ -1,14 +1,18 @@
-"""Encoded images to the input of a network: the one way in, for training, evaluation and prediction alike."""
+"""Encoded images to the input of a network: the one way in, for training, evaluation, prediction and serving alike."""
 
 import tensorflow as tf
 
 from keras_inception.preprocess import preprocess_input
 
+# The largest image that is decoded: as many pixels as Pillow opens without a warning, 256 MiB in red, green, blue.
+MAX_PIXELS = 2**30 // 4 // 3
+
 
 def decode(encoded, channels=3):
     """Decodes a JPEG, PNG, BMP, GIF (its first frame) or WebP image.
 
-    CMYK becomes RGB, 16 bits become 8, a palette its colours, greyscale is repeated, and alpha is dropped.
+    CMYK becomes RGB, 16 bits become 8, a palette its colours, greyscale is repeated, alpha is dropped, and the
+    orientation that a camera writes into EXIF is ignored. Memory is taken only after the header was looked at.
 
     Args:
         encoded: Scalar string tensor with the bytes of one file.
@@ -16,8 +20,14 @@ def decode(encoded, channels=3):
 
     Returns:
         `(height, width, channels)`, uint8.
+
+    Raises:
+        tf.errors.InvalidArgumentError: The bytes are no such image, are incomplete, or have more than `MAX_PIXELS`
+            pixels, or are a BMP with coloured palette, which TensorFlow would read as grey. Inside a graph it is
+            raised when the graph runs.
     """
-    image = tf.io.decode_image(encoded, channels=max(channels, 3), expand_animations=False)
+    with tf.control_dependencies(_checks(encoded)):
+        image = tf.io.decode_image(encoded, channels=max(channels, 3), expand_animations=False)
     image.set_shape((None, None, max(channels, 3)))
     return tf.image.rgb_to_grayscale(image) if channels == 1 else image
 
@@ -79,8 +89,25 @@ def to_input(image, image_shape, preprocessing):
     Returns:
         `image_shape`, float32.
     """
-    image = resize(with_channels(tf.cast(image, tf.float32), image_shape[-1]), *image_shape[:2])
+    image = resize(with_channels(tf.convert_to_tensor(image), image_shape[-1]), *image_shape[:2])
     return preprocess_input(image, "channels_last", preprocessing=preprocessing)
+
+
+def read(encoded, image_shape, preprocessing):
+    """Turns the bytes of a file into a network's input: `decode`, then `to_input`.
+
+    Args:
+        encoded: Scalar string tensor with the bytes of one file.
+        image_shape: `(height, width, channels)` of the network's input, 1, 3 or 4 channels.
+        preprocessing: The mode of `preprocess_input`.
+
+    Returns:
+        `image_shape`, float32.
+
+    Raises:
+        tf.errors.InvalidArgumentError: As for `decode`.
+    """
+    return to_input(decode(encoded, image_shape[-1]), image_shape, preprocessing)
 
 
 def why_unreadable(encoded):
@@ -88,21 +115,78 @@ def why_unreadable(encoded):
     if not encoded:
         return "it is empty"
     try:
-        decode(encoded)
+        _decode_in_a_graph(encoded)
     except tf.errors.OpError as error:
-        known = "Unknown image file format" not in error.message
-        return "it is damaged or truncated" if known else "it is no JPEG, PNG, BMP, GIF or WebP image"
-    if (
-        encoded[:2] == b"BM"
-        and encoded[28:30] in (b"\x01\x00", b"\x04\x00", b"\x08\x00")
-        and _has_coloured_palette(encoded)
-    ):
-        return "TensorFlow ignores the colours of a BMP with a palette; save it as PNG"
+        return next((reason for reason in _REASONS if reason in error.message), _DAMAGED)
     return None
 
 
-def _has_coloured_palette(bmp):
-    start = 14 + int.from_bytes(bmp[14:18], "little")
-    palette = bmp[start : int.from_bytes(bmp[10:14], "little")]
-    entries = [palette[i : i + 3] for i in range(0, len(palette) - 3, 4)]
-    return any(entry != bytes([i * 255 // max(len(entries) - 1, 1)] * 3) for i, entry in enumerate(entries))
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)])
+def _decode_in_a_graph(encoded):
+    return decode(encoded)
+
+
+_UNKNOWN = "it is no JPEG, PNG, BMP, GIF or WebP image"
+_TOO_LARGE = f"it has more than {MAX_PIXELS:,} pixels; scale it down"
+_PALETTE = "TensorFlow ignores the colours of a BMP with a palette; save it as PNG"
+_REASONS = (_UNKNOWN, _TOO_LARGE, _PALETTE)
+_DAMAGED = "it is damaged or truncated"
+
+
+def _checks(encoded):
+    """Returns operations that fail where `encoded` should not be decoded, by what stands in its header."""
+    head = tf.strings.join([tf.strings.substr(encoded, 0, 32), b"\0" * 32])  # a short one ends in zeros
+    head = tf.cast(tf.io.decode_raw(tf.strings.substr(head, 0, 32), tf.uint8), tf.int64)
+    size = _size(encoded, head)
+    known = tf.debugging.Assert(tf.reduce_all(size > 0), [_UNKNOWN])
+    pixels = tf.reduce_prod(tf.cast(size, tf.float64))  # of two numbers of 32 bits: too much for an integer
+    small = tf.debugging.Assert(pixels <= MAX_PIXELS, [_TOO_LARGE, size])
+    # Of a BMP with 8 bits a pixel TensorFlow reads the indices of the palette as brightness.
+    has_palette = _starts(head, b"BM") & (_little(head, 28, 2) == 8)
+    grey = tf.cond(has_palette, lambda: _is_grey_ramp(encoded, head), lambda: tf.constant(True))
+    return [check for check in (known, small, tf.debugging.Assert(grey, [_PALETTE])) if check is not None]
+
+
+def _size(encoded, head):
+    """Returns height and width that the header states, `(2,)` int64; 0 where it is of no known format."""
+
+    def webp():
+        bits = _little(head, 21, 4)
+        lossless = 1 + tf.stack([bits // 2**14 % 2**14, bits % 2**14])
+        lossy = tf.stack([_little(head, 28, 2) % 2**14, _little(head, 26, 2) % 2**14])
+        extended = 1 + tf.stack([_little(head, 27, 3), _little(head, 24, 3)])
+        kind = head[15]  # of "VP8 ", "VP8L" and "VP8X"
+        return tf.where(kind == ord("L"), lossless, tf.where(kind == ord("X"), extended, lossy))
+
+    formats = [
+        (b"\xff\xd8\xff", lambda: tf.cast(tf.io.extract_jpeg_shape(encoded)[:2], tf.int64)),
+        (b"\x89PNG\r\n\x1a\n", lambda: tf.stack([_little(head[::-1], 32 - at - 4, 4) for at in (20, 16)])),
+        (b"GIF8", lambda: tf.stack([_little(head, 8, 2), _little(head, 6, 2)])),
+        # A negative height says that the rows go from top to bottom.
+        (b"BM", lambda: tf.abs(tf.stack([_signed(_little(head, 22, 4)), _signed(_little(head, 18, 4))]))),
+        (b"RIFF", webp),
+    ]
+    unknown = tf.zeros(2, tf.int64)
+    return tf.case([(_starts(head, magic), size) for magic, size in formats], default=lambda: unknown)
+
+
+def _starts(head, magic):
+    return tf.reduce_all(head[: len(magic)] == list(magic))
+
+
+def _little(head, start, count):
+    """Returns the number that `count` bytes from `start` on make, the lowest byte first."""
+    return tf.reduce_sum(head[start : start + count] * [256**place for place in range(count)])
+
+
+def _signed(number):
+    return tf.where(number >= 2**31, number - 2**32, number)
+
+
+def _is_grey_ramp(bmp, head):
+    """Returns whether the palette of a BMP goes from black to white in equal steps, or is missing."""
+    start = 14 + _little(head, 14, 4)
+    entries = tf.maximum(_little(head, 10, 4) - start, 0) // 4
+    palette = tf.reshape(tf.io.decode_raw(tf.strings.substr(bmp, start, 4 * entries), tf.uint8), (-1, 4))[:, :3]
+    ramp = tf.range(entries) * 255 // tf.maximum(entries - 1, 1)
+    return tf.reduce_all(tf.cast(palette, tf.int64) == ramp[:, None])

@@ -1,0 +1,7 @@
+"""A trained model in the forms that serve: a SavedModel for TensorFlow Serving, and other engines' formats."""
+
+from keras_inception.export.network import PRECISIONS, frozen, serving_network
+from keras_inception.export.saved_model import export_saved_model
+from keras_inception.export.signatures import ON_BAD_IMAGE
+
+__all__ = ["ON_BAD_IMAGE", "PRECISIONS", "export_saved_model", "frozen", "serving_network"]

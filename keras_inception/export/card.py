@@ -1,0 +1,92 @@
+"""The page that says what a version of a served model is."""
+
+import json
+from importlib import metadata
+
+from keras_inception import __version__
+
+_SAYS = {
+    "serving_default": "classifies decoded images of any height and width, red, green, blue in [0, 255]",
+    "serving_uint8": "the same for images of 8 bits a channel",
+    "serving_bytes": "classifies JPEG, PNG, BMP, GIF and WebP files",
+    "features": "the pooled features below the classifier",
+    "all_heads": "the softmax of each head",
+    "metadata": "class names, preprocessing, training",
+}
+_BAD_IMAGE = {
+    "error": "A request with an image that cannot be read fails with the index of that image.",
+    "mask": "An image that cannot be read has NaN and empty class names in its row of the answer.",
+}
+_PAGE = """# {name}
+
+GoogLeNet (`{architecture}`) for {classes} classes; images of {size}, preprocessing `{preprocessing}`, {precision}.
+Written by {versions}.
+
+| signature | inputs | outputs | what it does |
+|---|---|---|---|
+{signatures}
+
+The graph cuts the largest centred window of the network's shape out of an image and scales it, antialiased. CMYK
+becomes RGB, 16 bits become 8, greyscale is repeated, alpha is dropped, the orientation in EXIF is ignored.
+{bad_image}
+
+```sh
+tensorflow_model_server --rest_api_port=8501 --model_name={name} --model_base_path=/models/{name}
+```
+
+## Classes
+
+{some_classes}. All of them, in order: `assets/class_names.txt`.
+
+## Training
+
+{training}
+"""
+
+
+def text(name, class_names, facts, signatures):
+    """Returns the model card.
+
+    Args:
+        name: The name under which the model is served.
+        class_names: The names of the classes.
+        facts: What the signature `metadata` says, and `on_bad_image`.
+        signatures: The signatures by name, concrete functions.
+
+    Returns:
+        Markdown.
+    """
+    rows = [
+        f"| `{signature}` | {_tensors(function.structured_input_signature[0])} | "
+        f"{_tensors(function.structured_outputs.items())} | {_SAYS[signature]} |"
+        for signature, function in signatures.items()
+    ]
+    versions = {package: metadata.version(package) for package in ("keras", "tensorflow")}
+    more = f" and {len(class_names) - 20} more" if len(class_names) > 20 else ""
+    return _PAGE.format(
+        **{key: facts[key] for key in ("architecture", "preprocessing", "precision")},
+        name=name,
+        classes=len(class_names),
+        size="x".join(map(str, facts["image_shape"])),
+        versions=f"keras-inception {__version__}, Keras {versions['keras']}, TensorFlow {versions['tensorflow']}",
+        signatures="\n".join(rows),
+        bad_image=_BAD_IMAGE[facts["on_bad_image"]],
+        some_classes=", ".join(class_names[:20]) + more,
+        training=_training(json.loads(facts["training"])),
+    )
+
+
+def _tensors(tensors):
+    """Returns names, shapes and types of tensors or specifications as a text."""
+    pairs = [tensor if isinstance(tensor, tuple) else (tensor.name, tensor) for tensor in tensors]
+    shapes = [
+        (name, ", ".join("any" if side is None else str(side) for side in tensor.shape), tensor.dtype.name)
+        for name, tensor in pairs
+    ]
+    return "; ".join(f"`{name}` ({shape}) {dtype}" for name, shape, dtype in shapes)
+
+
+def _training(summary):
+    if not summary:
+        return "Nothing is known of it."
+    return f"```json\n{json.dumps(summary, indent=2)}\n```"
