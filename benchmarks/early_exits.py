@@ -14,10 +14,12 @@ from pathlib import Path
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import numpy as np
+import tensorflow as tf
 from machine import machine, versions
 
 from keras_inception import exits, runs
 from keras_inception.cli.evaluate import dataset_of
+from keras_inception.export import early_exit_network, frozen, serving_network
 
 SEED = 0
 
@@ -75,6 +77,31 @@ def main():
         f"{100 * chosen.standard_error:.2f}), {calibration.multiply_adds / chosen.multiply_adds:.2f} times fewer "
         "multiply-adds, " + ", ".join(f"{alone[n] / fast[n]:.2f} times faster at batch {n}" for n in fast)
     )
+    for n, (alone, early) in as_served(model, calibration, images, arguments.repeats).items():
+        print(
+            f"as exported, batch {n}: main head alone {alone:.2f} ms an image, early exits {early:.2f} ms, "
+            f"{alone / early:.2f} times faster"
+        )
+
+
+def as_served(model, calibration, images, repeats):
+    """Returns by batch size the milliseconds of an image, main head alone and early exits, in the graphs of an export.
+
+    Batch normalization is folded and weights are constants, as in what `keras-inception export` writes.
+    """
+    alone = frozen(serving_network(model))
+    networks = {
+        "alone": lambda images: {"probabilities": alone(images)["main"]},
+        "early": early_exit_network(model, calibration),
+    }
+    spec = tf.TensorSpec((None, *images.shape[1:]))
+    networks = {name: tf.function(network, [spec], autograph=False) for name, network in networks.items()}
+    found = {}
+    for size in (1, 16):
+        batches = [tf.constant(images[start : start + size]) for start in range(0, len(images) - size + 1, size)]
+        seconds = exits.interleaved_seconds(networks, batches, repeats)
+        found[size] = [1e3 * seconds[name] / (size * len(batches)) for name in ("alone", "early")]
+    return found
 
 
 def row(point, tested):

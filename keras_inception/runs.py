@@ -7,6 +7,7 @@ history.csv    losses and metrics of each epoch
 curves.png     the same as a picture
 config.json    all that is needed to run it again
 results.json   loss and accuracies of each head on the test images
+exits.json     thresholds of early exits, where they were calibrated, with their table in exits.csv and exits.png
 samples/       some test images to predict on
 """
 
@@ -24,6 +25,7 @@ MODEL, BEST, CHECKPOINT, HISTORY, CURVES, CONFIG, RESULTS, GRADIENTS, SAMPLES = 
     "model.keras", "best.keras", "checkpoint.npz", "history.csv", "curves.png", "config.json", "results.json",
     "gradients.csv", "samples",
 )  # fmt: skip
+EXITS, EXITS_TABLE, EXITS_PICTURE = "exits.json", "exits.csv", "exits.png"
 
 
 def free_folder(name):
@@ -61,7 +63,8 @@ def is_unfinished(folder):
 
 def clear(folder):
     """Removes what an earlier run left in a folder, so that nothing of it is taken for the new one's."""
-    for name in (RESULTS, CHECKPOINT, HISTORY, CURVES, GRADIENTS, BEST, MODEL, CONFIG):
+    exits = (EXITS, EXITS_TABLE, EXITS_PICTURE)
+    for name in (*exits, RESULTS, CHECKPOINT, HISTORY, CURVES, GRADIENTS, BEST, MODEL, CONFIG):
         (Path(folder) / name).unlink(missing_ok=True)
     shutil.rmtree(Path(folder) / SAMPLES, ignore_errors=True)
 

@@ -1,14 +1,11 @@
 """`keras-inception exits`."""
 
 import csv
-import os
 import shlex
 from pathlib import Path
 
 from keras_inception.cli.console import Refused, command, print_table
 from keras_inception.cli.evaluate import dataset_of
-
-EXITS, TABLE, PICTURE = "exits.json", "exits.csv", "exits.png"
 
 
 def add(commands):
@@ -47,17 +44,16 @@ def run(arguments):
     if arguments.timed_images:
         images = exits.sample(dataset.test or dataset.validation, arguments.timed_images)
         calibration = exits.measure_latency(model, calibration, images, batch_sizes=_batch_sizes(len(images)))
-    calibration.save(folder / EXITS)
+    calibration.save(folder / runs.EXITS)
     rows = _rows(calibration, points)
-    with open(folder / TABLE, "w", newline="", encoding="utf-8") as file:
+    with runs.written_aside(folder / runs.EXITS_TABLE) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    aside = folder / f"part-{PICTURE}"
-    exits.exits_figure(calibration, points).savefig(aside, dpi=120)
-    os.replace(aside, folder / PICTURE)
+    with runs.written_aside(folder / runs.EXITS_PICTURE) as aside:
+        exits.exits_figure(calibration, points).savefig(aside, dpi=120)
     _print(calibration, points, dataset.sizes, rows)
-    print(f"wrote {folder}: {EXITS}, {TABLE}, {PICTURE}")
+    print(f"wrote {folder}: {runs.EXITS}, {runs.EXITS_TABLE}, {runs.EXITS_PICTURE}")
     print(f"next:  keras-inception export {shlex.quote(str(folder))} --early-exit")
     return 0
 

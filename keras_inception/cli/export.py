@@ -19,6 +19,8 @@ def add(commands):
     parser.add_argument("--on-bad-image", choices=("error", "mask"), default="error",
                         help="what an unreadable image does: fail its request, or leave its row empty")  # fmt: skip
     parser.add_argument("--all-heads", action="store_true", help="serve the auxiliary heads too")
+    parser.add_argument("--early-exit", action="store_true",
+                        help="let images leave early, as `keras-inception exits RUN` calibrated it")  # fmt: skip
 
 
 def run(arguments):
@@ -39,12 +41,25 @@ def run(arguments):
         on_bad_image=arguments.on_bad_image,
         all_heads=arguments.all_heads,
         summary=training_of(arguments.model),
+        network=early_exit_of(arguments, model) if arguments.early_exit else None,
     )
     megabytes = sum(file.stat().st_size for file in version.rglob("*") if file.is_file()) / 1e6
     print(f"wrote {version}: {megabytes:.1f} MB, {arguments.precision}; what it answers to: {version / 'README.md'}")
     print(f"next:  tensorflow_model_server --rest_api_port=8501 --model_name={out.name} "
           f"--model_base_path={out.absolute()}")  # fmt: skip
     return 0
+
+
+def early_exit_of(arguments, model):
+    """Returns the network with the early exits that a run folder holds."""
+    from keras_inception import runs
+    from keras_inception.exits import ExitCalibration
+    from keras_inception.export import early_exit_network
+
+    path = Path(arguments.model) / runs.EXITS
+    if not path.is_file():
+        raise Refused(f"--early-exit needs thresholds: run `keras-inception exits` first, {path} is not there")
+    return early_exit_network(model, ExitCalibration.from_file(path), arguments.precision)
 
 
 def name_of(run):

@@ -9,7 +9,7 @@ Calibration of Modern Neural Networks, arXiv:1706.04599, section 4.2 (temperatur
 
 from keras_inception.exits.calibration import ExitCalibration, ExitPoint, calibrate_exits, score
 from keras_inception.exits.figure import exits_figure
-from keras_inception.exits.latency import measure_latency, sample
+from keras_inception.exits.latency import interleaved_seconds, measure_latency, sample
 from keras_inception.exits.order import exit_names
 from keras_inception.exits.stages import EarlyExitModel, early_exit_model
 
@@ -21,6 +21,7 @@ __all__ = [
     "early_exit_model",
     "exit_names",
     "exits_figure",
+    "interleaved_seconds",
     "measure_latency",
     "sample",
     "score",

@@ -47,9 +47,7 @@ def measure_latency(model, calibration, images, *, batch_sizes=(1, 16), points=4
     found = {position: {} for position in positions}
     for size in batch_sizes:
         batches = [tf.constant(images[start : start + size]) for start in range(0, len(images) - size + 1, size)]
-        for batch, network in itertools.product(batches[:2], networks.values()):
-            _seconds(network, batch)  # traces it
-        for position, seconds in _interleaved(networks, batches, repeats).items():
+        for position, seconds in interleaved_seconds(networks, batches, repeats).items():
             found[position][size] = 1e3 * seconds / (size * len(batches))
     table = [
         replace(point, milliseconds=found[position]) if position in found else point
@@ -81,8 +79,19 @@ def _network(model, calibration):
     return tf.function(lambda images: {"probabilities": classifier(images, training=False)})
 
 
-def _interleaved(networks, batches, repeats):
-    """Returns the seconds that each network takes for all batches: of each batch the median of the repeats."""
+def interleaved_seconds(networks, batches, repeats):
+    """Measures networks beside each other.
+
+    Args:
+        networks: Dict of functions of a batch that return a dict with `"probabilities"`.
+        batches: A list of batches, two of which run once before anything is measured.
+        repeats: How often each batch runs through each network; of each batch the median counts.
+
+    Returns:
+        A dict with the keys of `networks`: the seconds for all batches.
+    """
+    for batch, network in itertools.product(batches[:2], networks.values()):
+        _seconds(network, batch)  # traces it
     total = dict.fromkeys(networks, 0.0)
     for batch in batches:
         times = [{key: _seconds(network, batch) for key, network in networks.items()} for _ in range(repeats)]

@@ -55,6 +55,7 @@ class EarlyExitModel(keras.Model):
 
     Attributes:
         exit_names: The names of all heads, the shallowest first and `"main"` last.
+        heads_in_use: The names of the heads that are computed: those that an image can leave at, and `"main"`.
         thresholds: The thresholds by head.
         temperatures: The temperatures by head.
     """
@@ -70,15 +71,12 @@ class EarlyExitModel(keras.Model):
         self.exit_names = order.exit_names(model)
         self.class_names = model.class_names
         self.preprocessing = model.preprocessing
-        self._asked = [*order.in_use(thresholds), MAIN]
-        self._logits = {head: gives_logits(model, head) for head in self._asked}
-        stages = _stages(model, self._asked)
-        self._run_stage = lambda depth, x: stages[depth](x, training=False)  # hidden from Keras: no layer is new
-        self._graph = tf.function(self._answer, autograph=False, reduce_retracing=True)
+        self.heads_in_use = [*order.in_use(thresholds), MAIN]
+        self._graph = tf.function(self._over(model, _call), autograph=False, reduce_retracing=True)
         self.built = True
 
     def call(self, inputs):
-        return self.answer(inputs, [self.thresholds[head] for head in self._asked[:-1]])
+        return self.answer(inputs, self._thresholds_in_use())
 
     def answer(self, images, thresholds):
         """Answers as calling the model does, with other thresholds of the heads in use; one graph serves all of them.
@@ -87,8 +85,24 @@ class EarlyExitModel(keras.Model):
             images: `(batch, height, width, channels)`, preprocessed.
             thresholds: `(heads,)`, one number for each auxiliary head in use, the shallowest first.
         """
-        run = self._graph if tf.executing_eagerly() else self._answer
-        return run(images, tf.constant(thresholds, tf.float32, [len(self._asked) - 1]))
+        run = self._graph if tf.executing_eagerly() else self._graph.python_function
+        return run(images, tf.constant(thresholds, tf.float32, [len(self.heads_in_use) - 1]))
+
+    def over(self, network, wrap):
+        """Returns a function that answers as this model does, and computes the stages of another network.
+
+        Args:
+            network: A Keras model with the attribute `architecture` and the layers of the trained one under the same
+                names, such as one whose batch normalization is folded into its convolutions.
+            wrap: A function of a stage, which is a Keras model, that returns the function of tensors to call in its
+                place.
+
+        Returns:
+            A function of preprocessed images, `(batch, height, width, channels)`, that returns the same dict as calling
+            the model does.
+        """
+        answer = self._over(network, wrap)
+        return lambda images: answer(images, tf.constant(self._thresholds_in_use(), tf.float32))
 
     def predict(self, x, *args, **kwargs):
         if hasattr(x, "shape") and x.shape[0] == 0:  # Keras refuses an array without rows.
@@ -108,43 +122,59 @@ class EarlyExitModel(keras.Model):
         model = keras.saving.deserialize_keras_object(config["model"], custom_objects)
         return cls(**{**config, "model": model})
 
-    def _answer(self, images, thresholds):
-        probabilities, exits = tf.cond(
-            tf.shape(images)[0] > 0,  # An empty batch crashes oneDNN's fused convolutions.
-            lambda: self._answer_from(0, images, thresholds),
-            lambda: (tf.zeros([0, self.model.classes]), tf.zeros([0], tf.int32)),
-        )
-        return {"probabilities": probabilities, "exit": exits}
+    def _thresholds_in_use(self):
+        return [self.thresholds[head] for head in self.heads_in_use[:-1]]
 
-    def _answer_from(self, depth, x, thresholds):
-        """Returns probabilities and exits of the rows of `x`, the input of the stage `depth`; there is at least one."""
-        head = self._asked[depth]
-        stage = self._run_stage(depth, x)
-        probabilities = self._probabilities(head, stage["output"])  # (rows, classes)
-        exits = tf.fill(tf.shape(probabilities)[:1], self.exit_names.index(head))
-        if head == MAIN:
-            return probabilities, exits
-        rest = tf.where(~(tf.reduce_max(probabilities, axis=-1) >= thresholds[depth]))  # (rows that go on, 1)
+    def _over(self, network, wrap):
+        """Returns a function of images and thresholds that routes images through the stages of a network."""
+        taps = {head.name: head.tap for head in order.auxiliary_heads(self.model)}
+        # Held by a function and not by an attribute, so that Keras finds each layer once.
+        stages = [wrap(stage) for stage in _stages(network, self.heads_in_use, taps)]
+        gives_softmax = {head: not gives_logits(network, head) for head in self.heads_in_use}
 
-        def go_on():
-            deeper = self._answer_from(depth + 1, tf.gather(stage.get("tap", x), rest[:, 0]), thresholds)
-            return tuple(map(tf.tensor_scatter_nd_update, (probabilities, exits), (rest, rest), deeper))
+        def answer_from(depth, x, thresholds):
+            """Returns probabilities and exits of the rows of `x`, the input of a stage; there is at least one."""
+            head = self.heads_in_use[depth]
+            stage = stages[depth](x)
+            probabilities = _softmax(stage["output"], gives_softmax[head], self.temperatures[head])  # (rows, classes)
+            exits = tf.fill(tf.shape(probabilities)[:1], self.exit_names.index(head))
+            if head == MAIN:
+                return probabilities, exits
+            rest = tf.where(~(tf.reduce_max(probabilities, axis=-1) >= thresholds[depth]))  # (rows that go on, 1)
 
-        return tf.cond(tf.size(rest) > 0, go_on, lambda: (probabilities, exits))
+            def go_on():
+                deeper = answer_from(depth + 1, tf.gather(stage.get("tap", x), rest[:, 0]), thresholds)
+                return tuple(map(tf.tensor_scatter_nd_update, (probabilities, exits), (rest, rest), deeper))
 
-    def _probabilities(self, head, output):
-        logits = output if self._logits[head] else tf.math.log(tf.maximum(output, np.finfo(np.float32).tiny))
-        return tf.nn.softmax(logits / self.temperatures[head])
+            return tf.cond(tf.size(rest) > 0, go_on, lambda: (probabilities, exits))
+
+        def answer(images, thresholds):
+            probabilities, exits = tf.cond(
+                tf.shape(images)[0] > 0,  # An empty batch crashes oneDNN's fused convolutions.
+                lambda: answer_from(0, images, thresholds),
+                lambda: (tf.zeros([0, self.model.classes]), tf.zeros([0], tf.int32)),
+            )
+            return {"probabilities": probabilities, "exit": exits}
+
+        return answer
 
 
-def _stages(model, asked):
+def _call(stage):
+    return lambda x: stage(x, training=False)
+
+
+def _softmax(output, is_softmax, temperature):
+    logits = tf.math.log(tf.maximum(output, np.finfo(np.float32).tiny)) if is_softmax else output
+    return tf.nn.softmax(logits / temperature)
+
+
+def _stages(network, heads, taps):
     """Returns one model a stage, from tap to tap: `{"output", "tap"}`, no tap where it is the input."""
-    taps = {head.name: head.tap for head in order.auxiliary_heads(model)}
-    x, stages = model.input, []
-    for name in asked:
-        outputs = {"output": model.outputs[model.output_names.index(name)]}
-        if name != MAIN:
-            [tap] = features(model, [taps[name]]).outputs
+    x, stages = network.input, []
+    for head in heads:
+        outputs = {"output": network.get_layer(head).output}
+        if head != MAIN:
+            [tap] = features(network, [taps[head]]).outputs
             outputs |= {} if tap is x else {"tap": tap}  # two heads may share a tap
         stages.append(keras.Model(x, outputs))
         x = outputs.get("tap", x)

@@ -13,8 +13,8 @@ def early_exit_network(model, thresholds, precision="float32"):
         precision: `"float32"` or `"bfloat16"`; see `serving_network`.
 
     Returns:
-        A function of preprocessed images, `(batch, height, width, channels)`, that returns the dict of `EarlyExitModel`:
-        `"probabilities"`, `(batch, classes)`, and `"exit"`, `(batch,)`. It holds no variables.
+        A function of preprocessed images, `(batch, height, width, channels)`, that holds no variables and returns the
+        dict of `EarlyExitModel`: `"probabilities"`, `(batch, classes)`, and `"exit"`, `(batch,)`.
 
     Raises:
         ValueError: As `early_exit_model` and `serving_network`.

@@ -4,10 +4,13 @@ import csv
 import dataclasses
 import json
 
+import numpy as np
 import pytest
-from small_network import build
+from small_network import IMAGE, build
 
 pytest.importorskip("tensorflow")
+
+import tensorflow as tf
 
 import keras_inception as ki
 from keras_inception import exits
@@ -53,6 +56,14 @@ def test_exits_are_calibrated_on_validation_images_and_scored_on_test_images(sma
     assert {"aux1_threshold", "aux2_share", "test_accuracy", "milliseconds_batch_1"} <= set(rows[0])
     assert (small_run / "exits.png").read_bytes().startswith(b"\x89PNG")
 
+    out = small_run.parent / "served"
+    assert main(["export", str(small_run), "--early-exit", "--out", str(out)]) == 0
+    pixels = np.random.default_rng(0).integers(0, 256, (5, *IMAGE), "uint8")
+    served = tf.saved_model.load(out / "1").signatures["serving_uint8"](images=tf.constant(pixels))
+    found = model(ki.preprocess_input(pixels))
+    np.testing.assert_array_equal(served["exit"], found["exit"])
+    np.testing.assert_allclose(served["probabilities"], found["probabilities"], atol=1e-5)
+
 
 def test_where_no_image_may_leave_it_says_so(image_folder, tmp_path, capsys, monkeypatch):
     folder = write_run(tmp_path / "run", image_folder, build(classes=2), test_fraction=0.0)
@@ -75,4 +86,6 @@ def test_what_cannot_be_calibrated_is_refused_in_one_line(small_run, image_folde
     assert "Early exits need the main head and an auxiliary head" in refusal(capsys, cut)
     bare = write_run(tmp_path / "bare", image_folder, build(classes=2), validation_fraction=0.0)
     assert "there are no validation images" in refusal(capsys, bare)
+    assert main(["export", str(small_run), "--early-exit"]) == 2
+    assert "--early-exit needs thresholds" in capsys.readouterr().err
     assert "`max_accuracy_loss` must be a share" in refusal(capsys, small_run, "--max-accuracy-loss", "20")
