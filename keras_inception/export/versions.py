@@ -1,6 +1,8 @@
 """The numbered folders that TensorFlow Serving polls: a version is there whole or not at all, and is never replaced."""
 
+import contextlib
 import errno
+import fcntl
 import os
 import shutil
 import uuid
@@ -28,17 +30,49 @@ def publish(write, directory, version=None):
     directory = Path(directory)
     _check(directory, version)
     directory.mkdir(parents=True, exist_ok=True)
-    aside = directory / f"part-{uuid.uuid4().hex}"
+    _remove_leftovers(directory)
+    name = f"part-{uuid.uuid4().hex}"
+    aside = directory / f".{name}"
     aside.mkdir()  # with the rights that the umask gives, so that a server under another name can read it
+    lock = _lock(aside)
     try:
+        aside = aside.rename(directory / name)
         write(aside)
         _synchronize(aside)
         target = _take_number(aside, directory, version)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+    finally:
+        os.close(lock)
     _fsync(directory)
     return target
+
+
+def _remove_leftovers(directory):
+    """Removes what killed exports left: the lock of one that lives cannot be had."""
+    for path in directory.glob("part-" + 32 * "[0-9a-f]"):
+        with contextlib.suppress(OSError):
+            lock = _lock(path, must=True)
+            shutil.rmtree(path)
+            os.close(lock)
+
+
+def _lock(folder, *, must=False):
+    """Returns a handle whose lock on a folder ends with the process.
+
+    Args:
+        folder: The folder.
+        must: Whether to fail where another process has the lock, or the file system knows no locks.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        if must:
+            os.close(handle)
+            raise
+    return handle
 
 
 def _check(directory, version):
