@@ -87,6 +87,10 @@ def ratios(over, under):
     return [a / b for a, b in zip(over, under)]
 
 
+def last_core():
+    return sorted(os.sched_getaffinity(0))[-1:]
+
+
 def table(title, *columns):
     print(f"\n{title}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
 
@@ -121,23 +125,24 @@ def steps_table(arguments):
 
 def fit_table(arguments):
     """What an epoch of `fit` on ready batches takes beside as many bare calls of the train function."""
-    options = {"architecture": "googlenet", "batch_size": 32, "size": 224, "steps": arguments.fit_steps}
+    options = {"architecture": "googlenet", "batch_size": 32, "size": 224, "threads": 1, "cores": last_core()}
     table(
         f"Share of `fit` outside the step: googlenet, 224x224, batch 32, one epoch of {arguments.fit_steps} ready "
-        f"batches on all cores, {arguments.fit_repeats} repeats in turns. Measured twice: by a clock around the train "
-        "function inside `fit`, and against as many bare calls of it (noisy on a busy machine).",
-        "type", "ms a bare step", "`fit`, by the clock inside", "`fit`, against bare calls",
+        f"batches on one core and one thread, {arguments.fit_repeats} repeats in turns, times of the processor. "
+        "Measured twice: by a clock around the train function inside `fit`, and against as many bare calls of it. "
+        "`diagnosis.callbacks()` are those of `keras-inception train`.",
+        "type", "seconds a bare step", "`fit`, by the clock inside", "`fit`, against bare calls",
         "`fit` with `diagnosis.callbacks()`, against bare calls",
     )  # fmt: skip
     for dtype in arguments.dtypes:
-        with Measured("ours", warm=["fit", "train"], dtype=dtype, **options) as process:
+        with Measured("ours", warm=["train"], dtype=dtype, steps=arguments.fit_steps, **options) as process:
             process.ready()
             answers = [[process.ask(name) for name in ("bare", "fit", "train")] for _ in range(arguments.fit_repeats)]
-        bare, fit, train = ([turn[index]["seconds"] for turn in answers] for index in range(3))
+        bare, fit, train = ([turn[index]["processor_seconds"] for turn in answers] for index in range(3))
         inside = [turn[1]["inside"] for turn in answers]
         row(
             dtype,
-            cell([1e3 * value / arguments.fit_steps for value in bare], ".0f"),
+            cell([value / arguments.fit_steps for value in bare]),
             *(
                 cell([100 * (1 - part) for part in ratios(few, all_of_it)], ".1f") + " %"
                 for few, all_of_it in ((inside, fit), (bare, fit), (bare, train))
@@ -147,8 +152,7 @@ def fit_table(arguments):
 
 def peers_table(arguments):
     """Prints our step beside torchvision's on one core, and returns the seconds of ours by architecture and type."""
-    core = sorted(os.sched_getaffinity(0))[-1:]
-    options = {"batch_size": PEERS_BATCH, "size": 224, "threads": 1, "cores": core, "warm": ["step"]}
+    options = {"batch_size": PEERS_BATCH, "size": 224, "threads": 1, "cores": last_core(), "warm": ["step"]}
     theirs = {"torchvision, channels last": {"channels_last": True}, "torchvision": {"channels_last": False}}
     if arguments.compile:
         theirs["torchvision, channels last, torch.compile"] = {"channels_last": True, "compiled": True}
@@ -182,7 +186,6 @@ def peers_table(arguments):
 
 def input_table(arguments, step_seconds):
     """Prints what one core of the input pipeline delivers, beside what one core of the step takes."""
-    core = sorted(os.sched_getaffinity(0))[-1:]
     table(
         f"Images a second of one core: the input pipeline on {FILES['images']} JPEG files of {FILES['width']}x"
         f"{FILES['height']}, quality {FILES['quality']}, to 224x224, and the step of the table above; "
@@ -190,7 +193,7 @@ def input_table(arguments, step_seconds):
         "what", "images a second of one core",
     )  # fmt: skip
     names = {"plain": "input, no augmentation", "paper": "input, all of the paper's augmentation"}
-    with Measured("input pipeline", warm=list(names), cores=core, size=224, **FILES) as process:
+    with Measured("input pipeline", warm=list(names), cores=last_core(), size=224, **FILES) as process:
         process.ready()
         for name, values in in_turns({name: (process, name) for name in names}, arguments.repeats).items():
             row(names[name], cell([FILES["images"] / value for value in values], ".0f"))
