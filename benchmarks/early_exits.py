@@ -89,13 +89,11 @@ def as_served(model, calibration, images, repeats):
 
     Batch normalization is folded and weights are constants, as in what `keras-inception export` writes.
     """
-    alone = frozen(serving_network(model))
-    networks = {
-        "alone": lambda images: {"probabilities": alone(images)["main"]},
-        "early": early_exit_network(model, calibration),
-    }
-    spec = tf.TensorSpec((None, *images.shape[1:]))
-    networks = {name: tf.function(network, [spec], autograph=False) for name, network in networks.items()}
+    main_head = frozen(serving_network(model))
+    alone = tf.function(
+        lambda images: {"probabilities": main_head(images)["main"]}, [tf.TensorSpec((None, *images.shape[1:]))]
+    )
+    networks = {"alone": alone, "early": early_exit_network(model, calibration)}
     found = {}
     for size in (1, 16):
         batches = [tf.constant(images[start : start + size]) for start in range(0, len(images) - size + 1, size)]

@@ -46,7 +46,8 @@ class EarlyExitModel(keras.Model):
     - `"probabilities"`: `(batch, classes)`, float32, the softmax of the head that answered, at its temperature;
     - `"exit"`: `(batch,)`, int32, which head that was: the index in `exit_names`.
 
-    It does not train: train the model that it was made of, whose variables it shares.
+    It does not train: train the model that it was made of, whose variables it shares. A `.keras` file of it is read
+    after `import keras_inception.exits`.
 
     Args:
         model: A trained `InceptionModel` with auxiliary heads.

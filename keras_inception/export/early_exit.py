@@ -1,5 +1,7 @@
 """Early exits in a SavedModel: the stages with their weights as constants, and the branches between them."""
 
+import tensorflow as tf
+
 from keras_inception.exits import early_exit_model
 from keras_inception.export.network import frozen, serving_network
 
@@ -22,4 +24,6 @@ def early_exit_network(model, thresholds, precision="float32"):
     exiting = early_exit_model(model, thresholds)
     network = serving_network(model, exiting.heads_in_use, precision)
     network.architecture = model.architecture
-    return exiting.over(network, frozen)
+    spec = tf.TensorSpec((None, *model.input_shape[1:]))
+    # Of one trace, so that the graph has the weights once, however many signatures call it.
+    return tf.function(exiting.over(network, frozen), input_signature=[spec], autograph=False)

@@ -146,6 +146,17 @@ def test_heads_that_give_logits_answer_with_probabilities(answers):
     np.testing.assert_allclose(found["probabilities"][left], answers["aux1"][left], atol=1e-5)
 
 
+def test_mixed_precision_keeps_the_answers_in_float32(answers):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    network = build()
+    found = ki.early_exit_model(network, quantiles(answers, aux1=0.5, aux2=0.5))(random_images(64))
+    assert found["probabilities"].dtype == tf.float32
+    outputs = dict(zip(network.output_names, network.predict(random_images(64), batch_size=64, verbose=0)))
+    expected = np.stack([outputs[["aux1", "aux2", "main"][index]][row] for row, index in enumerate(found["exit"])])
+    np.testing.assert_allclose(found["probabilities"], expected, atol=2e-2)  # 8 bits of mantissa
+    assert len(set(found["exit"].numpy())) == 3
+
+
 def test_any_number_of_heads_at_any_row(monkeypatch):
     heads = (
         architectures.AuxiliaryHead("late", "inception_4e", "loss6"),
