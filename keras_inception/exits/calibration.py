@@ -1,7 +1,7 @@
 """Temperatures and thresholds of early exits, found on validation data."""
 
 import itertools
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +81,12 @@ class ExitCalibration:
             ValueError: It is no such file.
         """
         values = runs.read_json(path)
-        if not isinstance(values, dict) or set(values) != {field.name for field in fields(cls)}:
-            raise ValueError(f"{path} is no calibration of early exits. Write it with `keras-inception exits`.")
-        return cls(**{**values, "chosen": _point(values["chosen"]), "table": list(map(_point, values["table"]))})
+        try:
+            return cls(**{**values, "chosen": _point(values["chosen"]), "table": list(map(_point, values["table"]))})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(
+                f"{path} is no calibration of early exits of this version. Write it with `keras-inception exits`."
+            ) from error
 
 
 def calibrate_exits(model, data, max_accuracy_loss=0.002, *, batch_size=64):
