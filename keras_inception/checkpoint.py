@@ -15,6 +15,12 @@ from keras_inception import runs
 
 PROGRESS = "progress"
 
+VARIABLES = {
+    "model": lambda model: model.variables,
+    "optimizer": lambda model: model.optimizer.variables,
+    "metrics": lambda model: model.metrics_variables,
+}
+
 
 @dataclass
 class Progress:
@@ -33,20 +39,23 @@ class Progress:
     best: dict[str, float] | None = None
 
 
-def write(path, model, state):
+def write(path, model, state, *, metrics=False):
     """Writes a checkpoint whole or not at all.
 
     Args:
         path: A `pathlib.Path` that ends in `.npz`.
         model: A compiled model whose optimizer is built.
         state: A `Progress`.
+        metrics: Whether to write the metrics too, for a checkpoint within an epoch. Under several workers, reading
+            them takes all workers.
 
     Raises:
         OSError: The disk is full or the folder read-only; the previous checkpoint is whole.
     """
     arrays = {PROGRESS: np.asarray(json.dumps(asdict(state)))}
-    for group, variables in _groups(model).items():
-        for index, variable in enumerate(variables):
+    groups = ("model", "optimizer", "metrics") if metrics else ("model", "optimizer")
+    for group in groups:
+        for index, variable in enumerate(VARIABLES[group](model)):
             arrays[f"{group}/{index}/{variable.path}"] = np.asarray(variable)
     with runs.written_aside(path) as aside, open(aside, "wb") as file:
         np.savez(file, **arrays)
@@ -76,16 +85,8 @@ def restore(path, model):
 
 
 def restore_metrics(path, model):
-    """Sets a model's metrics to those of a checkpoint within an epoch, after `fit` has reset them."""
+    """Sets a model's metrics, which must be built, to those of a checkpoint within an epoch, if it has them."""
     _assign(path, model, ("metrics",))
-
-
-def _groups(model):
-    return {
-        "model": model.variables,
-        "optimizer": model.optimizer.variables,
-        "metrics": model.metrics_variables,
-    }
 
 
 def _read(path):
@@ -99,8 +100,10 @@ def _read(path):
 def _assign(path, model, groups):
     arrays = _read(path)
     for group in groups:
-        variables = _groups(model)[group]
+        variables = VARIABLES[group](model)
         stored = {key: value for key, value in arrays.items() if key.startswith(f"{group}/")}
+        if group == "metrics" and not stored:
+            return
         by_index = {int(key.split("/")[1]): value for key, value in stored.items()}
         shapes = [by_index[index].shape if index in by_index else None for index in range(len(variables))]
         if len(by_index) != len(variables) or shapes != [tuple(variable.shape) for variable in variables]:

@@ -273,6 +273,10 @@ class _SaveRun(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self.steps = self.resumed_at
         if self.resumed_at:
+            strategy = self.model.distribute_strategy
+            if strategy.num_replicas_in_sync == 1:  # otherwise Keras has built the metrics
+                outputs = [tf.zeros((1, self.model.classes)) for _ in self.model.output_names]
+                self.model.compute_metrics(None, tf.zeros(1, tf.int64), outputs if len(outputs) > 1 else outputs[0])
             checkpoint.restore_metrics(self.folder / runs.CHECKPOINT, self.model)
 
     def on_train_batch_end(self, batch, logs=None):
@@ -305,7 +309,8 @@ class _SaveRun(keras.callbacks.Callback):
 
     def _checkpoint(self, step):
         state = checkpoint.Progress(self.progress.epoch, step, self.progress.history, self.progress.best)
-        checkpoint.write(self.folder / runs.CHECKPOINT, self.model, state)
+        metrics = step > 0 and distribute.worker_count(self.model.distribute_strategy) == 1
+        checkpoint.write(self.folder / runs.CHECKPOINT, self.model, state, metrics=metrics)
 
     def _end(self):
         raise PreemptedError(

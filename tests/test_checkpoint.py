@@ -34,7 +34,7 @@ def test_a_checkpoint_brings_everything_back(trained, three_heads, tmp_path):
 
 
 def test_metrics_come_back_too(trained, tmp_path):
-    checkpoint.write(tmp_path / "checkpoint.npz", trained, Progress())
+    checkpoint.write(tmp_path / "checkpoint.npz", trained, Progress(), metrics=True)
     expected = [np.array(variable) for variable in trained.metrics_variables]
     assert any(value.any() for value in expected)
     trained.reset_metrics()

@@ -37,7 +37,7 @@ def stream(first_epoch=0, seed=5, parallel=None):
         )
         return order.enumerate().map(example, parallel).batch(4).enumerate().map(mixed)
 
-    return augmentation.stream_epochs(one_epoch, first_epoch)
+    return augmentation.stream_epochs(one_epoch, tf.data.Dataset.counter(first_epoch))
 
 
 def batches(dataset, count):

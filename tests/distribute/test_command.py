@@ -1,7 +1,8 @@
-"""`keras-inception train` on two workers: both end well, the chief alone writes and talks."""
+"""`keras-inception train` on two workers: the chief alone writes and talks, and a lost worker costs an epoch."""
 
 import json
 import os
+import pathlib
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
-COMMAND = "import sys; sys.argv[0] = 'keras-inception'; from keras_inception.cli import main; sys.exit(main())"
+PROGRAM = pathlib.Path(__file__).parents[1] / "survival" / "program.py"
 LIMIT_SECONDS = 400
 
 
@@ -22,35 +23,56 @@ def free_ports(count):
     return ports
 
 
+@pytest.fixture
+def two_workers(image_folder, tmp_path):
+    """Returns `start(moments)`: the command on two workers, and how each ended, what it said and complained.
+
+    `moments` say for each worker when it ends itself; see `survival/program.py`.
+    """
+    started = []
+
+    def start(moments=("never 0", "never 0")):
+        workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+        options = ["--architecture", "googlenet_small", "--image-size", "10", "--epochs", "2", "--batch-size", "8"]
+        arguments = ["train", "--dataset", str(image_folder), *options, "--out", str(tmp_path / "run")]
+        processes = []
+        for index, moment in enumerate(moments):
+            cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+            environment = {**os.environ, "TF_CONFIG": json.dumps(cluster), "MOMENT": moment}
+            command = [sys.executable, str(PROGRAM), *arguments]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            processes.append(subprocess.Popen(command, env=environment, **pipes))
+        started.extend(processes)
+        return [(process.returncode, *said) for process, said in
+                [(process, process.communicate(timeout=LIMIT_SECONDS)) for process in processes]]  # fmt: skip
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.slow
-def test_two_workers_train_one_run_that_the_chief_writes(image_folder, tmp_path):
-    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    arguments = ["--dataset", image_folder, "--architecture", "googlenet_small", "--epochs", "1", "--batch-size", "8"]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", COMMAND, "train", *map(str, arguments), "--out", str(tmp_path / "run")],
-            env={
-                **os.environ,
-                "TF_CONFIG": json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}),
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for index in range(2)
-    ]
-    try:
-        (chief, chief_errors), (other, other_errors) = (
-            process.communicate(timeout=LIMIT_SECONDS) for process in processes
-        )
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert [process.returncode for process in processes] == [0, 0], chief_errors + other_errors
+def test_two_workers_train_one_run_that_the_chief_writes(two_workers, tmp_path):
+    (code, chief, errors), (other_code, other, other_errors) = two_workers()
+    assert (code, other_code) == (0, 0), errors + other_errors
     assert "32 training, 4 validation, 4 test images" in chief
     assert "test accuracy: main" in chief
     assert other == ""
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert set(results["test"]) == {"main", "aux1", "aux2"}
     assert (tmp_path / "run" / "model.keras").is_file()
+
+
+@pytest.mark.slow
+def test_the_same_command_goes_on_after_a_worker_was_lost(two_workers, tmp_path):
+    (killed, _, _), (code, _, errors) = two_workers(("step 1 1 9", "never 0"))  # the chief, in the second epoch
+    assert (killed, code) == (-9, 2), errors
+    complaints = [line for line in errors.splitlines() if line.startswith("keras-inception")]
+    assert len(complaints) == 1
+    assert "Another of the 2 workers was lost, so worker 1 stops" in complaints[0]
+    (code, chief, errors), (other_code, _, other_errors) = two_workers()
+    assert (code, other_code) == (0, 0), errors + other_errors
+    assert "going on after 1 epochs" in chief
+    history = (tmp_path / "run" / "history.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in history] == ["epoch", "1", "2"]
