@@ -7,6 +7,8 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
+import keras_inception as ki
+
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -22,6 +24,13 @@ def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
     exec(compile(source.replace("epochs=10", "epochs=1"), "README.md", "exec"), names)
     assert names["model"].output_names == ["main", "aux1", "aux2"]
     assert names["classifier"].count_params() < names["model"].count_params()
+
+
+def test_the_configuration_file_is_one(tmp_path):
+    text = re.search(r"^```toml\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)[1]
+    (tmp_path / "flowers.toml").write_text(text)
+    config = ki.TrainConfig.from_file(tmp_path / "flowers.toml")
+    assert (config.epochs, config.mixup, config.randaugment, config.label_smoothing) == (60, 0.2, None, 0.1)
 
 
 def test_the_two_commands_stand_at_the_top():
