@@ -138,7 +138,7 @@ def accuracy(version, kind, data, preprocessing):
 
 
 def _with_preprocessing(model):
-    network = serving_network(model)
+    network = serving_network(model, rearranged=False)
     images = keras.Input(network.input_shape[1:], name="images")
     inputs = preprocess_input(images, "channels_last", preprocessing=model.preprocessing)
     # A dict, because its keys become the names of the outputs in every format.

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from c_loader import Server
+from served_network import SIDE
 
 import keras_inception as ki
 from keras_inception.export import early_exit_network, export_saved_model
@@ -10,7 +11,7 @@ from keras_inception.export import early_exit_network, export_saved_model
 
 @pytest.fixture(scope="module")
 def pixels():
-    return np.random.default_rng(4).integers(0, 256, (8, 32, 32, 3), "uint8")
+    return np.random.default_rng(4).integers(0, 256, (8, SIDE, SIDE, 3), "uint8")
 
 
 @pytest.fixture(scope="module")
