@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_inception import architectures
 from keras_inception.data import catalog, folder
 from keras_inception.data.augmentation import augment, batch_seed, example_seed, mix, order_seed, stream_epochs
-from keras_inception.data.images import decode, resize, to_input
+from keras_inception.data.images import decode, read, resize, to_input
 from keras_inception.model import minimum_image_size
 from keras_inception.preprocess import preprocess_input
 from keras_inception.recipe.augmentation import NONE
@@ -120,7 +120,7 @@ def load(
 
         def decode_example(*example):
             encoded, label = source.read(*example)
-            return to_input(decode(encoded, channels), shape, preprocessing), label
+            return read(encoded, shape, preprocessing), label
 
         return batch(source.examples(split), batch_size, decode_example).prefetch(tf.data.AUTOTUNE)
 

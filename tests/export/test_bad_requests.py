@@ -5,7 +5,7 @@ import resource
 import numpy as np
 import pytest
 import tensorflow as tf
-from photographs import encode, huge_png, picture
+from encoded_pictures import encode, huge_png, picture
 
 GOOD = [encode(picture(seed=seed), kind) for seed, kind in ((1, "JPEG"), (2, "PNG"))]
 BAD = {

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from c_loader import Server
-from photographs import encode, picture
+from encoded_pictures import encode, picture
 
 from keras_inception.cli import main
 from keras_inception.export import formats

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from c_loader import Server
-from photographs import kinds
+from encoded_pictures import kinds
 from served_network import CLASS_NAMES, build
 
 import keras_inception as ki

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from c_loader import Server
-from photographs import encode, picture
+from encoded_pictures import encode, picture
 from served_network import CLASS_NAMES, FEATURES, SIDE
 from tensorflow.core.protobuf import saved_model_pb2
 
