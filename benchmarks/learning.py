@@ -1,7 +1,8 @@
 """Shows that training works: both graphs on handwritten digits with several seeds, and on 5,000 CIFAR-10 images.
 
-Each training is `keras_inception.train` with the defaults of `keras-inception train`, in a process of its own, so that
-its time and its memory are its own. A training that is there already is not repeated.
+Each training is `keras_inception.train` with the defaults of `keras-inception train` (for CIFAR-10 10 epochs, and
+bfloat16 where the hardware has it), in a process of its own, so that its time and its memory are its own. A training
+that is there already is not repeated.
 
     python benchmarks/learning.py digits --out results
     python benchmarks/learning.py cifar10 --images cifar10-train.tar.xz --out results
@@ -39,7 +40,7 @@ def main():
         ]
     else:
         images = cifar10(arguments.images, arguments.out / "cifar10-images")
-        options = {"dataset": str(images), "epochs": CIFAR10_EPOCHS}
+        options = {"dataset": str(images), "epochs": CIFAR10_EPOCHS, "precision": "auto"}
         results = [
             trained(arguments.out / f"cifar10-{architecture}", architecture=architecture, **options)
             for architecture in ARCHITECTURES
@@ -76,6 +77,7 @@ def trained(folder, **options):
 
 def train(folder, options):
     import keras_inception as ki
+    from keras_inception import precision
 
     start = time.perf_counter()
     config = ki.TrainConfig(**json.loads(options))
@@ -86,6 +88,7 @@ def train(folder, options):
     result = {
         "architecture": config.architecture,
         "dataset": Path(config.dataset).name,
+        "precision": precision.resolve(config.precision)[0],
         "seed": config.seed,
         "epochs": config.epochs,
         "accuracy": {head: metrics["accuracy"] for head, metrics in run.results.items()},
@@ -106,13 +109,14 @@ def print_table(results):
 
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, ",
           end="")  # fmt: skip
-    print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}, float32")
-    columns = ("graph", "seed", "epochs", "main", "aux1", "aux2", "test images", "wall s", "CPU s", "GiB")
+    print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}")
+    columns = ("graph", "precision", "seed", "epochs", "main", "aux1", "aux2", "test images", "wall s", "CPU s", "GiB")
     table = Table(*columns, title=results[0]["dataset"])
     for result in results:
         accuracy = [f"{result['accuracy'][head]:.2%}" for head in ("main", "aux1", "aux2")]
         table.add_row(
             result["architecture"],
+            result["precision"],
             str(result["seed"]),
             str(result["epochs"]),
             *accuracy,
