@@ -167,3 +167,27 @@ def test_ten_thousand_mixed_requests_leave_neither_traces_nor_memory(way, reques
     grown = resident() - before
     np.testing.assert_array_equal(call("serving_bytes", image_bytes=GOOD)["probabilities"], first["probabilities"])
     assert grown < 20e6  # 2 kB a request; the smallest image is larger
+
+
+def test_the_command_refuses_the_same_files(model, tmp_path):
+    files = {**BAD, "good": GOOD[0]}
+    paths = [tmp_path / name for name in files]
+    for path, file in zip(paths, files.values()):
+        path.write_bytes(file)
+    said = {path.name: answer for path, answer in Classifier(model).predict_files(paths)}
+    assert [name for name, answer in said.items() if not isinstance(answer, str)] == ["good"]
+    assert said["huge png"] == said["hugest png"] == "it has more than 89,478,485 pixels; scale it down"
+    assert said["text"] == said["tiff"] == "it is no JPEG, PNG, BMP, GIF or WebP image"
+    assert said["truncated jpeg"] == said["start of a png"] == "it is damaged or truncated"
+
+
+@pytest.mark.parametrize("way", ["server", "loaded"])
+def test_bytes_at_random_do_no_harm(way, request, masking_server):
+    random = np.random.default_rng(0)
+    starts = [
+        file[:30] for file in (*GOOD, BAD["huge png"], b"GIF89a", b"BM", b"RIFF....WEBPVP8 ", b"RIFF....WEBPVP8X", b"")
+    ]
+    files = [starts[index % len(starts)] + random.bytes(int(random.integers(0, 60))) for index in range(64)]
+    assert np.isnan(masking_server("serving_bytes", image_bytes=files)["probabilities"]).all()
+    with pytest.raises((RuntimeError, tf.errors.OpError), match="by index in the batch"):
+        request.getfixturevalue(way)("serving_bytes", image_bytes=files)
