@@ -7,6 +7,8 @@ import pytest
 import tensorflow as tf
 from encoded_pictures import encode, huge_png, picture
 
+from keras_inception.classifier import Classifier
+
 GOOD = [encode(picture(seed=seed), kind) for seed, kind in ((1, "JPEG"), (2, "PNG"))]
 BAD = {
     "empty": b"",
