@@ -180,7 +180,7 @@ def test_the_command_refuses_the_same_files(model, tmp_path):
     assert [name for name, answer in said.items() if not isinstance(answer, str)] == ["good"]
     assert said["huge png"] == said["hugest png"] == "it has more than 89,478,485 pixels; scale it down"
     assert said["text"] == said["tiff"] == "it is no JPEG, PNG, BMP, GIF or WebP image"
-    assert said["truncated jpeg"] == said["start of a png"] == "it is damaged or truncated"
+    assert said["truncated jpeg"] == said["truncated png"] == "it is damaged or truncated"
 
 
 @pytest.mark.parametrize("way", ["server", "loaded"])
