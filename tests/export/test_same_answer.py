@@ -92,3 +92,15 @@ def test_grey_and_alpha_networks_give_it_too(channels, tmp_path):
         expected = np.asarray(network(keras.ops.expand_dims(image, 0), training=False))[0]
         np.testing.assert_allclose(row, expected, err_msg=name, **CLOSE)
         np.testing.assert_allclose([dict(said)[str(index)] for index in range(7)], expected, err_msg=name, **CLOSE)
+
+
+def test_networks_of_caffe_s_preprocessing_give_it(tmp_path):
+    model = build()
+    model.preprocessing = "caffe"
+    server = Server(ki.export_saved_model(model, tmp_path / "served"))
+    names = ["jpeg", "alpha png", "the network's size"]
+    images = [data.to_input(data.decode(FILES[name]), model.input_shape[1:], "caffe") for name in names]
+    expected = ki.inference_model(model)(tf.stack(images), training=False)
+    answer = server("serving_bytes", image_bytes=[FILES[name] for name in names])
+    np.testing.assert_allclose(answer["probabilities"], expected, **CLOSE)
+    assert server("metadata")["preprocessing"].item() == b"caffe"
