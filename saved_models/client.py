@@ -109,10 +109,11 @@ def ask_rest(arguments, images):
         "signature_name": arguments.signature,
         "instances": [{"image_bytes": {"b64": base64.b64encode(image).decode()}} for image in images],
     }
-    answer = post(url, json.dumps(request).encode(), arguments)
-    if not isinstance(answer, dict) or not isinstance(answer.get("predictions"), list):
-        raise Failed(f"{url} did not answer as TensorFlow Serving does", NO_ANSWER)
-    return answer["predictions"]
+    body = post(url, json.dumps(request).encode(), arguments)
+    try:
+        return list(json.loads(body)["predictions"])
+    except (ValueError, TypeError, KeyError):
+        raise Failed(f"{url} did not answer as TensorFlow Serving does", NO_ANSWER) from None
 
 
 def rest_url(arguments):
@@ -127,11 +128,11 @@ def rest_url(arguments):
 
 
 def post(url, body, arguments):
-    """Returns the JSON that the server answers with."""
+    """Returns the body of the server's answer."""
     try:
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=arguments.timeout) as response:
-            return json.load(response)
+            return response.read()
     except urllib.error.HTTPError as error:
         raise refused(error.read().decode(errors="replace"), error, arguments) from None
     except (OSError, http.client.HTTPException) as error:
@@ -139,7 +140,7 @@ def post(url, body, arguments):
         if isinstance(reason, TimeoutError):
             raise too_slow(arguments) from None
         raise Failed(f"no server at {url}: {one_line(reason)}", NO_ANSWER) from None
-    except ValueError as error:  # an address that is none, or an answer that is no JSON
+    except ValueError as error:  # an address that is none
         raise Failed(f"{url}: {one_line(error)}") from None
 
 
@@ -171,7 +172,9 @@ def ask_grpc(arguments, images):
                 raise Failed(f"no server at {address}: {one_line(error.details())}", NO_ANSWER) from None
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise too_slow(arguments) from None
-            raise Failed(f"the server refused: {explained(error.details(), arguments)}") from None
+            wrong = ("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "OUT_OF_RANGE")
+            code = BAD_INPUT if error.code().name in wrong else NO_ANSWER
+            raise Failed(f"the server refused: {explained(error.details(), arguments)}", code) from None
     outputs = {name: make_ndarray(tensor) for name, tensor in answer.outputs.items()}
     columns = {
         name: [[text.decode() for text in row] for row in array] if array.dtype == object else array.tolist()

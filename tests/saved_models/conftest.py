@@ -23,9 +23,12 @@ FOLDER = Path(__file__).parents[2] / "saved_models"
 
 @pytest.fixture(scope="package", autouse=True)
 def _tiny_architecture():
+    # The tests of the export have it too, and may still run or have ended.
+    is_first = "tiny" not in architectures.ARCHITECTURES
     architectures.ARCHITECTURES["tiny"] = TINY
     yield
-    del architectures.ARCHITECTURES["tiny"]
+    if is_first:
+        architectures.ARCHITECTURES.pop("tiny", None)
 
 
 @pytest.fixture(scope="package")
@@ -44,7 +47,7 @@ def models(networks, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")  # not longer: its threads look for new versions all the time
 def server(models):
     """A stand-in that serves both versions of `flowers`, with labels, and `masked`."""
     labels = {"stable": 1, "canary": 2}

@@ -166,7 +166,9 @@ def test_a_server_that_is_too_slow_fails(ask, images):
 @pytest.mark.parametrize(
     ("status", "body", "code", "text"),
     [
-        ("200 OK", "<html>welcome</html>", 2, "Expecting value"),
+        ("200 OK", "<html>welcome</html>", 1, "did not answer as TensorFlow Serving does"),
+        ("200 OK", "[]", 1, "did not answer as TensorFlow Serving does"),
+        ("200 OK", '{"predictions": 1}', 1, "did not answer as TensorFlow Serving does"),
         ("200 OK", '{"outputs": []}', 1, "did not answer as TensorFlow Serving does"),
         ("200 OK", '{"predictions": []}', 1, "the server answered for 0 images instead of 1"),
         ("200 OK", '{"predictions": [[0.5]]}', 2, "names no classes"),
