@@ -41,7 +41,7 @@ def export_saved_model(
 
     The first three give `probabilities`, `(batch, classes)`, `classes`, `(batch, top_k)`, the names of the likeliest
     classes, and `scores`, `(batch, top_k)`, their probabilities. Beside the graph the version holds a model card
-    (`README.md`), class names, preprocessing and training as assets, and a warm-up request for each signature.
+    (`README.md`), class names, preprocessing and training as assets, and a warm-up request for each signature with an input.
 
     Args:
         model: A trained `InceptionModel`.
@@ -122,7 +122,9 @@ def _write(folder, signatures, names, facts, served):
         module = tf.Module()
         module.assets = [tf.saved_model.Asset(path) for path in _assets(Path(aside), names, facts)]
         tf.saved_model.save(module, os.fspath(folder), signatures=concrete)
-    warmup.write(folder, served, [(name, _request(name, facts["image_shape"])) for name in concrete])
+    # A server that batches refuses a request without inputs, and would not load a version that warms up with one.
+    asked = [name for name in concrete if name != "metadata"]
+    warmup.write(folder, served, [(name, _request(name, facts["image_shape"])) for name in asked])
     (folder / "README.md").write_text(card.text(served, names, facts, concrete), encoding="utf-8")
 
 
@@ -141,8 +143,6 @@ def _assets(folder, names, facts):
 
 def _request(signature, image_shape):
     """Returns the inputs of a request with one image."""
-    if signature == "metadata":
-        return {}
     if signature == "serving_bytes":
         return {"image_bytes": [warmup.encoded_picture(image_shape)]}
     return {"images": warmup.picture(image_shape)[None].astype("uint8" if signature == "serving_uint8" else "float32")}

@@ -53,7 +53,7 @@ def to_array(tensor):
 
 
 @pytest.mark.parametrize("number", ["1", "2"])
-def test_every_signature_has_a_request_that_the_server_answers(directory, number, request):
+def test_every_signature_with_an_input_has_a_request_that_the_server_answers(directory, number, request):
     server = request.getfixturevalue({"1": "server", "2": "masking_server"}[number])
     message = prediction_log_class()
     asked = []
@@ -67,7 +67,8 @@ def test_every_signature_has_a_request_that_the_server_answers(directory, number
             assert np.isfinite(answer["probabilities"]).all()
         assert logged.model_spec.name == "animals"
         asked.append(signature)
-    assert sorted(asked) == sorted(name for name in server.signatures if not name.startswith("__"))
+    served = {name for name in server.signatures if not name.startswith("__")}
+    assert sorted(asked) == sorted(served - {"metadata"})  # a batching server refuses a request without inputs
 
 
 @pytest.mark.slow

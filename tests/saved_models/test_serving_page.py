@@ -23,7 +23,7 @@ SERVER_COMMANDS = [line for line in COMMANDS if line.startswith(("docker run", "
 SERVER_FLAGS = {
     "port", "rest_api_port", "rest_api_timeout_in_ms", "model_name", "model_base_path", "model_config_file",
     "model_config_file_poll_wait_seconds", "allow_version_labels_for_unavailable_models", "enable_batching",
-    "batching_parameters_file", "enable_model_warmup", "monitoring_config_file",
+    "batching_parameters_file", "monitoring_config_file",
 }  # fmt: skip
 
 # Of model_server_config.proto, file_system_storage_path_source.proto, session_bundle_config.proto and
@@ -158,12 +158,10 @@ def test_the_image_is_of_the_tensorflow_that_writes_exports():
     assert tf.__version__ >= "2.21"
 
 
-def test_where_a_warm_up_request_has_no_input_a_batching_server_must_not_send_it(models):
+def test_every_warm_up_request_has_an_input_so_that_a_batching_server_takes_it(models):
     records = [bytes(record.numpy()) for record in tf.data.TFRecordDataset(str(models / "flowers/1" / warmup.PATH))]
-    if warmup.prediction_log("flowers", "metadata", {}) not in records:
-        return  # then the flag may go from the page
-    for command in SERVER_COMMANDS:
-        assert ("--enable_batching=true" in command) == ("--enable_model_warmup=false" in command)
+    assert records
+    assert warmup.prediction_log("flowers", "metadata", {}) not in records
 
 
 def test_the_path_for_the_package_is_put_into_a_copy(tmp_path):
