@@ -41,7 +41,7 @@ def export_saved_model(
 
     The first three give `probabilities`, `(batch, classes)`, `classes`, `(batch, top_k)`, the names of the likeliest
     classes, and `scores`, `(batch, top_k)`, their probabilities. Beside the graph the version holds a model card
-    (`README.md`), class names, preprocessing and training as assets, and a warm-up request for each signature with an input.
+    (`README.md`), class names, preprocessing and training as assets, and warm-up requests for all that have an input.
 
     Args:
         model: A trained `InceptionModel`.
