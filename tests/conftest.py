@@ -1,5 +1,6 @@
 """What the tests share: the networks, built once a session, and the rules under which every test runs."""
 
+import contextlib
 from types import SimpleNamespace
 
 import keras
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 import keras_inception as ki
+from keras_inception import architectures
 
 # 79x79 is the smallest image that `googlenet` accepts with its auxiliary heads (`test_model.py` pins it).
 SMALL_IMAGE = (79, 79, 3)
@@ -46,6 +48,19 @@ def _same_start_for_every_test():
 @pytest.fixture
 def channels_first():
     keras.config.set_image_data_format("channels_first")
+
+
+@contextlib.contextmanager
+def _architecture(record):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(architectures.ARCHITECTURES, record.name, record)
+        yield
+
+
+@pytest.fixture(scope="session")
+def with_architecture():
+    """Returns the context in which `architectures` knows one more: a small one that some tests are made for."""
+    return _architecture
 
 
 @pytest.fixture(scope="session")

@@ -133,10 +133,12 @@ def test_evaluate_prints_the_results_of_the_run(run, capsys):
     assert all(word in table for word in ("head", "top-1", "loss", "main", "aux1", "aux2"))
 
 
+@pytest.mark.slow
 def test_evaluate_refuses_images_of_other_classes(run, capsys):
     assert "must have the classes" in refused(capsys, "evaluate", run.folder, "--dataset", "digits")
 
 
+@pytest.mark.slow
 def test_evaluate_of_a_file_needs_a_dataset(run, image_folder, capsys):
     assert "give --dataset" in refused(capsys, "evaluate", run.folder / "model.keras")
     assert main(["evaluate", str(run.folder / "model.keras"), "--dataset", str(image_folder), "--split", "train"]) == 0
@@ -184,6 +186,7 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, message, capsys, tmp_p
     assert list(tmp_path.iterdir()) == []  # nothing was begun
 
 
+@pytest.mark.slow
 def test_an_unknown_head_and_a_missing_image_are_refused(run, capsys):
     assert "`head` must be one of the model's outputs" in refused(
         capsys, "predict", run.folder, run.folder / "samples", "--head", "aux3"

@@ -134,6 +134,7 @@ def test_validation_that_is_not_finite_stops_before_the_epoch_is_saved(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_after_it_was_stopped():
     model = classifier()
     images, labels = examples()

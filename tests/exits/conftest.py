@@ -4,17 +4,14 @@ import pytest
 import tensorflow as tf
 from small_network import SMALL, build, random_images
 
-from keras_inception import architectures
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_architecture(with_architecture):
+    with with_architecture(SMALL):
+        yield
 
 
-@pytest.fixture(scope="package", autouse=True)
-def _small_architecture():
-    architectures.ARCHITECTURES["small"] = SMALL
-    yield
-    del architectures.ARCHITECTURES["small"]
-
-
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _fewer_combinations():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("keras_inception.exits.calibration.COMBINATIONS", 200)
@@ -22,8 +19,9 @@ def _fewer_combinations():
 
 
 @pytest.fixture(scope="package")
-def network(_small_architecture):
-    return build()
+def network(with_architecture):
+    with with_architecture(SMALL):
+        return build()
 
 
 @pytest.fixture(scope="package")

@@ -65,6 +65,7 @@ def test_exits_are_calibrated_on_validation_images_and_scored_on_test_images(sma
     np.testing.assert_allclose(served["probabilities"], found["probabilities"], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_where_no_image_may_leave_it_says_so(image_folder, tmp_path, capsys, monkeypatch):
     folder = write_run(tmp_path / "run", image_folder, build(classes=2), test_fraction=0.0)
     calibrate = exits.calibrate_exits
@@ -80,6 +81,7 @@ def test_where_no_image_may_leave_it_says_so(image_folder, tmp_path, capsys, mon
     assert "faster" not in printed
 
 
+@pytest.mark.slow
 def test_what_cannot_be_calibrated_is_refused_in_one_line(small_run, image_folder, tmp_path, capsys):
     assert "is none" in refusal(capsys, small_run / "model.keras")
     cut = write_run(tmp_path / "cut", image_folder, build(classes=2, aux_heads=False))

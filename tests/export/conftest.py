@@ -9,28 +9,28 @@ from c_loader import Server
 from served_network import CLASS_NAMES, TINY, build
 
 import keras_inception as ki
-from keras_inception import architectures
 
 
-@pytest.fixture(scope="package", autouse=True)
-def _tiny_architecture():
-    architectures.ARCHITECTURES["tiny"] = TINY
-    yield
-    architectures.ARCHITECTURES.pop("tiny", None)  # other folders of tests use it too
+@pytest.fixture(scope="module", autouse=True)
+def _tiny_architecture(with_architecture):
+    with with_architecture(TINY):
+        yield
 
 
 @pytest.fixture(scope="package")
-def model(_tiny_architecture):
+def model(with_architecture):
     """A network with three heads, compiled, for 7 classes."""
-    return build(class_names=CLASS_NAMES)
+    with with_architecture(TINY):
+        return build(class_names=CLASS_NAMES)
 
 
 @pytest.fixture(scope="package")
-def directory(model, tmp_path_factory):
+def directory(model, with_architecture, tmp_path_factory):
     """A folder of two versions: 1 as by default, 2 with all heads and masked images."""
     directory = tmp_path_factory.mktemp("served") / "animals"
-    ki.export_saved_model(model, directory, summary={"results": {"main": {"accuracy": 0.5}}})
-    ki.export_saved_model(model, directory, all_heads=True, on_bad_image="mask", top_k=100)
+    with with_architecture(TINY):
+        ki.export_saved_model(model, directory, summary={"results": {"main": {"accuracy": 0.5}}})
+        ki.export_saved_model(model, directory, all_heads=True, on_bad_image="mask", top_k=100)
     return directory
 
 

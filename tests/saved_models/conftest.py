@@ -16,34 +16,31 @@ from served_network import CLASS_NAMES, TINY, build, shake
 from stand_in import Model, StandIn
 
 import keras_inception as ki
-from keras_inception import architectures
 
 FOLDER = Path(__file__).parents[2] / "saved_models"
 
 
-@pytest.fixture(scope="package", autouse=True)
-def _tiny_architecture():
-    # The tests of the export have it too, and may still run or have ended.
-    is_first = "tiny" not in architectures.ARCHITECTURES
-    architectures.ARCHITECTURES["tiny"] = TINY
-    yield
-    if is_first:
-        architectures.ARCHITECTURES.pop("tiny", None)
+@pytest.fixture(scope="module", autouse=True)
+def _tiny_architecture(with_architecture):
+    with with_architecture(TINY):
+        yield
 
 
 @pytest.fixture(scope="package")
-def networks(_tiny_architecture):
+def networks(with_architecture):
     """The networks of versions 1 and 2."""
-    return [shake(build(class_names=CLASS_NAMES), seed) for seed in (1, 2)]
+    with with_architecture(TINY):
+        return [shake(build(class_names=CLASS_NAMES), seed) for seed in (1, 2)]
 
 
 @pytest.fixture(scope="package")
-def models(networks, tmp_path_factory):
+def models(networks, with_architecture, tmp_path_factory):
     """A folder with both versions of `flowers`, and `masked`, which masks unreadable images."""
     folder = tmp_path_factory.mktemp("saved_models")
-    for network in networks:
-        ki.export_saved_model(network, folder / "flowers", top_k=5)
-    ki.export_saved_model(networks[0], folder / "masked", on_bad_image="mask")
+    with with_architecture(TINY):
+        for network in networks:
+            ki.export_saved_model(network, folder / "flowers", top_k=5)
+        ki.export_saved_model(networks[0], folder / "masked", on_bad_image="mask")
     return folder
 
 

@@ -44,6 +44,7 @@ def test_a_converted_network_predicts_files_as_the_model_does(caffemodel, class_
     assert top["probability"] == pytest.approx(expected.max(), abs=1e-5)  # float32, another order of sums
 
 
+@pytest.mark.slow
 def test_conversion_without_the_class_names_says_so(caffemodel, no_network, tmp_path, capsys):
     out = tmp_path / "bvlc.keras"
     assert main(["convert", "bvlc", str(caffemodel), str(out)]) == 0
@@ -90,6 +91,7 @@ def test_imagenet_weights_without_a_network_tell_the_way_out(no_network, image_f
     assert not out.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The weights of BVLC Caffe are for 1000 classes:UserWarning")
 def test_fine_tuning_from_a_file_changes_only_what_is_not_frozen(caffemodel, image_folder, tmp_path):
     out = tmp_path / "run"
