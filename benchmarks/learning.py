@@ -12,7 +12,6 @@ import argparse
 import csv
 import json
 import os
-import platform
 import random
 import resource
 import subprocess
@@ -20,6 +19,8 @@ import sys
 import tarfile
 import time
 from pathlib import Path
+
+from machine import machine, versions
 
 ARCHITECTURES = ("googlenet", "googlenet_bn")
 CIFAR10_EPOCHS, CIFAR10_IMAGES_PER_CLASS = 10, 500
@@ -102,14 +103,11 @@ def train(folder, options):
 
 
 def print_table(results):
-    import keras
-    import tensorflow as tf
     from rich.console import Console
     from rich.table import Table
 
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, ",
-          end="")  # fmt: skip
-    print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}")
+    print(machine(len(os.sched_getaffinity(0))))
+    print(versions(TensorFlow="tensorflow", Keras="keras"))
     columns = ("graph", "precision", "seed", "epochs", "main", "aux1", "aux2", "test images", "wall s", "CPU s", "GiB")
     table = Table(*columns, title=results[0]["dataset"])
     for result in results:
