@@ -6,7 +6,7 @@ knows a channel count.
 Reference: Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842, Table 1.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 
 @dataclass(frozen=True)
@@ -200,12 +200,49 @@ ARCHITECTURES = {
 }
 
 
+def scaled(architecture: Architecture, width: float) -> Architecture:
+    """Returns an architecture whose trunk is `width` times as wide, called such as "googlenet_bn@0.5" (ours).
+
+    Numbers of filters are rounded to multiples of 8 (MobileNet's habit), and are 8 at least. The heads keep theirs.
+
+    Raises:
+        ValueError: The width is not from 0.05 to 10.
+    """
+    if not 0.05 <= width <= 10:
+        raise ValueError(f"The width of a trunk must be from 0.05 to 10, 1 for the paper's. Received: width={width}")
+    if width == 1:
+        return architecture
+
+    def scale(row):
+        channels = {
+            field.name: max(8, 8 * round(getattr(row, field.name) * width / 8))
+            for field in fields(row)
+            if field.name not in NOT_CHANNELS and getattr(row, field.name)
+        }
+        return replace(row, **channels)
+
+    return replace(architecture, name=f"{architecture.name}@{width:g}", rows=tuple(map(scale, architecture.rows)))
+
+
+# What in a row is no number of channels.
+NOT_CHANNELS = ("name", "kernel_size", "pool_size", "strides")
+
+
 def get(name: str) -> Architecture:
-    """Returns the architecture called `name`.
+    """Returns the architecture called `name`, or of "NAME@WIDTH" the `scaled` one.
 
     Raises:
         ValueError: There is none of that name.
     """
+    base, at, width = str(name).partition("@")
+    if at and base in ARCHITECTURES:
+        try:
+            return scaled(ARCHITECTURES[base], float(width))
+        except ValueError as error:
+            raise ValueError(
+                '`architecture` with a width must be such as "googlenet@0.5", a number from 0.05 to 10. '
+                f"Received: architecture={name!r}"
+            ) from error
     if name not in ARCHITECTURES:
         raise ValueError(f"`architecture` must be one of {', '.join(ARCHITECTURES)}. Received: architecture={name!r}")
     return ARCHITECTURES[name]

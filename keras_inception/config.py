@@ -30,7 +30,8 @@ class TrainConfig(Recipe):
     Attributes:
         recipe: "quick", "paper", "bvlc" or "modern"; see `recipe`.
         dataset: "digits", a folder of class folders, or the name of a TFDS dataset.
-        architecture: The network: see `architectures`.
+        architecture: The network: "googlenet", "googlenet_bn", "googlenet_small", "inception_v1_slim" or
+            "inception_v1_torchvision"; with a trunk of another width such as "googlenet_bn@0.5". See `architectures`.
         aux_heads: Whether to train with the auxiliary heads.
         image_size: Height and width of the network's input in pixels; by default chosen from the images.
         dropout: Rate of the main head's dropout in [0, 1); by default the architecture's (paper: 0.4).

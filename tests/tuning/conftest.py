@@ -1,0 +1,30 @@
+"""The tiny network under a name, and KerasTuner's own warnings let pass."""
+
+import pytest
+
+pytest.importorskip("tensorflow")
+pytest.importorskip("tensorboard", reason="KerasTuner imports it in every trial")
+
+from tiny_network import TINY
+
+from keras_inception import architectures
+
+WARNINGS_OF_KERAS_TUNER = (
+    "ignore:currentThread:DeprecationWarning",
+    "ignore:getName:DeprecationWarning",
+    "ignore:pkg_resources is deprecated:UserWarning",
+)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "tuning" in str(item.path):
+            for warning in WARNINGS_OF_KERAS_TUNER:
+                item.add_marker(pytest.mark.filterwarnings(warning))
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _tiny_architecture():
+    architectures.ARCHITECTURES["tiny"] = TINY
+    yield
+    del architectures.ARCHITECTURES["tiny"]
