@@ -29,6 +29,8 @@ _CORE = {
 }
 _TENSORFLOW = {
     "Classifier": "classifier",
+    "GoogLeNetHyperModel": "hypermodel",
+    "OBJECTIVE": "hypermodel",
     "calibrate_exits": "exits",
     "data": None,
     "diagnosis": None,
@@ -37,6 +39,7 @@ _TENSORFLOW = {
     "exits": None,
     "export": None,
     "export_saved_model": "export",
+    "hypermodel": None,
     "train": "training",
 }
 

@@ -127,7 +127,9 @@ def train(config=None, out=None, *, resume=False, overwrite=False, verbose="auto
         if on_data is not None and chief:
             on_data(dataset, checkpoint.Progress() if overwrite else checkpoint.progress(folder / runs.CHECKPOINT))
         with strategy.scope(), precision.policy(precision.resolve(config.precision)[0]):
-            model = _compiled_model(config, dataset)
+            model = compiled_model(
+                config, dataset.image_shape, len(dataset.class_names), dataset.class_names, dataset.steps_per_epoch
+            )
         if chief:
             _prepare_folder(folder, config, dataset, overwrite)
         progress = _restore(folder, model, strategy)
@@ -196,22 +198,34 @@ def _prepare_folder(folder, config, dataset, overwrite):
     runs.write_json(folder / runs.CONFIG, {**asdict(config), "image_size": dataset.image_shape[0]})
 
 
-def _compiled_model(config, dataset):
+def compiled_model(config, image_shape, classes, class_names=None, steps_per_epoch=1):
+    """Returns the model of a configuration, as its training begins.
+
+    Args:
+        config: A `TrainConfig`.
+        image_shape: `(height, width, channels)` of the network's input.
+        classes: Number of classes, at least 2.
+        class_names: Names of the classes, or None.
+        steps_per_epoch: Steps of one epoch, which the schedule of the learning rate counts.
+
+    Returns:
+        An `InceptionModel`.
+    """
     model = GoogLeNet(
         weights=config.weights,
-        input_shape=dataset.image_shape,
-        classes=len(dataset.class_names),
+        input_shape=image_shape,
+        classes=classes,
         architecture=config.architecture,
         aux_heads=config.aux_heads,
         dropout=config.dropout,
         aux_dropout=config.aux_dropout,
-        class_names=dataset.class_names,
+        class_names=class_names,
     )
     if config.freeze_through:
         freeze(model, config.freeze_through)
     compile_model(
         model,
-        optimizers.optimizer(config, dataset.steps_per_epoch),
+        optimizers.optimizer(config, steps_per_epoch),
         config.loss_weights,
         label_smoothing=config.label_smoothing,
     )
@@ -236,7 +250,7 @@ def _restore(folder, model, strategy):
 
 def _callbacks(config, folder, dataset, progress, terminated, report, chief):
     # What stops a training must stop it on every worker, and all of them evaluate with the same weights.
-    callbacks = [*diagnosis.callbacks(report if chief else lambda message: None), _AveragesInValidation()]
+    callbacks = [*diagnosis.callbacks(report if chief else lambda message: None), AveragesInValidation()]
     if not chief:
         return [*callbacks, _PassOnTermination(folder, terminated)]
     # The diagnosis stands first, so that nothing is saved of an epoch with a loss that is not finite.
@@ -250,7 +264,7 @@ def _callbacks(config, folder, dataset, progress, terminated, report, chief):
     return callbacks
 
 
-class _AveragesInValidation(keras.callbacks.Callback):
+class AveragesInValidation(keras.callbacks.Callback):
     """Validates with the moving average of the weights, where there is one."""
 
     def on_test_begin(self, logs=None):

@@ -1,0 +1,206 @@
+"""The hypermodel under every tuner of KerasTuner: three losses, their weights, plain data."""
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras_tuner.errors import FatalValueError
+from tiny_network import images_and_labels
+
+import keras_inception as ki
+from keras_inception.hypermodel import Range
+
+
+def tiny(**options):
+    return ki.TrainConfig(architecture="tiny", epochs=2, **options)
+
+
+class Watched(ki.GoogLeNetHyperModel):
+    """Keeps what each trial was compiled with, as it stands when training begins."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.seen = []
+
+    def fit(self, hp, model, *args, **kwargs):
+        history = super().fit(hp, model, *args, **kwargs)
+        self.seen.append((hp, model, history))
+        return history
+
+
+TUNERS = {
+    "random": (keras_tuner.RandomSearch, {"max_trials": 1}),
+    "bayesian": (keras_tuner.BayesianOptimization, {"max_trials": 1}),
+    "grid": (keras_tuner.GridSearch, {"max_trials": 1}),
+    "hyperband": (keras_tuner.Hyperband, {"max_epochs": 2, "factor": 2}),
+}
+BROUGHT = {
+    "random": {"optimizer": "adam", "metrics": ["accuracy"]},
+    "bayesian": {"optimizer": "sgd"},
+    "grid": {},
+    "hyperband": {"metrics": ["accuracy"]},
+}
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.slow) if kind == "hyperband" else kind
+                                  for kind in TUNERS])  # fmt: skip
+def test_every_tuner_keeps_the_weights_of_the_losses(kind, tmp_path):
+    tuner_class, options = TUNERS[kind]
+    hypermodel = Watched((10, 10, 3), 2, ["aux1_weight", "aux2_weight", "learning_rate"], config=tiny())
+    tuner = tuner_class(hypermodel, ki.OBJECTIVE, directory=tmp_path, seed=1, **options, **BROUGHT[kind])
+    images, labels = images_and_labels()
+    tuner.search(images, labels, validation_split=0.25, epochs=1, verbose=0)
+    assert hypermodel.seen
+    for hp, model, history in hypermodel.seen:
+        weights = [1.0, hp.get("aux1_weight"), hp.get("aux2_weight")]
+        np.testing.assert_allclose(model.get_compile_config()["loss_weights"], weights, rtol=1e-5)
+        assert "val_main_accuracy" in history.history
+        expected = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}.get(BROUGHT[kind].get("optimizer"))
+        assert expected is None or isinstance(model.optimizer, expected)
+    best = tuner.oracle.get_best_trials()[0]
+    assert (best.status, tuner.oracle.objective) == ("COMPLETED", ki.OBJECTIVE)
+    loaded = tuner.get_best_models()[0]
+    assert loaded.output_names == ["main", "aux1", "aux2"]
+
+
+def test_the_total_is_the_weighted_sum_in_a_trial_with_a_tuners_optimizer():
+    hypermodel = ki.GoogLeNetHyperModel((10, 10, 3), 2, {"aux1_weight": 0.0, "aux2_weight": 0.5}, config=tiny())
+    model = hypermodel.build(keras_tuner.HyperParameters())
+    model.compile(optimizer="sgd", loss=model.loss, metrics=model.metrics)  # what KerasTuner calls
+    images, labels = images_and_labels()
+    logs = model.evaluate(images, labels, return_dict=True, verbose=0)
+    assert logs["loss"] == pytest.approx(logs["main_loss"] + 0.5 * logs["aux2_loss"], rel=1e-5)
+    model.compile("sgd", "sparse_categorical_crossentropy", loss_weights=[0, 1, 0])
+    logs = model.evaluate(images, labels, return_dict=True, verbose=0)
+    assert logs["loss"] == pytest.approx(logs["aux1_loss"], rel=1e-5)
+
+
+def test_the_default_space_holds_what_matters():
+    hypermodel = ki.GoogLeNetHyperModel((224, 224, 3), 10)
+    hp = keras_tuner.HyperParameters()
+    assert hypermodel.config(hp) == ki.TrainConfig(dropout=0.4, aux_dropout=0.7)  # the recipe's own values first
+    assert [item.name for item in hp.space] == list(ki.hypermodel.SPACE)
+    weights = next(item for item in hp.space if item.name == "aux1_weight")
+    assert 0 in list(weights.values)
+    rate = next(item for item in hp.space if item.name == "learning_rate")
+    assert rate.sampling == "log"
+
+
+def test_values_become_a_configuration():
+    hypermodel = ki.GoogLeNetHyperModel((96, 96, 3), 10)
+    hp = keras_tuner.HyperParameters()
+    hp.values = {"width": 0.5, "normalization": "batch", "aux1_weight": 0.0, "augmentation": 0.5, "batch_size": 64.0}
+    config = hypermodel.config(hp)
+    assert (config.architecture, config.loss_weights) == ("googlenet_bn@0.5", (1.0, 0.0, 0.3))
+    assert (config.batch_size, config.shift, config.flip) == (64, 0.05, False)
+    assert isinstance(config.batch_size, int)
+
+
+def test_small_images_get_the_small_network():
+    hypermodel = ki.GoogLeNetHyperModel((32, 32, 3), 10)
+    assert hypermodel.base.architecture == "googlenet_small"
+    assert "normalization" not in hypermodel.space
+
+
+def test_a_space_is_a_subset_other_ranges_and_more_choices():
+    space = {
+        "learning_rate": (1e-3, 1e-2),
+        "dropout": Range(0.1, 0.3),
+        "width": {"min_value": 0.5, "max_value": 2.0, "step": 2, "sampling": "log"},
+        "label_smoothing": True,
+        "momentum": [0.8, 0.9],
+        "optimizer": "sgd",
+        "freeze_through": lambda hp: None,
+    }
+    hypermodel = ki.GoogLeNetHyperModel((96, 96, 3), 10, space)
+    hp = keras_tuner.HyperParameters()
+    config = hypermodel.config(hp)
+    ranges = {item.name: item for item in hp.space}
+    assert set(ranges) == set(space) - {"freeze_through"}
+    assert (ranges["learning_rate"].min_value, ranges["learning_rate"].sampling) == (1e-3, "log")
+    assert list(ranges["width"].values) == [0.5, 1, 2]
+    assert (config.optimizer, config.momentum, config.learning_rate) == ("sgd", 0.9, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ([], "`space` must name what is searched, such as learning_rate.* Received: an empty space"),
+        ({}, "Received: an empty space"),
+        ("dropout", "`space` must be a list of names, or a dict by names. Received: space='dropout'"),
+        (["droput"], "`space` must hold names of what a training can vary: .* Received: 'droput'"),
+        (["momentum"], "`space` must say what values 'momentum' may take"),
+        ({"dropout": (0.5, 0.1)}, "must have a smallest value that is not above its largest. Received: dropout="),
+        ({"learning_rate": (0, 0.1)}, "must be above 0 for log sampling. Received: learning_rate="),
+        ({"dropout": Range(0, 0.5, step=0)}, "must have a step above 0"),
+        ({"dropout": Range(0, 0.5, sampling="cubic")}, 'must have the sampling "linear" or "log"'),
+        ({"dropout": {"min": 0, "max": 1}}, "A range in `space` must have min_value and max_value"),
+        ({"dropout": (0.1, 0.2, 0.3)}, r"A range in `space` must be \(smallest, largest\); choices are a list"),
+        ({"optimizer": []}, "Choices in `space` must be different numbers, or different words"),
+        ({"optimizer": ["adam", 3]}, "Choices in `space` must be different numbers"),
+        ({"dropout": (0.0, 1.5)}, "holds a value that no training takes: dropout=1.5. `dropout` must be"),
+        ({"optimizer": ["adam", "lion"]}, "holds a value that no training takes: optimizer='lion'"),
+        ({"architecture": ["googlenet"], "normalization": True}, "must hold one of 'architecture' and 'normalization'"),
+        ({"augmentation": True, "shift": (0.0, 0.1)}, "must hold one of 'augmentation' and 'shift'"),
+    ],
+)
+def test_a_space_that_is_empty_or_contradicts_itself_is_refused(space, message):
+    with pytest.raises(ValueError, match=message):
+        ki.GoogLeNetHyperModel((96, 96, 3), 10, space)
+
+
+def test_a_space_that_contradicts_the_network_is_refused():
+    with pytest.raises(ValueError, match=r"its auxiliary heads are left out\. Received: 'aux1_weight' in the space"):
+        ki.GoogLeNetHyperModel((96, 96, 3), 10, ["aux1_weight"], config=ki.TrainConfig(aux_heads=False))
+    with pytest.raises(ValueError, match="only googlenet and googlenet_bn differ in their normalization alone"):
+        ki.GoogLeNetHyperModel((32, 32, 3), 10, ["normalization"])
+
+
+def search(objective, space, tmp_path, *args, config=None, **kwargs):
+    hypermodel = Watched((10, 10, 3), 2, space, config=config or tiny())
+    tuner = keras_tuner.RandomSearch(hypermodel, objective, max_trials=1, directory=tmp_path, overwrite=True)
+    tuner.search(*args, verbose=0, **kwargs)
+    return hypermodel.seen[0], tuner.oracle.get_best_trials()[0]
+
+
+@pytest.mark.parametrize(
+    ("objective", "options", "message"),
+    [
+        (keras_tuner.Objective("val_mian_accuracy", "max"), {"validation_split": 0.25},
+         "The objective must be one of what the model logs: loss, main_loss, .*Received: val_mian_accuracy"),
+        (ki.OBJECTIVE, {}, "The objective needs validation data, and `search` got none"),
+        (ki.OBJECTIVE, {"validation_split": 0.25, "batch_size": 4}, "`batch_size` is searched: leave it out"),
+    ],
+)  # fmt: skip
+def test_what_no_trial_can_do_ends_the_search_before_the_first_step(objective, options, message, tmp_path):
+    with pytest.raises(FatalValueError, match=message):
+        search(objective, ["batch_size"], tmp_path, *images_and_labels(), **options)
+
+
+def test_batch_size_and_augmentation_are_applied_to_arrays_and_datasets(tmp_path):
+    images, labels = images_and_labels(24)
+    space = {"batch_size": 8, "augmentation": 1.0, "dropout": [0.0, 0.2, 0.4]}
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(5)
+    (_, model, _), best = search(ki.OBJECTIVE, space, tmp_path, dataset, validation_data=dataset, epochs=2)
+    assert (int(model.optimizer.iterations), best.status) == (6, "COMPLETED")
+    (_, model, _), best = search(ki.OBJECTIVE, space, tmp_path, images, labels, validation_split=0.25, epochs=2)
+    assert (int(model.optimizer.iterations), best.status) == (6, "COMPLETED")  # 18 images, 3 steps
+
+
+def test_a_network_of_one_head_has_the_same_objective(tmp_path):
+    config = tiny(aux_heads=False)
+    (_, model, _), best = search(
+        ki.OBJECTIVE, ["dropout"], tmp_path, *images_and_labels(), config=config, validation_split=0.25, epochs=1
+    )
+    assert (model.output_names, best.status) == (["main"], "COMPLETED")
+
+
+def test_a_trial_that_diverges_fails_with_its_reason(tmp_path):
+    images, labels = images_and_labels()
+    images[3] = np.nan
+    hypermodel = ki.GoogLeNetHyperModel((10, 10, 3), 2, ["dropout"], config=tiny())
+    tuner = keras_tuner.RandomSearch(hypermodel, ki.OBJECTIVE, max_trials=2, directory=tmp_path)
+    tuner.search(images, labels, validation_split=0.25, epochs=1, verbose=0)
+    assert [trial.status for trial in tuner.oracle.trials.values()] == ["FAILED", "FAILED"]
+    assert all("diverged: " in trial.message for trial in tuner.oracle.trials.values())
