@@ -7,8 +7,6 @@ pytest.importorskip("tensorboard", reason="KerasTuner imports it in every trial"
 
 from tiny_network import TINY
 
-from keras_inception import architectures
-
 WARNINGS_OF_KERAS_TUNER = (
     "ignore:currentThread:DeprecationWarning",
     "ignore:getName:DeprecationWarning",
@@ -23,8 +21,7 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.filterwarnings(warning))
 
 
-@pytest.fixture(scope="package", autouse=True)
-def _tiny_architecture():
-    architectures.ARCHITECTURES["tiny"] = TINY
-    yield
-    del architectures.ARCHITECTURES["tiny"]
+@pytest.fixture(scope="module", autouse=True)
+def _tiny_architecture(with_architecture):
+    with with_architecture(TINY):
+        yield
