@@ -1,5 +1,7 @@
 """Encoded images to the input of a network: the one way in, for training, evaluation, prediction and serving alike."""
 
+import functools
+
 import tensorflow as tf
 
 from keras_inception.preprocess import preprocess_input
@@ -115,15 +117,16 @@ def why_unreadable(encoded):
     if not encoded:
         return "it is empty"
     try:
-        _decode_in_a_graph(encoded)
+        _decoder()(tf.constant(encoded))
     except tf.errors.OpError as error:
         return next((reason for reason in _REASONS if reason in error.message), _DAMAGED)
     return None
 
 
-@tf.function(input_signature=[tf.TensorSpec((), tf.string)])
-def _decode_in_a_graph(encoded):
-    return decode(encoded)
+@functools.cache
+def _decoder():
+    """Returns `decode` as a graph of one trace, which any number of threads may call."""
+    return tf.function(decode, input_signature=[tf.TensorSpec((), tf.string)]).get_concrete_function()
 
 
 _UNKNOWN = "it is no JPEG, PNG, BMP, GIF or WebP image"
