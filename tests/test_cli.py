@@ -166,7 +166,7 @@ def test_summary_of_a_run(run, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "--architecture", "vgg"], "invalid choice: 'vgg'"),
+        (["train", "--architecture", "vgg"], "`architecture` must be one of googlenet, "),
         (["train", "--epochs", "0"], "`epochs` must be a whole number of at least 1. Received: epochs=0"),
         (["train", "--epochs", "many"], "invalid int value: 'many'"),
         (["train", "--dataset", "nosuch"], "neither a folder nor a dataset of this name"),

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from keras_inception.architectures import ARCHITECTURES
 from keras_inception.cli.console import Refused, command, print_table
 
 
@@ -10,7 +9,11 @@ def add(commands):
     """Adds the command and its options to the parser."""
     parser = command(commands, "summary", run, "Print Table 1 as built, beside what the paper printed.")
     parser.add_argument("model", metavar="RUN", nargs="?", help="run folder or .keras file, instead of the options")
-    parser.add_argument("--architecture", choices=list(ARCHITECTURES), default="googlenet", help="the network")
+    parser.add_argument(
+        "--architecture",
+        default="googlenet",
+        help="the network, such as googlenet_bn, or of another width googlenet_bn@0.5",
+    )
     parser.add_argument("--classes", type=int, default=1000, help="number of classes")
     parser.add_argument("--image-size", type=int, metavar="PIXELS", help="height and width of the input")
     parser.add_argument("--no-aux-heads", dest="aux_heads", action="store_false", help="without the auxiliary heads")

@@ -11,22 +11,12 @@ from typing import get_args, get_origin
 
 import docstring_parser
 
-from keras_inception.architectures import ARCHITECTURES
 from keras_inception.cli.console import PREEMPTED, Refused, command
 from keras_inception.config import PRECISIONS, STRATEGIES, TrainConfig, may_be_off, normalised, read
 from keras_inception.recipe import OPTIMIZERS, RECIPES, SCHEDULES, Augmentation, Recipe
 
-
-class _OfAnyWidth(list):
-    """Names of architectures, which may have a width behind them, as in "googlenet@0.5"."""
-
-    def __contains__(self, name):
-        return super().__contains__(name.partition("@")[0])
-
-
 CHOICES = {
     "recipe": list(RECIPES),
-    "architecture": _OfAnyWidth(ARCHITECTURES),
     "precision": PRECISIONS,
     "strategy": STRATEGIES,
     "optimizer": OPTIMIZERS,

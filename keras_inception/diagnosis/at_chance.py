@@ -145,9 +145,9 @@ def _batch_norms(model):
 
 def _with_row(model, head):
     """Returns the head's name and, of an architecture, the row that it stands on: `aux1 (on inception_4a)`."""
-    architecture = architectures.ARCHITECTURES.get(getattr(model, "architecture", None))
-    if architecture is None:
+    if getattr(model, "architecture", None) is None:
         return head
+    architecture = architectures.of(model)
     taps = {MAIN: architecture.rows[-1].name, **{aux.name: aux.tap for aux in architecture.auxiliary_heads}}
     return f"{head} (on {taps[head]})" if head in taps else head
 
