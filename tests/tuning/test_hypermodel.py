@@ -178,6 +178,7 @@ def test_what_no_trial_can_do_ends_the_search_before_the_first_step(objective, o
         search(objective, ["batch_size"], tmp_path, *images_and_labels(), **options)
 
 
+@pytest.mark.slow
 def test_batch_size_and_augmentation_are_applied_to_arrays_and_datasets(tmp_path):
     images, labels = images_and_labels(24)
     space = {"batch_size": 8, "augmentation": 1.0, "dropout": [0.0, 0.2, 0.4]}
@@ -196,6 +197,7 @@ def test_a_network_of_one_head_has_the_same_objective(tmp_path):
     assert (model.output_names, best.status) == (["main"], "COMPLETED")
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_fails_with_its_reason(tmp_path):
     images, labels = images_and_labels()
     images[3] = np.nan
