@@ -37,6 +37,7 @@ def refusal(capsys, *arguments):
     return line
 
 
+@pytest.mark.slow
 def test_exits_are_calibrated_on_validation_images_and_scored_on_test_images(small_run, capsys):
     assert main(["exits", str(small_run), "--timed-images", "4", "--max-accuracy-loss", "1"]) == 0
     printed = capsys.readouterr().out
