@@ -149,22 +149,30 @@ def read(path):
     Raises:
         ValueError: The file is missing or malformed, or holds a field that there is not.
     """
-    from keras_inception import runs
-
-    path = Path(path)
-    if path.suffix == ".toml":
-        values = runs.read_text(path, tomllib.loads, "TOML")
-    elif path.suffix in (".yaml", ".yml"):
-        import yaml
-
-        values = runs.read_text(path, yaml.safe_load, "YAML")
-    else:
-        values = runs.read_json(path)
+    values = parsed(path)
     known = {field.name for field in fields(TrainConfig)}
     unknown = sorted(set(values) - set(known)) if isinstance(values, dict) else values
     if unknown or not isinstance(values, dict):
         raise ValueError(f"{path} must hold fields of a training, {', '.join(sorted(known))}. Received: {unknown}")
     return normalised(values)
+
+
+def parsed(path):
+    """Returns what a TOML, YAML or JSON file holds; its ending tells which it is.
+
+    Raises:
+        ValueError: The file is missing or malformed.
+    """
+    from keras_inception import runs
+
+    path = Path(path)
+    if path.suffix == ".toml":
+        return runs.read_text(path, tomllib.loads, "TOML")
+    if path.suffix in (".yaml", ".yml"):
+        import yaml
+
+        return runs.read_text(path, yaml.safe_load, "YAML")
+    return runs.read_json(path)
 
 
 def normalised(values):

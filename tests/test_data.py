@@ -10,8 +10,8 @@ from PIL import Image
 tf = pytest.importorskip("tensorflow")
 tfds = pytest.importorskip("tensorflow_datasets")
 
-from keras_inception import data  # noqa: E402
-from keras_inception.data import catalog, folder  # noqa: E402
+from keras_inception import data  # noqa: E402, after the skip
+from keras_inception.data import catalog, folder  # noqa: E402, after the skip
 
 
 def encode(image, kind, **options):

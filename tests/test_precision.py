@@ -9,7 +9,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("`precision` looks at TensorFlow's devices", allow_module_level=True)
 
 import keras_inception as ki  # noqa: E402, after the skip
-from keras_inception import precision  # noqa: E402
+from keras_inception import precision  # noqa: E402, after the skip
 
 
 @pytest.mark.parametrize("name", ["float32", "mixed_bfloat16", "mixed_float16"])

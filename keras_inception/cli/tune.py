@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from keras_inception.cli.console import Refused, command
-from keras_inception.config import TrainConfig, read
+from keras_inception.config import TrainConfig, parsed, read
 
 DEFAULT_HOURS = 0.075  # 270 seconds
 
@@ -52,7 +52,7 @@ def run(arguments):
     config = TrainConfig(**values)
     if arguments.space and arguments.search:
         raise Refused("--space and --search both say what is searched: leave one of them out")
-    space = arguments.search or (_read_space(arguments.space) if arguments.space else None)
+    space = arguments.search or (parsed(arguments.space) if arguments.space else None)
     out = Path(arguments.out or Path("searches") / Path(config.dataset).name)
     table = _Table(arguments.objective)
     try:
@@ -76,23 +76,6 @@ def run(arguments):
     if found is not None:
         _say_found(found, arguments)
     return 0
-
-
-def _read_space(path):
-    from keras_inception import runs
-
-    path, space = Path(path), None
-    if path.suffix == ".toml":
-        import tomllib
-
-        space = runs.read_text(path, tomllib.loads, "TOML")
-    elif path.suffix in (".yaml", ".yml"):
-        import yaml
-
-        space = runs.read_text(path, yaml.safe_load, "YAML")
-    else:
-        space = runs.read_json(path)
-    return space
 
 
 class _Table:

@@ -8,11 +8,11 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("tensorflow_datasets")
 
-from photographs import seed_of  # noqa: E402
+from photographs import seed_of  # noqa: E402, after the skip
 
-from keras_inception.data import augmentation  # noqa: E402
-from keras_inception.data.augmentation import NONE  # noqa: E402
-from keras_inception.losses import SparseCategoricalCrossentropy  # noqa: E402
+from keras_inception.data import augmentation  # noqa: E402, after the skip
+from keras_inception.data.augmentation import NONE  # noqa: E402, after the skip
+from keras_inception.losses import SparseCategoricalCrossentropy  # noqa: E402, after the skip
 
 pytestmark = pytest.mark.slow  # hundreds of draws, to see distributions
 

@@ -7,9 +7,9 @@ from PIL import Image, ImageEnhance
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("tensorflow_datasets")
 
-from photographs import draw, photograph, seed_of  # noqa: E402
+from photographs import draw, photograph, seed_of  # noqa: E402, after the skip
 
-from keras_inception.data import augmentation  # noqa: E402
+from keras_inception.data import augmentation  # noqa: E402, after the skip
 
 pytestmark = pytest.mark.slow  # hundreds of draws, to see distributions
 

@@ -7,10 +7,10 @@ from PIL import Image, ImageEnhance, ImageOps
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("tensorflow_datasets")
 
-from photographs import draw, photograph  # noqa: E402
+from photographs import draw, photograph  # noqa: E402, after the skip
 
-from keras_inception.data import augmentation  # noqa: E402
-from keras_inception.data.augmentation import OPERATIONS  # noqa: E402
+from keras_inception.data import augmentation  # noqa: E402, after the skip
+from keras_inception.data.augmentation import OPERATIONS  # noqa: E402, after the skip
 
 pytestmark = pytest.mark.slow  # hundreds of draws, to see distributions
 

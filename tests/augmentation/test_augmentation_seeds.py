@@ -8,10 +8,10 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("tensorflow_datasets")
 
-from photographs import augmented, photograph  # noqa: E402
+from photographs import augmented, photograph  # noqa: E402, after the skip
 
-from keras_inception.data import augmentation  # noqa: E402
-from keras_inception.data.augmentation import PAPER  # noqa: E402
+from keras_inception.data import augmentation  # noqa: E402, after the skip
+from keras_inception.data.augmentation import PAPER  # noqa: E402, after the skip
 
 pytestmark = pytest.mark.slow  # hundreds of draws, to see distributions
 

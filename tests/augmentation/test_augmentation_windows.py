@@ -7,11 +7,11 @@ from PIL import Image
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("tensorflow_datasets")
 
-from photographs import augmented, draw, encode, photograph, seed_of  # noqa: E402
+from photographs import augmented, draw, encode, photograph, seed_of  # noqa: E402, after the skip
 
-from keras_inception import data  # noqa: E402
-from keras_inception.data import augmentation  # noqa: E402
-from keras_inception.data.augmentation import NONE  # noqa: E402
+from keras_inception import data  # noqa: E402, after the skip
+from keras_inception.data import augmentation  # noqa: E402, after the skip
+from keras_inception.data.augmentation import NONE  # noqa: E402, after the skip
 
 pytestmark = pytest.mark.slow  # hundreds of draws, to see distributions
 

@@ -14,7 +14,7 @@ import numpy as np
 sys.argv[0] = "keras-inception"
 
 from keras_inception import checkpoint, runs, training  # noqa: E402, the name of the command comes first
-from keras_inception.cli import main  # noqa: E402
+from keras_inception.cli import main  # noqa: E402, after the skip
 
 MOMENT, *NUMBERS, SIGNAL = os.environ.get("MOMENT", "never 0").split()
 NUMBERS, SIGNAL = [int(number) for number in NUMBERS], int(SIGNAL)
