@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("tensorflow")
 
 PROGRAM = pathlib.Path(__file__).parents[1] / "survival" / "program.py"
-LIMIT_SECONDS = 400
+LIMIT_SECONDS = 200
 
 
 def free_ports(count):
@@ -33,7 +33,7 @@ def two_workers(image_folder, tmp_path):
 
     def start(moments=("never 0", "never 0")):
         workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
-        options = ["--architecture", "googlenet_small", "--image-size", "10", "--epochs", "2", "--batch-size", "8"]
+        options = ["--architecture", "tiny", "--epochs", "2", "--batch-size", "8"]
         arguments = ["train", "--dataset", str(image_folder), *options, "--out", str(tmp_path / "run")]
         processes = []
         for index, moment in enumerate(moments):

@@ -1,4 +1,4 @@
-"""`keras-inception train`, which ends itself at a chosen moment; the variable MOMENT names it.
+"""`keras-inception train`, which knows the tiny network and ends itself at a chosen moment; MOMENT names it.
 
 - "step EPOCH STEP SIGNAL": after that step of that epoch, both from 0
 - "checkpoint EPOCH SIGNAL": in the middle of writing the checkpoint of that epoch, counted from 1
@@ -8,13 +8,21 @@
 
 import os
 import sys
+from pathlib import Path
 
-import numpy as np
-
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.argv[0] = "keras-inception"
 
-from keras_inception import checkpoint, runs, training  # noqa: E402, the name of the command comes first
-from keras_inception.cli import main  # noqa: E402, after the skip
+from keras_inception import cli  # noqa: E402, the name of the command comes first
+
+cli._import_tensorflow_quietly()  # as the command does before it imports anything else
+
+import numpy as np  # noqa: E402
+from tiny_network import TINY  # noqa: E402
+
+from keras_inception import architectures, checkpoint, runs, training  # noqa: E402
+
+architectures.ARCHITECTURES["tiny"] = TINY
 
 MOMENT, *NUMBERS, SIGNAL = os.environ.get("MOMENT", "never 0").split()
 NUMBERS, SIGNAL = [int(number) for number in NUMBERS], int(SIGNAL)
@@ -66,4 +74,4 @@ elif MOMENT == "model":
 elif MOMENT == "results":
     before(runs, "write_json", before_results)
 
-sys.exit(main())
+sys.exit(cli.main())

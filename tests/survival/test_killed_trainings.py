@@ -20,10 +20,10 @@ pytestmark = pytest.mark.slow
 PROGRAM = pathlib.Path(__file__).parent / "program.py"
 # 32 training images: 8 steps an epoch. Dropout, augmentation, MixUp, warm-up, the average of the weights: all go on.
 OPTIONS = (
-    *("--architecture", "googlenet_small", "--image-size", 10, "--epochs", 3, "--batch-size", 4, "--seed", 3),
+    *("--architecture", "tiny", "--epochs", 3, "--batch-size", 4, "--seed", 3),
     *("--crop-area", 0.5, 1, "--brightness", 0.3, "--mixup", 0.2, "--ema-epochs", 1, "--deterministic"),
 )
-LIMIT_SECONDS = 400
+LIMIT_SECONDS = 200
 PREEMPTED = 75
 
 
@@ -60,7 +60,7 @@ def assert_same(run, never_killed):
     for name in ("model.keras", "best.keras"):
         found, expected = weights(run / name), weights(never_killed / name)
         assert found.keys() == expected.keys()
-        assert len(expected) > 300
+        assert len(expected) > 100
         for key, value in expected.items():
             np.testing.assert_array_equal(found[key], value, err_msg=key)
     assert (run / "results.json").read_text() == (never_killed / "results.json").read_text()
