@@ -33,6 +33,8 @@ class Data:
         train_from: Function of an epoch, from 0, and a step, from 0, that returns the training batches from there on
             without end. They depend on the seed, the epoch and the step alone: a training that was interrupted sees
             what it would have seen.
+        originals: Function of a split's name that returns its images as they are, decoded and not scaled: pairs, one by
+            one in a fixed order, of image `(height, width, channels)`, uint8, and label, int64; None if there is none.
         steps_per_epoch: Batches of one epoch.
         class_names: The names of the classes in the order of the labels.
         sizes: The number of examples by split name.
@@ -45,6 +47,7 @@ class Data:
     validation: tf.data.Dataset | None
     test: tf.data.Dataset | None
     train_from: Callable[[int, int], tf.data.Dataset]
+    originals: Callable[[str], tf.data.Dataset | None]
     steps_per_epoch: int
     class_names: list[str]
     sizes: dict[str, int]
@@ -150,6 +153,7 @@ def load(
         validation=fixed_batches("validation"),
         test=fixed_batches("test"),
         train_from=lambda epoch, step=0: stream(tf.data.Dataset.counter(epoch), step),
+        originals=partial(_originals, source, channels),
         steps_per_epoch=steps,
         class_names=source.class_names,
         sizes=source.sizes,
@@ -157,6 +161,18 @@ def load(
         original_side=source.side,
         skipped=source.skipped,
     )
+
+
+def _originals(source, channels, split):
+    """Returns the decoded images of a split with their labels; None if there are none."""
+    if not source.sizes.get(split):
+        return None
+
+    def decode_example(*example):
+        encoded, label = source.read(*example)
+        return decode(encoded, channels), label
+
+    return source.examples(split).map(decode_example, tf.data.AUTOTUNE)
 
 
 def _stream(training_batches, epochs, skip=0):

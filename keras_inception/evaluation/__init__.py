@@ -1,0 +1,30 @@
+"""How good a model is: its scores by head, as the paper tested, and what its mistakes look like in numbers."""
+
+from keras_inception.evaluation.cropping import CROPS, crops
+from keras_inception.evaluation.measures import (
+    Calibration,
+    ClassScore,
+    calibration,
+    confident_mistakes,
+    confusion,
+    per_class,
+    scores,
+)
+from keras_inception.evaluation.scoring import Predictions, evaluate, examples, per_head, predict
+
+__all__ = [
+    "CROPS",
+    "Calibration",
+    "ClassScore",
+    "Predictions",
+    "calibration",
+    "confident_mistakes",
+    "confusion",
+    "crops",
+    "evaluate",
+    "examples",
+    "per_class",
+    "per_head",
+    "predict",
+    "scores",
+]
