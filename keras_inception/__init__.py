@@ -37,6 +37,7 @@ _TENSORFLOW = {
     "distribute": None,
     "early_exit_model": "exits",
     "exits": None,
+    "explain": "gradcam",
     "export": None,
     "export_saved_model": "export",
     "hypermodel": None,

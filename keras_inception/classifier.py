@@ -63,14 +63,14 @@ class Classifier:
         """
         for start in range(0, len(paths), batch_size):
             part = paths[start : start + batch_size]
-            images = [self._read(path) for path in part]
+            images = [self.read(path) for path in part]
             readable = [image for image in images if not isinstance(image, str)]
             answers = iter(self.predict(tf.stack(readable)) if readable else ())
             for path, image in zip(part, images):
                 yield path, image if isinstance(image, str) else self._top(next(answers), top)
 
-    def _read(self, path):
-        """Returns the network's input of an image file, or why it cannot be read."""
+    def read(self, path):
+        """Returns the network's input of an image file, `(height, width, channels)`, or why it cannot be read."""
         try:
             encoded = Path(path).read_bytes()
         except OSError as error:

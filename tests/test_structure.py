@@ -39,6 +39,7 @@ TENSORFLOW = (
     "preemption",
     "diagnosis",
     "classifier",
+    "gradcam",
     "exits",
     "training",
     "hypermodel",

@@ -26,7 +26,7 @@ def run(arguments):
     if arguments.top < 1:
         raise Refused(f"--top must be at least 1. Received: {arguments.top}")
     classifier = Classifier(runs.load_model(arguments.model), head=arguments.head)
-    paths = _image_paths(arguments.images)
+    paths = image_paths(arguments.images)
     answers, failed = [], 0
     for path, answer in classifier.predict_files(paths, top=arguments.top):
         if isinstance(answer, str):
@@ -43,7 +43,8 @@ def run(arguments):
     return BAD_INPUT if failed else 0
 
 
-def _image_paths(patterns):
+def image_paths(patterns):
+    """Returns the files that paths, folders and glob patterns name; refuses one that names none."""
     paths = []
     for pattern in patterns:
         path = Path(pattern)
