@@ -41,6 +41,7 @@ _TENSORFLOW = {
     "export": None,
     "export_saved_model": "export",
     "hypermodel": None,
+    "study": None,
     "train": "training",
 }
 

@@ -131,6 +131,19 @@ RULES = {
 }
 
 
+def changes(was, now):
+    """Returns in words what would keep a training of one configuration from going on with another; "" for nothing.
+
+    Other devices would not, nor an image size that was chosen from the images.
+    """
+    free = ("strategy", "image_size") if now.image_size is None else ("strategy",)
+    return ", ".join(
+        f"{field.name} was {getattr(was, field.name)} and is {getattr(now, field.name)}"
+        for field in fields(TrainConfig)
+        if getattr(was, field.name) != getattr(now, field.name) and field.name not in free
+    )
+
+
 def may_be_off(field):
     """Returns whether None is among the values of a field of a configuration; files and options say "off"."""
     return type(None) in get_args(field.type)

@@ -3,7 +3,7 @@
 import contextlib
 import csv
 import shutil
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from keras_inception import (
     precision,
     runs,
 )
-from keras_inception.config import TrainConfig
+from keras_inception.config import TrainConfig, changes
 from keras_inception.model import GoogLeNet, compile_model
 from keras_inception.preemption import PreemptedError, termination_signal
 from keras_inception.preprocess import undo_preprocessing
@@ -86,7 +86,17 @@ def load_data(config, preprocessing=None, batch=None):
     )
 
 
-def train(config=None, out=None, *, resume=False, overwrite=False, verbose="auto", on_data=None, report=diagnosis.warn):
+def train(
+    config=None,
+    out=None,
+    *,
+    resume=False,
+    overwrite=False,
+    verbose="auto",
+    on_data=None,
+    report=diagnosis.warn,
+    callbacks=(),
+):
     """Trains a network and writes a run folder: model, history, curves, configuration, results.
 
     The model in the folder is always that of the last finished epoch. A run that is killed goes on from its last
@@ -102,6 +112,7 @@ def train(config=None, out=None, *, resume=False, overwrite=False, verbose="auto
         verbose: Keras's: 0 is silent, 1 shows a progress bar, 2 a line an epoch.
         on_data: Called with the `data.Data` and the `checkpoint.Progress` before the first step.
         report: Called with each message about what goes wrong in the training, see `diagnosis`.
+        callbacks: Further Keras callbacks, called before an epoch is saved.
 
     Returns:
         A `Run`.
@@ -143,7 +154,7 @@ def train(config=None, out=None, *, resume=False, overwrite=False, verbose="auto
                 steps_per_epoch=dataset.steps_per_epoch - progress.step,
                 verbose=verbose if chief else 0,
                 shuffle=False,  # the dataset shuffles itself
-                callbacks=_callbacks(config, folder, dataset, progress, terminated, report, chief),
+                callbacks=_callbacks(config, folder, dataset, progress, terminated, report, chief, callbacks),
             )
             if not progress.step:
                 break
@@ -173,18 +184,10 @@ def _check_folder(folder, config, resume, overwrite):
             raise ValueError(f"{folder} holds a finished run: there is nothing to go on with.")
         runs.check_free(folder, overwrite=overwrite)
         return
-    was = TrainConfig.from_file(folder / runs.CONFIG)
-    if config.image_size is None:
-        was = replace(was, image_size=None)  # it was chosen from the images
-    different = {
-        field.name: (getattr(was, field.name), getattr(config, field.name))
-        for field in fields(config)
-        if getattr(was, field.name) != getattr(config, field.name) and field.name != "strategy"
-    }
+    different = changes(TrainConfig.from_file(folder / runs.CONFIG), config)
     if different:
-        changes = ", ".join(f"{name} was {before} and is {now}" for name, (before, now) in different.items())
         raise ValueError(
-            f"{folder} holds an unfinished run of another configuration: {changes}. Go on with it with `--resume`, "
+            f"{folder} holds an unfinished run of another configuration: {different}. Go on with it with `--resume`, "
             "replace it with `--overwrite`, or choose another folder with `--out`."
         )
 
@@ -248,9 +251,9 @@ def _restore(folder, model, strategy):
     return progress
 
 
-def _callbacks(config, folder, dataset, progress, terminated, report, chief):
+def _callbacks(config, folder, dataset, progress, terminated, report, chief, further):
     # What stops a training must stop it on every worker, and all of them evaluate with the same weights.
-    callbacks = [*diagnosis.callbacks(report if chief else lambda message: None), AveragesInValidation()]
+    callbacks = [*diagnosis.callbacks(report if chief else lambda message: None), AveragesInValidation(), *further]
     if not chief:
         return [*callbacks, _PassOnTermination(folder, terminated)]
     # The diagnosis stands first, so that nothing is saved of an epoch with a loss that is not finite.

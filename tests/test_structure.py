@@ -42,6 +42,7 @@ TENSORFLOW = (
     "gradcam",
     "exits",
     "training",
+    "study",
     "hypermodel",
     "export",
     "cli",

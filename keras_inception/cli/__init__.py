@@ -12,7 +12,7 @@ import sys
 import tempfile
 
 from keras_inception import __version__
-from keras_inception.cli import convert, evaluate, exits, explain, export, predict, summary, train, tune
+from keras_inception.cli import convert, evaluate, exits, explain, export, predict, study, summary, train, tune
 from keras_inception.cli.console import BAD_INPUT, Refused
 
 
@@ -41,7 +41,7 @@ def _parser():
     parser = _Parser(prog="keras-inception", description="GoogLeNet: train it, look at it, predict with it.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (train, tune, predict, evaluate, exits, explain, export, summary, convert):
+    for module in (train, tune, study, predict, evaluate, exits, explain, export, summary, convert):
         module.add(commands)
     return parser
 

@@ -38,6 +38,11 @@ def add(commands):
     folder("--overwrite", action="store_true", help="replace the run in that folder")
     folder("--resume", metavar="RUN", help="go on with a run that was killed, as it was configured")
     folder("--config", metavar="FILE", help="TOML, YAML or JSON file of the options below; options given here win")
+    add_fields(parser)
+
+
+def add_fields(parser, without=()):
+    """Adds an option for each field of a `TrainConfig`, but for those named in `without`."""
     for record, inherited, title in (
         (TrainConfig, Recipe, "what is trained"),
         (Recipe, Augmentation, "how the loss is brought down (the recipe says, where no option does)"),
@@ -46,7 +51,7 @@ def add(commands):
         group = parser.add_argument_group(title)
         texts = {item.arg_name: item.description for item in docstring_parser.parse(record.__doc__).params}
         for field in dataclasses.fields(record):
-            if not hasattr(inherited, "__dataclass_fields__") or field.name not in inherited.__dataclass_fields__:
+            if field.name not in (*without, *getattr(inherited, "__dataclass_fields__", ())):
                 _add_field(group, field, texts[field.name])
 
 
@@ -146,6 +151,11 @@ def _config(options, folder):
                 "start it with the options of the training"
             )
         return TrainConfig(**{**read(path), **options})
+    return configuration(options)
+
+
+def configuration(options):
+    """Returns the `TrainConfig` that options, and the file that the option `config` names, make."""
     path = options.pop("config", None)
     values = read(path) if path else {}
     if "recipe" in options and values.get("recipe", options["recipe"]) != options["recipe"]:

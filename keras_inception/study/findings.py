@@ -1,0 +1,162 @@
+"""What a study found: as tables, in words, and as the files of its folder."""
+
+import csv
+import os
+import platform
+
+import keras
+import tensorflow as tf
+
+from keras_inception import runs
+from keras_inception.diagnosis import AT_CHANCE
+from keras_inception.heads import MAIN
+from keras_inception.study.gradients import norms, of_variant, richest, stages
+from keras_inception.study.pictures import LABELS, PICTURES
+from keras_inception.study.steps import WINDOW
+
+TABLE, GRADIENTS, PAGE = "study.csv", "gradients.csv", "study.md"
+
+
+def write(study):
+    """Writes the tables, the pictures and the page of a study into its folder."""
+    rows = [_row(training, study.chance) for training in study.trainings]
+    _write_table(study.folder / TABLE, rows)
+    names = ("architecture", "variant", "seed")
+    _write_table(
+        study.folder / GRADIENTS,
+        [{name: getattr(run, name) for name in names} | row for run in study.trainings for row in run.gradients],
+    )
+    for name, draw in PICTURES.items():
+        with runs.written_aside(study.folder / name) as aside:
+            draw(study).savefig(aside, dpi=120)
+    with runs.written_aside(study.folder / PAGE) as aside:
+        aside.write_text(_page(study), encoding="utf-8")
+
+
+def _row(training, chance):
+    """Returns the row of study.csv of a training; a cell is empty where there is nothing."""
+    return {
+        "architecture": training.architecture,
+        "variant": training.variant,
+        "seed": training.seed,
+        "epochs": len(training.validation_accuracy),
+        "steps": len(training.steps["step"]),
+        "validation_accuracy": float(training.validation_accuracy[-1]),
+        "test_accuracy": "" if training.test_accuracy is None else training.test_accuracy,
+        "left_chance_at_step": training.left_at(chance) or "",
+        "processor_seconds": round(training.processor_seconds, 1),
+    }
+
+
+def _write_table(path, rows):
+    with runs.written_aside(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def summary(study, architecture):
+    """Returns the columns of the summary of an architecture, and its rows as texts."""
+    columns = (
+        "heads that learn", f"{study.images} accuracy", "difference to none", "left chance at step",
+        "sooner (-) or later",
+    )  # fmt: skip
+    rows = [
+        (
+            row.variant,
+            f"{row.mean:.2%}" + ("" if row.spread is None else f" ± {100 * row.spread:.2f}"),
+            _difference(row.gain, 100, ".2f", " points"),
+            ", ".join("never" if step is None else str(step) for step in row.left),
+            _difference(row.delay, 1, ".1f", " steps"),
+        )
+        for row in study.comparisons
+        if row.architecture == architecture
+    ]
+    return columns, rows
+
+
+def gradient_table(study, architecture):
+    """Returns the columns of the gradients of an architecture, and its rows as texts."""
+    trainings = of_variant(study.trainings, architecture, richest(study.trainings))
+    found = {stage: norms(trainings, epoch) for stage, epoch in stages(study.trainings).items()}
+    found.pop("in the middle", None)  # it is in the picture
+    columns = [(stage, head) for stage, heads in found.items() for head in heads]
+    rows = next(iter(found.values()))[MAIN]
+    texts = [(row, *(f"{found[stage][head][row]:.1e}" for stage, head in columns)) for row in rows]
+    return ["row", *(f"{head} {stage}" for stage, head in columns)], texts
+
+
+def sentences(study, architecture):
+    """Returns what was found of an architecture, a sentence for each variant with heads."""
+    found = []
+    for row in study.comparisons:
+        if row.architecture != architecture or row.gain is None:
+            continue
+        verdict = {
+            1: "a gain",
+            0: "no difference is shown",
+            -1: "a loss",
+        }[row.gain.sign]
+        sentence = f"{LABELS[row.variant]}: {_difference(row.gain, 100, '.2f', ' points')} of accuracy, {verdict}"
+        if row.delay is not None:
+            verdict = {1: "later", 0: "no difference is shown", -1: "sooner"}[row.delay.sign]
+            sentence += f"; it left chance {_difference(row.delay, 1, '.1f', ' steps')}, {verdict}"
+            if row.delay.pairs < len(row.seeds):
+                sentence += f" (in the {row.delay.pairs} of {len(row.seeds)} seeds in which both left)"
+        found.append(f"{sentence}.")
+    return found
+
+
+def budget(study):
+    """Returns what the study was spent on, as one line."""
+    sizes, first = study.trainings[0].results["sizes"], study.trainings[0]
+    seconds = sum(training.processor_seconds for training in study.trainings)
+    splits = ", ".join(f"{count:,} {split}" for split, count in sizes.items() if count)
+    return (
+        f"{len(study.trainings)} trainings ({len(study.architectures)} x {len(study.variants)} x {len(study.seeds)} "
+        f"architectures, variants and seeds) of {len(first.validation_accuracy)} epochs, {len(first.steps['step'])} "
+        f"steps of {study.config.batch_size} images; {splits} images; {seconds:,.0f} processor seconds"
+    )
+
+
+def _difference(difference, scale, form, unit):
+    if difference is None:
+        return "-"
+    text = f"{scale * difference.mean:+{form}}{unit}"
+    if difference.low is None:
+        return f"{text} (one seed: no interval)"
+    return f"{text} ({scale * difference.low:+{form}} to {scale * difference.high:+{form}})"
+
+
+def _page(study):
+    seeds = ", ".join(map(str, study.seeds))
+    parts = [
+        f"# What the auxiliary heads do: {study.config.dataset}",
+        f"{budget(study)}. Recipe `{study.config.recipe}`, seeds {seeds}, precision {study.config.precision}. Python "
+        f"{platform.python_version()}, TensorFlow {tf.__version__}, Keras {keras.__version__}, {os.cpu_count()} cores "
+        f"of {platform.machine()}.",
+        "Every training has all three heads. One that does not learn has a loss weight of 0: nothing comes from it, "
+        "and the trainings of a seed begin with the same weights, see the same batches and draw the same dropout. The "
+        "time of `none` includes its idle heads.",
+        f"Accuracies are the main head's at the end, on the {study.images} images, with their standard deviation over "
+        "the seeds. Differences are paired by seed, with Student's 95% interval: where it holds 0, no difference is "
+        f"shown. The main head has left chance at the first step from which on the mean loss of {WINDOW} steps stays "
+        f"below {AT_CHANCE:.0%} of {study.chance:.4f}, the loss of the best constant answer (ln(classes) where classes "
+        "are even).",
+    ]
+    for architecture in study.architectures:
+        parts += [
+            f"## {architecture}",
+            _markdown(*summary(study, architecture)),
+            "\n".join(f"- {finding}" for finding in sentences(study, architecture)),
+            f"The norm of the gradient that reaches each row from each head's loss, not multiplied by its weight, with "
+            f"{LABELS[richest(study.trainings)]} (geometric mean over the seeds, one batch of validation images):",
+            _markdown(*gradient_table(study, architecture)),
+        ]
+    parts.append("\n".join(f"![{name.removesuffix('.png')}]({name})" for name in PICTURES))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _markdown(columns, rows):
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,0 +1,215 @@
+"""When a head has left chance, how seeds are paired, and what the report says of trainings whose numbers are known."""
+
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+from written_runs import config, read, write_run, write_study
+
+from keras_inception import study
+from keras_inception.cli import main
+from keras_inception.study.gradients import norms, of_variant, stages
+from keras_inception.study.steps import moving_average
+
+THREE = ("none", "aux1", "both")
+
+
+def finished(folder, **options):
+    return study.heads(config(), folder, variants=THREE, **{"seeds": 3, **options})
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """The study of run folders that were written by hand, and what it called back."""
+    folder = tmp_path_factory.mktemp("studies") / "study"
+    write_study(folder)
+    called = []
+    begin = lambda *counts: called.append(counts)  # noqa: E731
+    return finished(folder, on_begin=begin, on_training=lambda run: called.append(run.variant)), called
+
+
+def test_a_head_has_left_chance_when_the_mean_of_ten_steps_stays_below_95_percent():
+    chance = 2.0
+    assert study.left_at([2.0] * 30, chance) is None
+    assert study.left_at([1.0] * 30, chance) == 1
+    # After step 21 the mean of ten is (9 * 2.0 + 1.0) / 10 = 1.9, which is 95%; after step 22 it is 1.8.
+    assert study.left_at([2.0] * 20 + [1.0] * 30, chance) == 22
+    # Back at chance, and away again: the first time does not count.
+    assert study.left_at([1.0] * 20 + [2.0] * 20 + [1.0] * 20, chance) == 42
+    assert study.left_at([1.0] * 20 + [2.0] * 20, chance) is None
+    assert study.left_at([1.0] * 20 + [math.nan] * 20, chance) is None
+
+
+def test_the_moving_average_begins_with_the_steps_that_there_are():
+    np.testing.assert_allclose(moving_average([4.0, 2.0, 0.0]), [4.0, 3.0, 2.0])
+    np.testing.assert_allclose(moving_average(np.arange(12.0))[-2:], [5.5, 6.5])  # 1..10 and 2..11
+
+
+def test_the_paired_interval_is_student_s():
+    # Differences 1, 2, 3, 6: mean 3, standard deviation sqrt(14 / 3) = 2.16025, standard error 1.08012; the 97.5%
+    # quantile of Student's t with 3 degrees of freedom is 3.18245 (any table): 3.43745 to either side.
+    difference = study.paired([11, 22, 33, 46], [10, 20, 30, 40])
+    assert (difference.mean, difference.pairs, difference.sign) == (3, 4, 0)
+    assert (difference.low, difference.high) == pytest.approx((-0.43745, 6.43745), abs=1e-4)
+    # Differences 1, 2, 3: standard error 1 / sqrt(3) = 0.57735, quantile 4.30265.
+    difference = study.paired([11, 22, 33], [10, 20, 30])
+    assert (difference.low, difference.high) == pytest.approx((2 - 2.48414, 2 + 2.48414), abs=1e-4)
+
+
+def test_the_sign_of_a_difference_needs_an_interval_on_one_side_of_zero():
+    assert study.paired([3, 5, 4], [1, 3, 2]).sign == 1  # all 2: no spread
+    assert study.paired([1, 3.1, 2], [3, 5, 4]).sign == -1
+    alone = study.paired([3], [1])
+    assert (alone.mean, alone.low, alone.high, alone.sign) == (2, None, None, 0)
+
+
+def test_the_study_compares_final_accuracies_and_steps_seed_by_seed(found):
+    none, aux1, both = [row for row in found[0].comparisons if row.architecture == "googlenet_bn"]
+    assert (none.variant, none.accuracies, none.gain) == ("none", [0.5, 0.6, 0.7], None)
+    # ln 2 falls below 95% of it in the mean of ten with the first step of 0.1: by 8.6% in the first of them.
+    assert none.left == [21, 23, 25]
+    assert aux1.left == [9, 13, None]
+    assert both.left == [None, None, None]
+    assert none.mean == pytest.approx(0.6)
+    assert none.spread == pytest.approx(0.1)
+    assert (aux1.gain.mean, aux1.gain.low, aux1.gain.sign) == (pytest.approx(0.1), pytest.approx(0.1), 1)
+    assert both.gain.mean == pytest.approx(0.03)  # of 0.03, 0.06 and 0
+    assert both.gain.sign == 0
+    assert (aux1.delay.mean, aux1.delay.pairs) == (-11, 2)  # the third seed never left
+    assert both.delay is None
+
+
+def test_finished_trainings_are_not_repeated(found):
+    names = [variant for variant in THREE for _ in range(3)] * 2
+    assert found[1] == [(0, 18), *names]
+
+
+def test_study_csv_has_a_row_for_each_training(found):
+    rows = read(found[0].folder / "study.csv")
+    assert len(rows) == 18
+    assert rows[4] == {
+        "architecture": "googlenet", "variant": "aux1", "seed": "1", "epochs": "2", "steps": "40",
+        "validation_accuracy": "0.2", "test_accuracy": "0.7", "left_chance_at_step": "13", "processor_seconds": "20.0",
+    }  # fmt: skip
+    assert rows[8]["left_chance_at_step"] == ""
+
+
+def test_gradient_norms_are_geometric_means_of_the_heads_that_learn(found):
+    trainings = of_variant(found[0].trainings, "googlenet", "aux1")
+    assert stages(trainings) == {"at the start": 0, "in the middle": 1, "at the end": 2}
+    by_head = norms(trainings, 2)
+    assert list(by_head) == ["main", "aux1"]  # aux2 does not learn
+    assert list(by_head["main"]) == ["conv1_7x7_s2", "inception_4a", "inception_5b", "linear"]
+    mean = (1 * 2 * 3) ** (1 / 3)
+    assert by_head["aux1"]["inception_4a"] == pytest.approx(0.4 * mean)
+    assert by_head["aux1"]["inception_5b"] == 0
+    assert norms(trainings, 2, weighted=True)["aux1"]["inception_4a"] == pytest.approx(0.3 * 0.4 * mean)
+    rows = read(found[0].folder / "gradients.csv")
+    assert len(rows) == 18 * 3 * 15
+    assert rows[0] == {
+        "architecture": "googlenet", "variant": "none", "seed": "0", "epoch": "0", "head": "main",
+        "loss_weight": "1.0", "row": "conv1_7x7_s2", "gradient_norm": "0.001",
+    }  # fmt: skip
+
+
+def test_the_page_says_what_was_found_also_where_heads_do_not_help(found):
+    page = (found[0].folder / "study.md").read_text()
+    assert "18 trainings (2 x 3 x 3 architectures, variants and seeds) of 2 epochs, 40 steps of 8 images" in page
+    assert "160 train, 16 validation, 16 test images; 360 processor seconds" in page
+    assert "| aux1 | 70.00% ± 10.00 | +10.00 points (+10.00 to +10.00) | 9, 13, never |" in page
+    assert "- aux1 alone: +10.00 points (+10.00 to +10.00) of accuracy, a gain; it left chance -11.0 steps" in page
+    assert "(in the 2 of 3 seeds in which both left)." in page
+    assert "- both heads: +3.00 points (-4.45 to +10.45) of accuracy, no difference is shown.\n" in page
+    assert "stays below 95% of 0.6930" in page
+
+
+def test_the_pictures_open(found):
+    for name in ("accuracy", "leaving", "final", "gradients"):
+        with Image.open(found[0].folder / f"{name}.png") as picture:
+            picture.load()
+            assert min(picture.size) > 400
+
+
+def test_one_seed_without_test_images_is_reported_as_it_is(tmp_path):
+    write_study(tmp_path, ("googlenet",), seeds=1, test_images=False)
+    found = finished(tmp_path, seeds=1, architectures=("googlenet",))
+    assert found.images == "validation"
+    assert [row.accuracies for row in found.comparisons] == [[0.2]] * 3
+    assert read(tmp_path / "study.csv")[0]["test_accuracy"] == ""
+    assert "| aux1 | 20.00% | +0.00 points (one seed: no interval) |" in (tmp_path / "study.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seeds": 0}, r"`seeds` must be a whole number of at least 1\. Received: seeds=0"),
+        ({"variants": ("none", "aux3")}, r"`variants` must be among none, aux1, aux2, both\. Received"),
+        ({"variants": ("none", "none")}, r"`variants` must hold at least one name, and each once"),
+        ({"architectures": ()}, r"`architectures` must hold at least one name"),
+        ({"architectures": ("inception_v1_slim",)}, r"needs a network with aux1 and aux2, .*'inception_v1_slim'"),
+        ({"architectures": ("lenet",)}, r"`architecture` must be one of googlenet, .*'lenet'"),
+        ({"config": {"aux_heads": False}}, r"leave out `aux_heads=False`"),
+        (
+            {"config": {"loss_weights": (1.0, 0.3, 0.0)}},
+            r"`loss_weights` must give main, aux1 and aux2 a weight above 0",
+        ),
+        ({"config": {"strategy": "multi-worker"}}, r"trains on one machine: .*Received: 'multi-worker'"),
+    ],
+)
+def test_what_no_study_can_be_made_of_is_refused(options, message, tmp_path):
+    options = dict(options)
+    values = options.pop("config", {})
+    with pytest.raises(ValueError, match=message):
+        study.heads(config(**values), tmp_path / "study", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_another_study_is_refused_with_the_difference(tmp_path):
+    write_run(tmp_path / "googlenet" / "both" / "seed-1", "googlenet", "both", 1)
+    with pytest.raises(
+        ValueError, match=r"holds another study: epochs was 2 and is 5, batch_size was 8 and is 16\. Go"
+    ):
+        study.heads(config(epochs=5, batch_size=16), tmp_path)
+    with pytest.raises(ValueError, match=r"holds another study: image_size was 96 and is 128\. Go on"):
+        study.heads(config(image_size=128), tmp_path)
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="needs an empty folder, and this one holds something else"):
+        study.heads(config(), tmp_path)
+    with pytest.raises(ValueError, match="needs a folder of its own, and this is a file"):
+        study.heads(config(), tmp_path / "thesis.txt")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "0"], "`seeds` must be a whole number"),
+        (["--variants", "three"], "`variants` must be among none"),
+        (["--architecture", "inception_v1_slim"], "needs a network with aux1 and aux2"),
+        (["--dataset", "no-such-dataset"], "no-such-dataset"),
+        (["--aux-heads"], "unrecognized arguments: --aux-heads"),
+    ],
+)
+def test_the_command_refuses_in_one_line(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = main(["study", "heads", *arguments])
+    except SystemExit as error:  # argparse's way
+        status = error.code
+    printed = capsys.readouterr().err
+    assert (status, printed.count("\n")) == (2, 1)
+    assert message in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_prints_the_tables(found, capsys):
+    options = ("--dataset", "pictures", "--epochs", "2", "--batch-size", "8", "--variants", *THREE)
+    assert main(["study", "heads", *options, "--out", str(found[0].folder)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("18 trainings, of which 18 are there\n")
+    assert "70.00% ± 10.00   +10.00 points (+10.00 to +10.00)" in printed
+    assert "googlenet_bn, both heads: +3.00 points (-4.45 to +10.45) of accuracy, no difference is shown." in printed
+    assert all(word in printed for word in ("inception_4a", "aux2 at the end", "accuracy.png", "study.md"))
