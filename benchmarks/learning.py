@@ -12,14 +12,13 @@ import argparse
 import csv
 import json
 import os
-import random
 import resource
 import subprocess
 import sys
-import tarfile
 import time
 from pathlib import Path
 
+from class_folders import unpacked
 from machine import machine, versions
 
 ARCHITECTURES = ("googlenet", "googlenet_bn")
@@ -40,30 +39,13 @@ def main():
             for seed in range(arguments.seeds)
         ]
     else:
-        images = cifar10(arguments.images, arguments.out / "cifar10-images")
+        images = unpacked(arguments.images, arguments.out / "cifar10-images", CIFAR10_IMAGES_PER_CLASS)
         options = {"dataset": str(images), "epochs": CIFAR10_EPOCHS, "precision": "auto"}
         results = [
             trained(arguments.out / f"cifar10-{architecture}", architecture=architecture, **options)
             for architecture in ARCHITECTURES
         ]
     print_table(results)
-
-
-def cifar10(archive, folder):
-    """Unpacks 500 images of each class, drawn with seed 0, unless that was done."""
-    if not folder.exists():
-        aside = folder.with_name(f"part-{folder.name}")
-        with tarfile.open(archive) as tar:
-            by_class = {}
-            for member in sorted((m for m in tar.getmembers() if m.isfile()), key=lambda member: member.name):
-                by_class.setdefault(Path(member.name).parent.name, []).append(member)
-            draw = random.Random(0)
-            chosen = [member for found in by_class.values() for member in draw.sample(found, CIFAR10_IMAGES_PER_CLASS)]
-            for member in sorted(chosen, key=lambda member: member.offset):  # the archive is a stream
-                member.name = "/".join(Path(member.name).parts[-2:])
-                tar.extract(member, aside, filter="data")
-        aside.rename(folder)
-    return folder
 
 
 def trained(folder, **options):
