@@ -6,6 +6,7 @@ arXiv:1610.02391, section 3.
 
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -85,6 +86,12 @@ def _class_names(model):
 
 
 def _check(model, image, names, class_name, top):
+    if keras.config.image_data_format() != "channels_last":
+        raise ValueError(
+            "Grad-CAM reads images `(height, width, channels)`. Build the network under "
+            '`keras.config.set_image_data_format("channels_last")`. '
+            f"Received: image_data_format={keras.config.image_data_format()!r}"
+        )
     if not set(model.output_names) <= {MAIN, *(head.name for head in architectures.of(model).auxiliary_heads)}:
         raise ValueError(
             "`model` must end in classifiers, as `GoogLeNet(include_top=True)` does. "

@@ -149,6 +149,9 @@ def test_what_cannot_be_explained_is_refused(build, image):
         ki.explain(model, image, top=0)
     with pytest.raises(ValueError, match=r"must end in classifiers.*Received: a model with outputs \['avg_pool'\]"):
         ki.explain(build(include_top=False, pooling="avg", class_names=None), image)
+    keras.config.set_image_data_format("channels_first")
+    with pytest.raises(ValueError, match=r"Grad-CAM reads.*Received: image_data_format='channels_first'"):
+        ki.explain(model, image)
 
 
 def test_the_picture_shows_the_image_and_for_each_head_map_and_classes(build, image):
