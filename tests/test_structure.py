@@ -29,6 +29,7 @@ CORE = (
     "evaluation",
     "figures",
     "runs",
+    "report",
     "config",
     "checkpoint",
 )

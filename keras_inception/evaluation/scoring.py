@@ -24,6 +24,10 @@ class Predictions:
     labels: np.ndarray
     probabilities: dict[str, np.ndarray]
 
+    def scores(self, top_k=(1, 5)):
+        """Returns a dict by head of what `measures.scores` counts: loss and accuracies."""
+        return {head: measures.scores(self.labels, rows, top_k) for head, rows in self.probabilities.items()}
+
 
 def evaluate(model, data, *, crops=None, top_k=None, batch_size=64, verbose=0):
     """Scores every head of a model, or of an ensemble of models, on labelled images.
@@ -49,11 +53,7 @@ def evaluate(model, data, *, crops=None, top_k=None, batch_size=64, verbose=0):
         logs = model.evaluate(data, return_dict=True, verbose=verbose)
         return per_head(logs, model.output_names)
     predictions = predict(model, data, crops=crops, batch_size=batch_size, verbose=verbose)
-    top_k = (1, 5) if top_k is None else top_k
-    return {
-        head: measures.scores(predictions.labels, probabilities, top_k)
-        for head, probabilities in predictions.probabilities.items()
-    }
+    return predictions.scores() if top_k is None else predictions.scores(top_k)
 
 
 def predict(model, data, *, crops=None, batch_size=64, verbose=0):

@@ -1,0 +1,209 @@
+"""The report, as files and as a browser shows it."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+pytest.importorskip("jinja2")
+
+from tiny_network import TINY
+
+import keras_inception as ki
+from keras_inception import evaluation, report
+
+NAMES = ["ash", "<script>alert(1)</script>", "$birch$", "oak"]
+HEADS = ("main", "aux1", "aux2")
+SIZE, IMAGES = 12, 40
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tiny_architecture(with_architecture):
+    with with_architecture(TINY):
+        yield
+
+
+@pytest.fixture(scope="module")
+def network(_tiny_architecture):
+    return ki.GoogLeNet(architecture="tiny", input_shape=(SIZE, SIZE, 3), classes=4, class_names=NAMES)
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    """Main is right on the 30 images of three classes, and takes all ten oaks for ashes, the first one most surely."""
+    labels = np.arange(IMAGES) % 4
+    main = np.full((IMAGES, 4), 0.1)
+    main[np.arange(IMAGES), np.where(labels == 3, 0, labels)] = 0.7
+    main[3] = (0.97, 0.01, 0.01, 0.01)
+    chance = np.random.default_rng(0).dirichlet(np.ones(4), (2, IMAGES))
+    return evaluation.Predictions(labels, {"main": main, "aux1": chance[0], "aux2": chance[1]})
+
+
+@pytest.fixture(scope="module")
+def originals():
+    """Images whose brightness is their number, grey and in colours, large and small."""
+    return [(np.full((30, 500, 1 if index % 2 else 3), 6 * index, "uint8"), index % 4) for index in range(IMAGES)]
+
+
+@pytest.fixture(scope="module")
+def folder(network, predictions, originals, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("out") / "report"
+    report.write(folder, [network], predictions, facts={"Images": "40 <leaves>"}, originals=originals, crops=10)
+    return folder
+
+
+def test_results_hold_the_numbers_of_each_head(folder, network):
+    results = json.loads((folder / "results.json").read_text())
+    assert (results["images"], results["crops"]) == (IMAGES, 10)
+    assert results["facts"]["Images"] == "40 <leaves>"
+    main = results["heads"]["main"]
+    assert main["accuracy"] == 0.75
+    # 39 images are 0.7 sure, 30 of which are right; the one that is 0.97 sure is not.
+    assert main["calibration_error"] == pytest.approx((39 * abs(30 / 39 - 0.7) + 0.97) / 40)
+    # At 12x12 a 3x3 of 3 to 8 channels; at 6x6 modules of 8 and of 32: four 1x1, a 3x3 and a 5x5 of 8; 32 to 4.
+    modules = 36 * 8 * ((4 * 8 + 9 * 8 + 25 * 8) + (4 * 32 + 9 * 8 + 25 * 8))
+    assert main["multiply_adds"] == 10 * (144 * 9 * 3 * 8 + modules + 32 * 4)
+    assert results["heads"]["aux1"]["multiply_adds"] < main["multiply_adds"]
+
+
+def test_tables_are_those_of_the_main_head(folder):
+    assert (folder / "confusion.csv").read_text().splitlines() == [
+        "class \\ answer,ash,<script>alert(1)</script>,$birch$,oak",
+        "ash,10,0,0,0",
+        "<script>alert(1)</script>,0,10,0,0",
+        "$birch$,0,0,10,0",
+        "oak,10,0,0,0",
+    ]
+    assert (folder / "per_class.csv").read_text().splitlines() == [
+        "class,images,precision,recall,f1",
+        "ash,10,0.5,1.0,0.6666666666666666",
+        "<script>alert(1)</script>,10,1.0,1.0,1.0",
+        "$birch$,10,1.0,1.0,1.0",
+        "oak,10,,0.0,0.0",
+    ]
+
+
+def test_mistakes_show_the_surest_image_first(predictions, originals):
+    worst = evaluation.confident_mistakes(predictions.labels, predictions.probabilities["main"])
+    assert worst.tolist() == [3, 7, 11, 15, 19, 23, 27, 31, 35, 39]
+    thumbnails = report._thumbnails(originals, worst)
+    assert [image.size for image in thumbnails] == [(160, 10)] * 10
+    assert [image.getpixel((5, 5)) for image in thumbnails] == [6 * index for index in worst]
+
+
+def test_an_earlier_report_is_replaced_and_nothing_else(network, predictions, folder, tmp_path):
+    right = evaluation.Predictions(np.zeros(4, int), {"main": np.eye(4)[[0, 0, 0, 0]]})
+    out = tmp_path / "report"
+    shutil.copytree(folder, out)
+    written = report.write(out, [ki.inference_model(network)], right, facts={}, originals=[])
+    assert {path.name for path in out.iterdir()} == set(written)
+    assert "mistakes.png" not in written
+    html = (out / "report.html").read_text()
+    assert "all 4 images are answered rightly" in html
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    for path, reason in ((tmp_path / "mine", "holds something else"), (tmp_path / "mine" / "notes.txt", "is a file")):
+        with pytest.raises(ValueError, match=f"A report needs an empty folder.* which {reason}"):
+            report.write(path, [network], predictions, facts={})
+
+
+def test_multiply_adds_count_every_network_and_every_crop(network):
+    once = report.multiply_adds([network], "aux1")
+    assert report.multiply_adds([network, network], "aux1", 144) == 2 * 144 * once
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+QUIET = (
+    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync",
+)  # fmt: skip
+
+# The lowest contrast of text with what is painted behind it, as WCAG 2 defines contrast.
+LOWEST_CONTRAST = """() => {
+  const rgb = colour => colour.match(/[\\d.]+/g).map(Number);
+  const light = colour => {
+    const [r, g, b] = rgb(colour).map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = element => {
+    const colour = getComputedStyle(element).backgroundColor;
+    return rgb(colour)[3] === 0 && element.parentElement ? ground(element.parentElement) : colour;
+  };
+  const texts = [...document.querySelectorAll("body *")].filter(
+    element => [...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim()));
+  return Math.min(...texts.map(element => {
+    const [a, b] = [light(getComputedStyle(element).color), light(ground(element))].sort((x, y) => y - x);
+    return (a + 0.05) / (b + 0.05);
+  }));
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright from PyPI")
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium (Debian: apt-get install chromium)")
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scheme", "page_is_dark"), [("light", False), ("dark", True)])
+def test_a_browser_shows_the_report_without_a_network(folder, browser, tmp_path, scheme, page_is_dark):
+    alone = tmp_path / "report.html"  # nothing beside it
+    shutil.copy(folder / "report.html", alone)
+    context = browser.new_context(color_scheme=scheme, viewport={"width": 1000, "height": 800})
+    page = context.new_page()
+    requests, complaints = [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("dialog", lambda dialog: complaints.append(dialog.message))
+    page.goto(alone.as_uri())
+
+    assert [url for url in requests if not url.startswith("data:")] == [alone.as_uri()]
+    assert complaints == []
+    assert page.inner_text("h1") == "Evaluation on 40 images of 4 classes"
+    assert page.locator("h2").all_inner_texts() == [
+        "Heads", "Accuracy against depth", "Classes", "Confusions", "Calibration", "The most confident mistakes",
+    ]  # fmt: skip
+    assert "40 <leaves>" in page.inner_text("dl")
+    rows = [row.split("\t") for row in page.locator("#heads tbody tr").all_inner_texts()]
+    assert [row[0] for row in rows] == list(HEADS)
+    assert rows[0][1] == "75.00%"
+    classes = [row.split("\t") for row in page.locator("#classes tbody tr").all_inner_texts()]
+    assert classes[0] == ["ash", "10", "50.00%", "100.00%", "66.67%"]
+    assert [row[0] for row in classes] == NAMES
+    assert classes[3][2] == "–"
+    assert page.locator("#confusions tbody tr").all_inner_texts() == ["oak\tash\t10\t100.00%"]
+    assert "10 of 40 images are answered wrongly by main" in page.inner_text("main")
+
+    pictures = page.locator("img").evaluate_all("all => all.map(i => [i.complete, i.naturalWidth, i.width, i.alt])")
+    assert len(pictures) == 4
+    assert all(complete and natural > 300 and shown > 300 and alt for complete, natural, shown, alt in pictures)
+    assert "main: 75.00% at" in pictures[0][3]
+
+    assert page.evaluate(LOWEST_CONTRAST) > 4.5  # what WCAG asks for text
+    red, green, blue = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+    assert (red + green + blue < 150) == page_is_dark
+    # In both, pictures have their white ground.
+    assert (
+        page.locator("img").evaluate_all("all => all.map(i => getComputedStyle(i).backgroundColor)")
+        == ["rgb(255, 255, 255)"] * 4
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1000
+    page.set_viewport_size({"width": 380, "height": 700})  # a telephone
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380
+    context.close()
+
+
+@pytest.mark.slow
+def test_the_checks_of_the_browser_see_what_is_wrong(browser):
+    page = browser.new_page()
+    page.set_content("<body style='background:#fff'><p style='color:#bbb'>pale</p><img src='data:image/png;base64,x'>")
+    assert page.evaluate(LOWEST_CONTRAST) < 2
+    assert page.locator("img").evaluate("image => image.naturalWidth") == 0
+    page.close()
