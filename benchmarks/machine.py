@@ -37,3 +37,23 @@ def quartiles(values):
     """Returns the median and the quartiles."""
     low, middle, high = statistics.quantiles(values, n=4)
     return middle, low, high
+
+
+def ratios(over, under):
+    """Returns the ratios of two rows of measurements, repeat by repeat."""
+    return [a / b for a, b in zip(over, under)]
+
+
+def cell(values, form=".2f"):
+    """Returns "MEDIAN (QUARTILE to QUARTILE)"."""
+    return "{:{form}} ({:{form}} to {:{form}})".format(*quartiles(values), form=form)
+
+
+def table(title, *columns):
+    """Prints the head of a table in Markdown."""
+    print(f"\n{title}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
+
+
+def row(*cells):
+    """Prints a row of it."""
+    print(f"| {' | '.join(map(str, cells))} |", flush=True)

@@ -1,4 +1,4 @@
-"""A process that measures one thing, and nothing between two questions; `training_cost.py` starts and asks it.
+"""A process that measures one thing, and nothing between two questions; `processes.py` starts and asks it.
 
     python measured.py '{"what": "ours", ...}'
 
@@ -41,12 +41,13 @@ def timed(function):
 
 
 def ours(*, architecture, dtype, batch_size, size, threads=None, optimizer=None, steps=1):
-    """A training step of this package as `fit` takes it, metrics included, and an epoch of `fit` with such steps."""
+    """A training step of this package as `fit` takes it, an epoch of such steps, and the main head's forward pass."""
     import keras
     import numpy as np
     import tensorflow as tf
 
     import keras_inception as ki
+    from keras_inception import cost
 
     if threads is not None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -92,16 +93,22 @@ def ours(*, architecture, dtype, batch_size, size, threads=None, optimizer=None,
     def fit_with_diagnosis():
         fit(ki.diagnosis.callbacks(lambda message: None))
 
+    classifier = tf.function(functools.partial(ki.inference_model(model), training=False))
+
+    def forward():
+        classifier(images).numpy()
+
     commands = {
         "step": timed(step),
+        "forward": timed(forward),
         "bare": timed(bare),
         "fit": fit_and_look_inside,
         "train": timed(fit_with_diagnosis),
     }
-    return commands, {"before": before}
+    return commands, {"before": before, "multiply_adds": sum(row.multiply_adds for row in cost.rows(model))}
 
 
-def torchvisions(*, dtype, batch_size, size, channels_last, compiled=False, threads=1):
+def torchvisions(*, dtype, batch_size, size, channels_last=False, compiled=False, threads=1):
     """A training step of torchvision's network with the losses, the weights of the heads and the SGD of ours."""
     from peers import import_torchvision
 
@@ -132,22 +139,60 @@ def torchvisions(*, dtype, batch_size, size, channels_last, compiled=False, thre
     return {"step": timed(step)}, {}
 
 
-def input_pipeline(*, images, height, width, quality, size):
-    """The input pipeline on files that are written for it: plain, and with everything that the paper does to images."""
-    import tempfile
+def inference(*, engine, shape, **options):
+    """The forward pass of one engine on a batch of pixels; the options say which file it reads, and in which type."""
+    import engines
+    import numpy as np
 
-    from input_pipeline import pipeline, write_images
+    makers = {
+        "tensorflow": engines.tensorflow_engine,
+        "onnxruntime": engines.onnxruntime_engine,
+        "openvino": functools.partial(engines.openvino_engine, shape=shape),
+        "torchvision": functools.partial(engines.torchvision_engine, shape),
+    }
+    forward = makers[engine](**options)
+    images = np.random.default_rng(SEED).uniform(0, 255, shape).astype("float32")
+    return {"forward": timed(lambda: forward(images))}, {}
 
-    from keras_inception.data import augmentation
 
-    folder = tempfile.TemporaryDirectory()
-    paths = write_images(folder.name, images, height, width, quality)
-    plain = timed(pipeline(paths, size, augmentation.NONE))
-    paper = timed(pipeline(paths, size, augmentation.PAPER))
-    return {"plain": plain, "paper": paper, "end": folder.cleanup}, {}
+def input_pipeline(*, whose, folder, size):
+    """An epoch of our input pipeline, or of torchvision's, on a folder of files: crop, resize, flip, normalise."""
+    import input_pipeline as pipelines
+
+    paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
+    if whose == "torchvision":
+        return {"epoch": timed(pipelines.torchvision_pipeline(paths, size))}, {}
+    return {"epoch": timed(pipelines.pipeline(paths, size, pipelines.CROP_AND_FLIP))}, {}
 
 
-WHAT = {"ours": ours, "torchvision": torchvisions, "input pipeline": input_pipeline}
+def worker(*, architecture, batch_size, size, steps):
+    """An epoch of `fit` on global batches, in one process or in one of the workers that TF_CONFIG names."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    import keras_inception as ki
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    strategy = ki.distribute.get_strategy()
+    keras.utils.set_random_seed(SEED)
+    with strategy.scope():
+        model = ki.GoogLeNet(architecture=architecture, input_shape=(size, size, 3))
+    random = np.random.default_rng(SEED)
+    images = random.uniform(-1, 1, (batch_size, size, size, 3)).astype("float32")
+    examples = tf.data.Dataset.from_tensor_slices((images, random.integers(0, 1000, batch_size)))
+    batches = examples.repeat(steps).batch(batch_size, drop_remainder=True)
+    return {"fit": timed(lambda: model.fit(batches, shuffle=False, verbose=0))}, {}
+
+
+WHAT = {
+    "ours": ours,
+    "torchvision": torchvisions,
+    "inference": inference,
+    "input pipeline": input_pipeline,
+    "worker": worker,
+}
+PINNED_FROM_THE_START = ("input pipeline", "worker")  # their threads are counted when TensorFlow is imported
 
 
 def main():
@@ -157,8 +202,8 @@ def main():
     options = json.loads(sys.argv[1])
     what, cores, warm = (options.pop(name, None) for name in ("what", "cores", "warm"))
     answer = functools.partial(print, file=answers, flush=True)
-    if what == "input pipeline":
-        pin(cores)  # its threads are counted when TensorFlow is imported
+    if what in PINNED_FROM_THE_START:
+        pin(cores)
     commands, facts = WHAT[what](**options)
     for name in warm:
         commands[name]()

@@ -1,0 +1,120 @@
+"""Measures how time grows with multiply-adds, over image size, batch and width, and what a second worker brings.
+
+Each cell is a process of its own on one core and one thread, and takes turns with the reference: the paper's network,
+224x224, 16 images. Multiply-adds and times are an image's, as multiples of the reference's; the time is the
+processor's. Two workers, on loopback and one core each, take turns with one process on one core at the same number of
+images a core; there the time is the wall's, which needs a machine that does nothing else.
+
+    python benchmarks/scaling.py
+"""
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import time
+from contextlib import ExitStack
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from machine import cell, machine, ratios, row, table, versions
+from processes import Measured, in_turns, last_core
+
+REFERENCE = {"architecture": "googlenet", "size": 224, "batch_size": 16}
+CELLS = (
+    *({"size": size} for size in (96, 128, 160, 288)),
+    *({"batch_size": batch_size} for batch_size in (1, 4, 32)),
+    *({"architecture": f"googlenet@{width}"} for width in (0.25, 0.5, 1.5)),
+)
+
+
+def costs_table(arguments):
+    commands = {"step": "training step", "forward": "forward pass"}
+    table(
+        f"Beside googlenet at 224x224 and batch 16, {arguments.dtype}, one core; an image each; {arguments.repeats} "
+        "repeats in turns. A training step is that of all heads with Adam, a forward pass the main head's.",
+        "network", "pixels", "batch", "multiply-adds, training", *(f"time of a {what}" for what in commands.values()),
+    )  # fmt: skip
+    options = {"dtype": arguments.dtype, "threads": 1, "cores": last_core(), "warm": list(commands)}
+    with Measured("ours", **REFERENCE, **options) as reference:
+        base = reference.ready()
+        for change in CELLS[: arguments.cells]:
+            what = REFERENCE | change
+            with Measured("ours", **what, **options) as process:
+                facts = process.ready()
+                share = REFERENCE["batch_size"] / what["batch_size"]  # of an image, not of a batch
+                times = []
+                for command in commands:
+                    turns = {"this": (process, command), "reference": (reference, command)}
+                    seconds = in_turns(turns, arguments.repeats)
+                    times.append(cell([share * ratio for ratio in ratios(seconds["this"], seconds["reference"])]))
+            multiply_adds = f"{facts['multiply_adds'] / base['multiply_adds']:.2f}"
+            row(what["architecture"], what["size"], what["batch_size"], multiply_adds, *times)
+
+
+def workers_table(arguments):
+    cores = sorted(os.sched_getaffinity(0))[-2:]
+    if len(cores) < 2:
+        raise SystemExit("Two workers need two cores.")
+    table(
+        f"Training of {arguments.architecture} at {arguments.size}x{arguments.size}, float32, {arguments.per_core} "
+        f"images a core and step, {arguments.steps} steps, {arguments.repeats} repeats in turns, wall's clock.",
+        "workers", "images a second", "times one",
+    )  # fmt: skip
+    options = {"architecture": arguments.architecture, "size": arguments.size, "steps": arguments.steps}
+    options["warm"] = ["fit"]
+    addresses = [f"localhost:{port}" for port in free_ports(2)]
+    with ExitStack() as stack:
+        alone = stack.enter_context(Measured("worker", batch_size=arguments.per_core, cores=cores[1:], **options))
+        alone.ready()
+        workers = []
+        for index, core in enumerate(cores):
+            task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+            environment = {"TF_CONFIG": json.dumps(task)}
+            together = {"batch_size": 2 * arguments.per_core, "cores": [core], "environment": environment}
+            workers.append(stack.enter_context(Measured("worker", **together, **options)))
+        for worker in workers:
+            worker.ready()
+        one, two = [], []
+        for _ in range(arguments.repeats):
+            one.append(alone.ask("fit")["seconds"])
+            for worker in workers:
+                worker.send("fit")
+            two.append(max(worker.answer()["seconds"] for worker in workers))
+    images = arguments.per_core * arguments.steps
+    row(1, f"{images / statistics.median(one):.1f}", "1")
+    row(2, f"{2 * images / statistics.median(two):.1f}", cell([2 * ratio for ratio in ratios(one, two)]))
+
+
+def free_ports(count):
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("localhost", 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in sockets]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tables", nargs="+", choices=["costs", "workers"], default=["costs", "workers"])
+    parser.add_argument("--dtype", choices=["float32", "mixed_bfloat16"], default="float32", help="of the costs")
+    parser.add_argument("--cells", type=int, default=len(CELLS), help="how many of the costs' rows")
+    parser.add_argument("--repeats", type=int, default=8, help="times that each thing is measured, at least 2")
+    parser.add_argument("--architecture", default="googlenet", help="of the workers")
+    parser.add_argument("--size", type=int, default=224, help="height and width of the workers' images")
+    parser.add_argument("--per-core", type=int, default=16, help="images of a worker's step")
+    parser.add_argument("--steps", type=int, default=4, help="in each epoch of a worker")
+    arguments = parser.parse_args()
+
+    begin = time.perf_counter()
+    print(machine(len(os.sched_getaffinity(0))))
+    print(f"{versions(TensorFlow='tensorflow', Keras='keras')}; seeds 0; medians (quartiles)")
+    if "costs" in arguments.tables:
+        costs_table(arguments)
+    if "workers" in arguments.tables:
+        workers_table(arguments)
+    print(f"\n{time.perf_counter() - begin:.0f} seconds in all")
+
+
+if __name__ == "__main__":
+    main()
