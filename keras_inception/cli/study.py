@@ -50,14 +50,15 @@ def run(arguments):
 
     options = {k: v for k, v in vars(arguments).items() if k not in ("command", "study", "run")}
     of_study = {name: options.pop(name, None) for name in ("out", "seeds", "architecture", "variants")}
+    config = configuration(options)
     try:
         study = heads(
-            configuration(options),
+            config,
             of_study["out"],
             seeds=of_study["seeds"],
             architectures=of_study["architecture"],
             variants=of_study["variants"],
-            on_begin=_say_begin,
+            on_begin=partial(_say_begin, config),
             on_training=_say_training,
             report=lambda message: print(f"warning: {message}", file=sys.stderr),
         )
@@ -80,15 +81,16 @@ def run(arguments):
     return 0
 
 
-def _say_begin(missing, count):
-    there = f", of which {count - missing} are there" if missing < count else ""
-    print(f"{count} trainings{there}", flush=True)
+def _say_begin(config, missing, count):
+    there = f", {count - missing} of them are there" if missing < count else ""
+    print(f"{count} trainings of {config.epochs} epochs{there}", flush=True)
 
 
 def _say_training(training):
-    accuracy, seconds = training.final_accuracy, training.processor_seconds
+    step = training.left_at(training.chance)
+    left = f"left chance at step {step}" if step else "did not leave chance"
     print(
-        f"{training.architecture:>14}  {training.variant:>4}  seed {training.seed}  "
-        f"accuracy {accuracy:.2%}  {seconds:,.0f} processor seconds",
+        f"{training.name}: accuracy {training.final_accuracy:.2%}, {left}, "
+        f"{training.processor_seconds:,.0f} processor seconds",
         flush=True,
     )

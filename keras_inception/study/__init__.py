@@ -160,7 +160,7 @@ def _check_folder(folder, config):
     """Refuses a folder that holds something else than trainings of this configuration."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"A study needs a folder of its own, and this is a file. Received: {folder}")
-    configurations = sorted(folder.glob(f"*/*/seed-*/{runs.CONFIG}"))
+    configurations = sorted(path for name in VARIANTS for path in folder.glob(f"*/{name}/seed-*/{runs.CONFIG}"))
     if not configurations and any(path.is_file() for path in folder.rglob("*")):
         raise ValueError(f"A study needs an empty folder, and this one holds something else. Received: {folder}")
     for path in configurations:
@@ -198,12 +198,15 @@ def _train(training, config, report):
             raise ValueError("A study needs validation images: use `--validation-fraction`. Received: none")
         steps.go_on_after(progress.epoch * data.steps_per_epoch + progress.step)
 
-    train(
-        _config_of(config, training.architecture, training.variant, training.seed),
-        training.folder,
-        verbose=0,
-        on_data=on_data,
-        report=lambda message: report(f"{training.architecture}, {training.variant}, seed {training.seed}: {message}"),
-        callbacks=[steps],
-    )
+    try:
+        train(
+            _config_of(config, training.architecture, training.variant, training.seed),
+            training.folder,
+            verbose=0,
+            on_data=on_data,
+            report=lambda message: report(f"{training.name}: {message}"),
+            callbacks=[steps],
+        )
+    except diagnosis.NotFiniteError as error:
+        raise diagnosis.NotFiniteError(f"{training.name}: {error}") from error
     gc.collect()  # a model is full of circles, and the next one is to take its memory

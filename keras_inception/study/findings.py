@@ -82,7 +82,7 @@ def gradient_table(study, architecture):
     found.pop("in the middle", None)  # it is in the picture
     columns = [(stage, head) for stage, heads in found.items() for head in heads]
     rows = next(iter(found.values()))[MAIN]
-    texts = [(row, *(f"{found[stage][head][row]:.1e}" for stage, head in columns)) for row in rows]
+    texts = [(row, *(_norm(found[stage][head][row]) for stage, head in columns)) for row in rows]
     return ["row", *(f"{head} {stage}" for stage, head in columns)], texts
 
 
@@ -92,15 +92,11 @@ def sentences(study, architecture):
     for row in study.comparisons:
         if row.architecture != architecture or row.gain is None:
             continue
-        verdict = {
-            1: "a gain",
-            0: "no difference is shown",
-            -1: "a loss",
-        }[row.gain.sign]
-        sentence = f"{LABELS[row.variant]}: {_difference(row.gain, 100, '.2f', ' points')} of accuracy, {verdict}"
+        sentence = f"{LABELS[row.variant]}: {_difference(row.gain, 100, '.2f', ' points')} of accuracy"
+        sentence += _verdict(row.gain, "a gain", "a loss")
         if row.delay is not None:
-            verdict = {1: "later", 0: "no difference is shown", -1: "sooner"}[row.delay.sign]
-            sentence += f"; it left chance {_difference(row.delay, 1, '.1f', ' steps')}, {verdict}"
+            sentence += f"; main left chance {_difference(row.delay, 1, '.1f', ' steps')}"
+            sentence += _verdict(row.delay, "later", "sooner")
             if row.delay.pairs < len(row.seeds):
                 sentence += f" (in the {row.delay.pairs} of {len(row.seeds)} seeds in which both left)"
         found.append(f"{sentence}.")
@@ -117,6 +113,15 @@ def budget(study):
         f"architectures, variants and seeds) of {len(first.validation_accuracy)} epochs, {len(first.steps['step'])} "
         f"steps of {study.config.batch_size} images; {splits} images; {seconds:,.0f} processor seconds"
     )
+
+
+def _verdict(difference, above, below):
+    words = {1: above, 0: "no difference is shown", -1: below}
+    return "" if difference.low is None else f", {words[difference.sign]}"
+
+
+def _norm(value):
+    return f"{value:.1e}" if value else "0"  # exactly: the row is behind the head's tap
 
 
 def _difference(difference, scale, form, unit):

@@ -104,7 +104,7 @@ def gradients(study):
                 values = [by_row[row] or np.nan for row in rows]  # nothing reaches the rows behind a tap
                 (handles[label],) = axes.plot(values, style, color=HEAD_COLOURS[head], marker=".", label=label)
             axes.set_xticks(range(len(rows)), [row.removeprefix("inception_") for row in rows], rotation=90)
-            axes.set(yscale="log", title=f"{architecture}, {stage} ({epoch} epochs)")
+            axes.set(yscale="log", title=f"{architecture}, {stage} (epoch {epoch})")
             axes.grid(alpha=0.3)
         line[0].set_ylabel("L2 norm of the gradient,\ntimes the weight of the head's loss")
     figure.legend(handles=handles.values(), loc="outside lower center", ncols=2, fontsize="small")

@@ -39,6 +39,11 @@ class Training:
     seed: int
     folder: Path
 
+    @property
+    def name(self):
+        """What it is called in messages."""
+        return f"{self.architecture}, {self.variant}, seed {self.seed}"
+
     @functools.cached_property
     def results(self):
         """What the run's `results.json` holds."""

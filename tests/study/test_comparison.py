@@ -118,7 +118,7 @@ def test_the_page_says_what_was_found_also_where_heads_do_not_help(found):
     assert "18 trainings (2 x 3 x 3 architectures, variants and seeds) of 2 epochs, 40 steps of 8 images" in page
     assert "160 train, 16 validation, 16 test images; 360 processor seconds" in page
     assert "| aux1 | 70.00% ± 10.00 | +10.00 points (+10.00 to +10.00) | 9, 13, never |" in page
-    assert "- aux1 alone: +10.00 points (+10.00 to +10.00) of accuracy, a gain; it left chance -11.0 steps" in page
+    assert "- aux1 alone: +10.00 points (+10.00 to +10.00) of accuracy, a gain; main left chance -11.0 steps" in page
     assert "(in the 2 of 3 seeds in which both left)." in page
     assert "- both heads: +3.00 points (-4.45 to +10.45) of accuracy, no difference is shown.\n" in page
     assert "stays below 95% of 0.6930" in page
@@ -209,7 +209,9 @@ def test_the_command_prints_the_tables(found, capsys):
     options = ("--dataset", "pictures", "--epochs", "2", "--batch-size", "8", "--variants", *THREE)
     assert main(["study", "heads", *options, "--out", str(found[0].folder)]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("18 trainings, of which 18 are there\n")
+    assert printed.startswith(
+        "18 trainings of 2 epochs, 18 of them are there\ngooglenet, none, seed 0: accuracy 50.00%, left"
+    )
     assert "70.00% ± 10.00   +10.00 points (+10.00 to +10.00)" in printed
     assert "googlenet_bn, both heads: +3.00 points (-4.45 to +10.45) of accuracy, no difference is shown." in printed
     assert all(word in printed for word in ("inception_4a", "aux2 at the end", "accuracy.png", "study.md"))
