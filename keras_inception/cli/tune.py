@@ -9,7 +9,7 @@ from pathlib import Path
 from keras_inception.cli.console import Refused, command
 from keras_inception.config import TrainConfig, parsed, read
 
-DEFAULT_HOURS = 0.075  # 270 seconds
+DEFAULT_HOURS = 0.07  # 252 seconds, so that all of it takes less than five minutes
 
 
 def add(commands):
@@ -37,10 +37,13 @@ def add(commands):
     option("--objective", default="val_main_accuracy", help="the validation metric that counts")
     option("--max-trials", type=int, default=10, metavar="N", help="trials at most, those of earlier runs included")
     option("--hours", type=float, default=DEFAULT_HOURS, metavar="X",
-           help="begin no trial that would probably end later than this")  # fmt: skip
+           help="budget of time; the trial that runs then is stopped behind the last epoch that fits")  # fmt: skip
     option("--epochs", type=int, metavar="N", help="epochs of a trial (the recipe's)")
+    option("--precision", metavar="NAME", help="float32, mixed_bfloat16, mixed_float16 or auto (auto)")
     option("--executions", type=int, default=1, metavar="N", help="trainings of each trial, whose mean counts")
     option("--distribution", default="auto", choices=("auto", "one", "mirrored"), help="the devices of a trial")
+    option("--no-pruning", dest="pruning", action="store_false",
+           help="train all epochs also of a trial that falls behind the median of the others")  # fmt: skip
 
 
 def run(arguments):
@@ -48,15 +51,16 @@ def run(arguments):
     from keras_inception.hypermodel.search import SearchFailedError, search
 
     values = read(arguments.config) if arguments.config else {}
-    values |= {name: value for name in ("dataset", "epochs") if (value := getattr(arguments, name)) is not None}
+    given = {name: getattr(arguments, name) for name in ("dataset", "epochs", "precision")}
+    values |= {name: value for name, value in given.items() if value is not None}
+    values.setdefault("precision", "auto")  # a search needs speed most
     config = TrainConfig(**values)
     if arguments.space and arguments.search:
         raise Refused("--space and --search both say what is searched: leave one of them out")
     space = arguments.search or (parsed(arguments.space) if arguments.space else None)
     out = Path(arguments.out or Path("searches") / Path(config.dataset).name)
-    table = _Table(arguments.objective)
     try:
-        with _quiet_keras_tuner():
+        with _Table(arguments.objective, config.epochs) as table, _quiet_keras_tuner():
             found = search(
                 config,
                 out,
@@ -67,8 +71,10 @@ def run(arguments):
                 hours=arguments.hours,
                 executions=arguments.executions,
                 distribution=arguments.distribution,
+                pruning=arguments.pruning,
                 overwrite=arguments.overwrite,
                 on_begin=table.begin,
+                on_epoch=table.show,
                 on_trial=table.add,
             )
     except SearchFailedError as error:
@@ -79,12 +85,27 @@ def run(arguments):
 
 
 class _Table:
-    """The table of trials, which grows by a line with each trial that ends."""
+    """The table of trials: live on a terminal, elsewhere a line for each trial that ends."""
 
-    def __init__(self, objective):
-        self.objective = objective
-        self.best = None
-        self.out = sys.stdout
+    def __init__(self, objective, epochs, out=None):
+        from rich.console import Console
+        from rich.live import Live
+
+        self.objective, self.epochs = objective, epochs
+        self.out = out or sys.stdout
+        self.best, self.rows = None, []
+        self.live = None
+        if self.out.isatty():
+            self.live = Live(console=Console(file=self.out), auto_refresh=False, redirect_stdout=False,
+                             redirect_stderr=False)  # fmt: skip
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.live is not None and self.rows:
+            self._refresh()
+            self.live.stop()
 
     def begin(self, data, rows):
         """Prints what is searched on, and the trials of earlier runs of the command."""
@@ -92,22 +113,58 @@ class _Table:
         self._say(f"{sizes} images of {len(data.class_names)} classes, {data.image_shape[0]}x{data.image_shape[1]}")
         if "KERASTUNER_ORACLE_IP" in os.environ:
             self._say(f"{os.environ.get('KERASTUNER_TUNER_ID')} of a search on several machines")
-        self._say(f"{'trial':>5}  {self.objective:>17}  {'best so far':>11}  {'seconds':>7}  hyperparameters")
+        if self.live is None:
+            self._say("  ".join(f"{name:>{width}}" for name, width in self._columns()) + "  hyperparameters")
+        else:
+            self.live.start()
         for row in rows:
             self.add(row)
 
+    def show(self, row):
+        """Shows how far the trial is that runs."""
+        if self.live is not None:
+            self._refresh(self._cells(row, running=True))
+
     def add(self, row):
-        """Prints a trial."""
-        score = "failed"
+        """Adds a trial that ended."""
         if row.score is not None:
             better = min if self.objective.endswith("loss") else max
             self.best = row.score if self.best is None else better(self.best, row.score)
-            score = f"{row.score:.4f}"
+        self.rows.append(self._cells(row))
+        if self.live is None:
+            *cells, last = self.rows[-1]
+            self._say("  ".join(f"{cell:>{width}}" for cell, (_, width) in zip(cells, self._columns())) + f"  {last}")
+        else:
+            self._refresh()
+
+    def _columns(self):
+        return (("trial", 5), (self.objective, len(self.objective)), ("best so far", 11), ("epochs", 7), ("seconds", 7))
+
+    def _cells(self, row, running=False):
         best = "-" if self.best is None else f"{self.best:.4f}"
-        values = " ".join(f"{name}={_short(value)}" for name, value in row.values.items())
-        self._say(f"{row.trial:>5}  {score:>17}  {best:>11}  {row.seconds:7.0f}  {values}")
-        if row.reason:
-            self._say(f"{'':5}  {row.reason}")
+        score = "failed" if row.score is None else f"{row.score:.4f}"
+        values = " ".join(f"{name}={_short(value)}" for name, value in row.values.items() if "tuner/" not in name)
+        notes = "running" if running else row.reason
+        return (
+            row.trial,
+            score,
+            best,
+            f"{row.epochs}/{self.epochs}",
+            f"{row.seconds:.0f}",
+            f"{values}  {notes}".rstrip(),
+        )
+
+    def _refresh(self, *running):
+        from rich import box
+        from rich.table import Table
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for name, _ in self._columns():
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("hyperparameters")
+        for cells in (*self.rows, *running):
+            table.add_row(*cells)
+        self.live.update(table, refresh=True)
 
     def _say(self, text):
         print(text, file=self.out, flush=True)

@@ -4,6 +4,7 @@
 `keras-inception tune`.
 """
 
+import collections
 import contextlib
 import importlib.util
 from dataclasses import replace
@@ -74,7 +75,7 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
         self.input_shape, self.classes, self.class_names = tuple(input_shape), classes, class_names
         self.base = config
         self.space = spaces.read(space, config)
-        self._counts = {}
+        self._counts, self._executions = {}, collections.Counter()
 
     def config(self, hp):
         """Returns the `TrainConfig` of a trial.
@@ -88,10 +89,10 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
         return spaces.configured(self.base, spaces.declare(self.space, hp, self.base))
 
     def build(self, hp):
-        """Returns the compiled model of a trial."""
+        """Returns the compiled model of a trial; each execution of the trial begins with other weights."""
         with _failures():
             config = self.config(hp)
-            keras.utils.set_random_seed(config.seed)
+            keras.utils.set_random_seed(config.seed + self._executions[_key(hp)])
             with precision.policy(precision.resolve(config.precision)[0]):
                 model = compiled_model(config, self.input_shape, self.classes, self.class_names)
             _Compilation(model, config)
@@ -109,6 +110,7 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
         """
         with _failures():
             config = self.config(hp)
+        self._executions[_key(hp)] += 1
         try:
             arguments, steps = self.feed(config, model, *args, **kwargs)
         except ValueError as error:
@@ -124,6 +126,10 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
     def feed(self, config, model, *args, **kwargs):
         """Returns the arguments of a trial's `model.fit`, from what `search` was given, and the steps of an epoch."""
         return Feed(config, self.space, model, self._counts).arguments(*args, **kwargs)
+
+
+def _key(hp):
+    return tuple(sorted(hp.values.items()))
 
 
 class _Compilation:

@@ -43,10 +43,10 @@ class _Lasting:
 
     @property
     def out_of_time(self):
-        """Whether the budget of time is spent, or what is left of it too short for another trial."""
+        """Whether the budget of time is spent, or what is left of it less than a quarter of the longest trial."""
         if self.deadline is None or not self.seconds:
             return False
-        return time.monotonic() + sum(self.seconds.values()) / len(self.seconds) > self.deadline
+        return time.monotonic() + max(self.seconds.values()) / 4 > self.deadline
 
     @keras_tuner.synchronized
     def create_trial(self, tuner_id):

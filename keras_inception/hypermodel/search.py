@@ -5,15 +5,17 @@ results.csv    each trial with its values, validation accuracy, seconds, and why
 parallel.png   the trials as parallel coordinates
 importance.png how much each hyperparameter mattered
 best.json      the best trial for `keras-inception train --config`
-trials/        KerasTuner's own files, with the weights of each trial's best epoch
+trials/        KerasTuner's own files, with the weights of each trial's best epoch, and the curve of its objective
 """
 
 import collections
 import contextlib
 import csv
 import json
+import math
 import os
 import shutil
+import statistics
 import threading
 import time
 from dataclasses import asdict, dataclass, replace
@@ -34,6 +36,8 @@ DISTRIBUTIONS = ("auto", "one", "mirrored")
 SEARCH, RESULTS, BEST, PARALLEL, IMPORTANCE, TRIALS = (
     "search.json", "results.csv", "best.json", "parallel.png", "importance.png", "trials",
 )  # fmt: skip
+CURVE = "curve.json"  # in the folder of a trial: the objective after each epoch of its last training
+GRACE = 1 / 4  # of a trial's epochs, in which it may fall behind
 
 
 class SearchFailedError(RuntimeError):
@@ -49,6 +53,7 @@ class Row:
         status: "COMPLETED" or "FAILED".
         score: The objective, or None.
         seconds: How long it took.
+        epochs: How many it trained; fewer than it was given where it was stopped.
         values: Its hyperparameters by name.
         reason: Why it failed, or "".
     """
@@ -57,6 +62,7 @@ class Row:
     status: str
     score: float | None
     seconds: float
+    epochs: int
     values: dict
     reason: str
 
@@ -91,8 +97,10 @@ def search(
     hours=None,
     executions=1,
     distribution="auto",
+    pruning=True,
     overwrite=False,
     on_begin=lambda data, rows: None,
+    on_epoch=lambda row: None,
     on_trial=lambda row: None,
 ):
     """Searches for the training that validates best, and writes a folder; the same call goes on after a kill.
@@ -107,12 +115,17 @@ def search(
         tuner: "bayesian", "random", "hyperband" or "grid". The first trial takes the recipe's own values.
         objective: The name of a validation metric, such as "val_main_accuracy".
         max_trials: Trials at most, at least 1.
-        hours: No trial begins that would probably end later, counted from the call; None for no limit.
+        hours: The budget of time, counted from the call: the trial that runs then is stopped behind its last epoch that
+            fits, and no trial begins without time for a quarter of the longest one; None for no limit.
         executions: Trainings of each trial, whose mean counts.
         distribution: The devices of each trial: "one", "mirrored" for all of the machine, or "auto", which is the
             latter where it has several GPUs.
+        pruning: Whether a trial is stopped whose best epoch is below the median of what the other trials had reached
+            after as many epochs, a quarter of its epochs at the earliest (the median stopping rule). Hyperband has a
+            rule of its own. A trial that validates without an error is stopped too: it cannot get better.
         overwrite: Whether to replace a search in that folder.
         on_begin: Called with the `data.Data` and the `Row`s of earlier runs before the first trial.
+        on_epoch: Called with a `Row` of the trial that runs in this process, after each of its epochs.
         on_trial: Called with the `Row` of each trial that ends.
 
     Returns:
@@ -121,7 +134,11 @@ def search(
     Raises:
         ValueError: An argument, the space, the data or the folder is not fit for use.
         SearchFailedError: No trial succeeded, or ten in a row failed.
+
+    Reference:
+        Golovin et al., "Google Vizier: A Service for Black-Box Optimization", KDD 2017, section 3.2.2: median stopping.
     """
+    deadline = None if hours is None else time.monotonic() + hours * 3600
     out = Path(out)
     _check(tuner, max_trials, hours, executions, distribution, config)
     objective = _objective(objective, config)
@@ -146,7 +163,8 @@ def search(
         directory=str(out),
         project_name=TRIALS,
     )
-    oracle.deadline = None if hours is None else time.monotonic() + hours * 3600
+    oracle.deadline = runner.deadline = deadline
+    runner.pruning, runner.on_row = pruning and tuner != "hyperband", on_epoch
     rows = [_row(oracle, trial_id) for trial_id in oracle.end_order]
 
     def on_end(trial):
@@ -204,18 +222,56 @@ class _OnDataset(GoogLeNetHyperModel):
 
 
 class _Tuner(keras_tuner.Tuner):
-    """KerasTuner's, which says why a trial fails, and as a worker shows signs of life."""
+    """KerasTuner's, which stops hopeless trials, says why a trial fails, and as a worker shows signs of life.
+
+    Attributes:
+        deadline: When the trial that runs is stopped, in seconds of `time.monotonic`; None for never.
+        pruning: Whether a trial is stopped that falls behind the others.
+        on_row: Called with a `Row` after each epoch.
+    """
 
     def __init__(self, oracle, hypermodel, **kwargs):
         keras_tuner.Tuner.__init__(self, oracle=oracle, hypermodel=hypermodel, **kwargs)
+        self.deadline, self.pruning, self.on_row = None, False, lambda row: None
+
+    def on_epoch_begin(self, trial, model, epoch, logs=None):
+        self._epoch_begun = time.monotonic()
+
+    def on_epoch_end(self, trial, model, epoch, logs=None):
+        now, objective, epochs = time.monotonic(), self.oracle.objective, self.hypermodel.base.epochs
+        # Each execution begins at the first epoch again, which for Hyperband need not be 0.
+        curve = self._curve = [*(self._curve if self._epoch == epoch - 1 else []), float(objective.get_value(logs))]
+        self._epoch = epoch
+        path = Path(self.get_trial_dir(trial.trial_id)) / CURVE
+        runs.write_json(path, curve)
+        self.on_row(
+            Row(
+                trial=trial.trial_id,
+                status=trial.status,
+                score=_best(curve, objective.direction),
+                seconds=now - self._trial_begun,
+                epochs=len(curve),
+                values=dict(trial.hyperparameters.values),
+                reason="",
+            )
+        )
+        others = [runs.read_json(other) for other in path.parents[1].glob(f"*/{CURVE}") if other != path]
+        enough = epoch + 1 >= epochs * GRACE
+        late = self.deadline is not None and now + (now - self._epoch_begun) > self.deadline
+        behind = self.pruning and enough and falls_behind(curve, others, objective.direction)
+        nothing_to_gain = objective.name.endswith("accuracy") and curve[-1] == 1
+        model.stop_training = model.stop_training or late or behind or nothing_to_gain
 
     def pre_create_trial(self):
         if _is_worker():
             time.sleep(0.5)  # an idle worker asks again and again
 
     def run_trial(self, trial, *args, **kwargs):
-        reason = Path(self.get_trial_dir(trial.trial_id)) / oracles.REASON
-        reason.unlink(missing_ok=True)
+        self._trial_begun, self._epoch, self._curve = time.monotonic(), None, []
+        folder = Path(self.get_trial_dir(trial.trial_id))
+        reason = folder / oracles.REASON
+        for earlier in (reason, folder / CURVE):
+            earlier.unlink(missing_ok=True)
         try:
             with self._signs_of_life(trial):
                 return super().run_trial(trial, *args, **kwargs)
@@ -248,6 +304,26 @@ class _Tuner(keras_tuner.Tuner):
 
 class _Hyperband(_Tuner, keras_tuner.Hyperband):
     """The same for Hyperband, which goes on with the weights of earlier trials."""
+
+
+def falls_behind(curve, others, direction):
+    """Returns whether a trial is worse than the median of the others at the same epoch, each taken at its best so far.
+
+    Args:
+        curve: The trial's objective after each epoch so far.
+        others: The same of other trials; those that ended earlier do not count.
+        direction: "max" or "min".
+    """
+    reached = [_best(other[: len(curve)], direction) for other in others if len(other) >= len(curve)]
+    reached = [value for value in reached if not math.isnan(value)]
+    if not reached:
+        return False
+    median, best = statistics.median(reached), _best(curve, direction)
+    return best < median if direction == "max" else best > median
+
+
+def _best(curve, direction):
+    return max(curve) if direction == "max" else min(curve)
 
 
 def _oracle(tuner, objective, max_trials, config):
@@ -343,13 +419,14 @@ def _shown(identity, name):
 
 
 def _row(oracle, trial_id):
-    trial = oracle.trials[trial_id]
+    trial, curve = oracle.trials[trial_id], Path(oracle._get_trial_dir(trial_id)) / CURVE
     completed = trial.status == TrialStatus.COMPLETED
     return Row(
         trial=trial_id,
         status=trial.status,
         score=float(trial.score) if completed else None,
         seconds=oracle.seconds.get(trial_id, float("nan")),
+        epochs=len(runs.read_json(curve)) if curve.is_file() else 0,
         values=dict(trial.hyperparameters.values),
         reason="" if completed else oracle.reasons.get(trial_id, "unknown"),
     )
@@ -371,11 +448,11 @@ def _write_results(out, rows, hypermodel, objective):
     names = list(dict.fromkeys(name for row in rows for name in row.values))
     with runs.written_aside(out / RESULTS) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["trial", "status", objective.name, "seconds", *names, "reason"])
+        writer.writerow(["trial", "status", objective.name, "seconds", "epochs", *names, "reason"])
         for row in rows:
             score = "" if row.score is None else row.score
             values = [row.values.get(name, "") for name in names]
-            writer.writerow([row.trial, row.status, score, f"{row.seconds:.1f}", *values, row.reason])
+            writer.writerow([row.trial, row.status, score, f"{row.seconds:.1f}", row.epochs, *values, row.reason])
     best = best_of(rows, objective.direction)
     if best is not None:
         runs.write_json(out / BEST, asdict(_config_of(best, hypermodel)))

@@ -197,6 +197,35 @@ def test_a_network_of_one_head_has_the_same_objective(tmp_path):
     assert (model.output_names, best.status) == (["main"], "COMPLETED")
 
 
+def test_each_execution_of_a_trial_begins_with_other_weights(tmp_path, monkeypatch):
+    begun = []
+
+    def fit(model, *args, **kwargs):
+        begun.append(model.get_layer("conv1_3x3_s1").kernel.numpy())
+        return {"val_main_accuracy": 0.5}
+
+    monkeypatch.setattr(ki.InceptionModel, "fit", fit)
+    hypermodel = ki.GoogLeNetHyperModel((10, 10, 3), 2, {"dropout": [0.1, 0.2]}, config=tiny())
+    options = {"max_trials": 2, "executions_per_trial": 2, "directory": tmp_path}
+    keras_tuner.GridSearch(hypermodel, ki.OBJECTIVE, **options).search(*images_and_labels(), validation_split=0.25)
+    assert len(begun) == 4
+    assert not np.array_equal(begun[0], begun[1])
+    np.testing.assert_array_equal(begun[0], begun[2])  # trials differ in what is searched, not in their seeds
+
+
+@pytest.mark.parametrize("loss", ["sparse_categorical_crossentropy", keras.losses.SparseCategoricalCrossentropy()])
+def test_a_tuners_loss_is_that_of_every_head_with_the_weights_of_the_trial(loss, tmp_path):
+    hypermodel = Watched((10, 10, 3), 2, {"aux1_weight": 0.0, "aux2_weight": 0.5}, config=tiny(label_smoothing=0.1))
+    tuner = keras_tuner.RandomSearch(hypermodel, ki.OBJECTIVE, loss=loss, max_trials=1, directory=tmp_path)
+    images, labels = images_and_labels()
+    tuner.search(images, labels, validation_split=0.25, epochs=1, verbose=0)
+    _, model, _ = hypermodel.seen[0]
+    logs = model.evaluate(images, labels, return_dict=True, verbose=0)
+    probabilities = dict(zip(model.output_names, model.predict(images, verbose=0)))
+    plain = {head: -np.log(softmax[np.arange(24), labels]).mean() for head, softmax in probabilities.items()}
+    assert logs["loss"] == pytest.approx(plain["main"] + 0.5 * plain["aux2"], rel=1e-4)  # not smoothed
+
+
 @pytest.mark.slow
 def test_a_trial_that_diverges_fails_with_its_reason(tmp_path):
     images, labels = images_and_labels()

@@ -1,14 +1,17 @@
 """Searches on a dataset: files, table, kills, refusals, failures."""
 
 import csv
+import dataclasses
+import io
 import json
+import types
 
 import keras_tuner
 import pytest
 from PIL import Image
 
 from keras_inception import TrainConfig
-from keras_inception.cli import main
+from keras_inception.cli import main, tune
 from keras_inception.hypermodel import oracles, plots
 from keras_inception.hypermodel import search as searches
 from keras_inception.hypermodel.search import Row, search
@@ -48,6 +51,7 @@ def test_a_search_writes_what_the_design_names_and_best_json_trains(base, tmp_pa
         rows = list(csv.DictReader(file))
     assert [row["status"] for row in rows] == ["COMPLETED", "COMPLETED"]
     assert (rows[0]["aux1_weight"], rows[0]["learning_rate"], rows[0]["width"]) == ("0.3", "0.0005", "1.0")
+    assert [row["epochs"] for row in rows] == ["1", "1"]
     best = TrainConfig.from_file(tmp_path / "found" / "best.json")
     assert max(float(row["val_main_accuracy"]) for row in rows) >= float(rows[0]["val_main_accuracy"])
     assert (best.epochs, best.image_size) == (1, 10)
@@ -191,12 +195,110 @@ def test_no_trial_begins_that_would_end_behind_the_budget(tmp_path):
     assert oracle.create_trial("tuner0").status == "STOPPED"
 
 
+@pytest.mark.parametrize(
+    ("curve", "others", "direction", "behind"),
+    [
+        ([0.5], [], "max", False),  # nothing to compare with
+        ([0.5, 0.6], [[0.9]], "max", False),  # the other ended before
+        ([0.5, 0.6], [[0.7, 0.4]], "max", True),  # each counts with its best so far
+        ([0.7, 0.1], [[0.7, 0.4]], "max", False),  # no worse than the median
+        ([0.5], [[0.4], [0.6], [0.9]], "max", True),
+        ([0.6], [[0.4], [0.6], [0.9]], "max", False),
+        ([0.5], [[0.4], [0.6], [0.9]], "min", False),
+        ([0.7], [[0.4], [0.6], [0.9]], "min", True),
+        ([0.5], [[float("nan")]], "max", False),
+    ],
+)
+def test_a_trial_falls_behind_when_its_best_is_worse_than_the_median_of_the_others(curve, others, direction, behind):
+    assert searches.falls_behind(curve, others, direction) is behind
+
+
+@pytest.fixture
+def scripted(base, tmp_path, monkeypatch):
+    """Returns `scripted(*curves, **options)`: a search whose trainings only play curves; its rows, and those shown."""
+
+    def run(*curves, **options):
+        playing = iter(curves)
+
+        def fit(self, hp, model, *, epochs, callbacks, **kwargs):
+            for callback in callbacks:
+                callback.set_model(model)
+            for epoch, value in enumerate(curve := next(playing)):
+                for callback in callbacks:
+                    callback.on_epoch_begin(epoch)
+                    callback.on_epoch_end(epoch, {"val_main_accuracy": value})
+                if model.stop_training:
+                    break
+            return {"val_main_accuracy": max(curve[: epoch + 1])}
+
+        monkeypatch.setattr(searches._OnDataset, "fit", fit)
+        config = dataclasses.replace(TrainConfig.from_file(base), epochs=4)
+        rows, shown = [], []
+        space = {"aux1_weight": [0.0, 0.3], "learning_rate": [0.001, 0.01]}
+        search(config, tmp_path / "found", space=space, on_epoch=shown.append, on_trial=rows.append, tuner="random",
+               max_trials=options.pop("max_trials", len(curves)), **options)  # fmt: skip
+        return rows, shown
+
+    return run
+
+
+CURVES = [0.5, 0.6, 0.7, 0.8], [0.5, 0.5, 0.9, 0.9], [0.4, 0.9, 0.9, 0.9]
+
+
+def test_a_trial_that_falls_behind_is_stopped_after_a_quarter_of_its_epochs_at_the_earliest(scripted, tmp_path):
+    rows, shown = scripted(*CURVES)
+    assert [(row.epochs, row.score) for row in rows] == [(4, 0.8), (2, 0.5), (1, 0.4)]
+    assert [(row.trial, row.epochs, row.score) for row in shown[:5]] == [
+        ("0", 1, 0.5), ("0", 2, 0.6), ("0", 3, 0.7), ("0", 4, 0.8), ("1", 1, 0.5),
+    ]  # fmt: skip
+    assert TrainConfig.from_file(tmp_path / "found" / "best.json").epochs == 4
+
+
+def test_without_pruning_every_trial_trains_all_epochs(scripted):
+    assert [(row.epochs, row.score) for row in scripted(*CURVES, pruning=False)[0]] == [(4, 0.8), (4, 0.9), (4, 0.9)]
+
+
+def test_a_trial_that_validates_without_an_error_is_stopped(scripted):
+    assert [(row.epochs, row.score) for row in scripted([0.5, 1.0, 1.0, 1.0])[0]] == [(2, 1.0)]
+
+
+def test_the_trial_that_runs_when_the_time_is_up_is_stopped_and_counts(scripted):
+    rows, _ = scripted(CURVES[0], max_trials=3, hours=1e-6)
+    assert [(row.status, row.epochs, row.score) for row in rows] == [("COMPLETED", 1, 0.5)]
+
+
+def test_the_mean_of_the_executions_of_a_trial_counts(scripted):
+    rows, _ = scripted([0.5, 0.6], [0.7, 0.8], max_trials=1, executions=2)
+    assert [(row.epochs, row.score) for row in rows] == [(2, pytest.approx(0.7))]
+
+
+def test_on_a_terminal_the_table_shows_the_trial_that_runs():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    out = Terminal()
+    values = {"aux1_weight": 0.15, "optimizer": "sgd"}
+    dataset = types.SimpleNamespace(sizes={"train": 9, "validation": 3}, class_names=["a", "b"], image_shape=(8, 8, 3))
+    with tune._Table("val_main_accuracy", 4, out) as table:
+        table.begin(dataset, [])
+        table.show(Row("0", "RUNNING", 0.25, 3.0, 1, values, ""))
+        assert "running" in out.getvalue()
+        assert "1/4" in out.getvalue()
+        table.add(Row("0", "COMPLETED", 0.75, 9.0, 4, values, ""))
+        table.add(Row("1", "FAILED", None, 1.0, 0, values, "diverged: NaN"))
+    last = out.getvalue().rsplit("val_main_accuracy", 1)[1]  # the table as it stays
+    for text in ("0.7500", "4/4", "aux1_weight=0.15", "optimizer=sgd", "failed", "diverged: NaN"):
+        assert text in last
+    assert "running" not in last
+
+
 def test_the_importance_plot_names_what_decided():
     rows = [
-        Row(str(i), "COMPLETED", 0.5 + 0.1 * (i % 3), 1.0, {"a": i % 3, "b": i % 2, "word": "xyz"[i % 3]}, "")
+        Row(str(i), "COMPLETED", 0.5 + 0.1 * (i % 3), 1.0, 1, {"a": i % 3, "b": i % 2, "word": "xyz"[i % 3]}, "")
         for i in range(30)
     ]
     shares = plots.importances(rows, ["b", "a", "word"])
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["b"] < 0.05
-    plots.parallel([*rows, Row("30", "FAILED", None, 1.0, {}, "why")], ["a", "b", "word"], "val_main_accuracy")
+    plots.parallel([*rows, Row("30", "FAILED", None, 1.0, 0, {}, "why")], ["a", "b", "word"], "val_main_accuracy")
