@@ -37,7 +37,7 @@ def add(commands):
     option("--objective", default="val_main_accuracy", help="the validation metric that counts")
     option("--max-trials", type=int, default=10, metavar="N", help="trials at most, those of earlier runs included")
     option("--hours", type=float, default=DEFAULT_HOURS, metavar="X",
-           help="budget of time; the trial that runs then is stopped behind the last epoch that fits")  # fmt: skip
+           help="budget of time; the trial that runs then is stopped, and counts")  # fmt: skip
     option("--epochs", type=int, metavar="N", help="epochs of a trial (the recipe's)")
     option("--precision", metavar="NAME", help="float32, mixed_bfloat16, mixed_float16 or auto (auto)")
     option("--executions", type=int, default=1, metavar="N", help="trainings of each trial, whose mean counts")

@@ -115,8 +115,8 @@ def search(
         tuner: "bayesian", "random", "hyperband" or "grid". The first trial takes the recipe's own values.
         objective: The name of a validation metric, such as "val_main_accuracy".
         max_trials: Trials at most, at least 1.
-        hours: The budget of time, counted from the call: the trial that runs then is stopped behind its last epoch that
-            fits, and no trial begins without time for a quarter of the longest one; None for no limit.
+        hours: The budget of time, counted from the call: the trial that runs when it is spent is stopped, validated and
+            counted, and no trial begins without time for a quarter of the longest one; None for no limit.
         executions: Trainings of each trial, whose mean counts.
         distribution: The devices of each trial: "one", "mirrored" for all of the machine, or "auto", which is the
             latter where it has several GPUs.
@@ -234,11 +234,12 @@ class _Tuner(keras_tuner.Tuner):
         keras_tuner.Tuner.__init__(self, oracle=oracle, hypermodel=hypermodel, **kwargs)
         self.deadline, self.pruning, self.on_row = None, False, lambda row: None
 
-    def on_epoch_begin(self, trial, model, epoch, logs=None):
-        self._epoch_begun = time.monotonic()
+    def on_batch_end(self, trial, model, batch, logs=None):
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            model.stop_training = True  # Keras validates what was trained
 
     def on_epoch_end(self, trial, model, epoch, logs=None):
-        now, objective, epochs = time.monotonic(), self.oracle.objective, self.hypermodel.base.epochs
+        objective, epochs = self.oracle.objective, self.hypermodel.base.epochs
         # Each execution begins at the first epoch again, which for Hyperband need not be 0.
         curve = self._curve = [*(self._curve if self._epoch == epoch - 1 else []), float(objective.get_value(logs))]
         self._epoch = epoch
@@ -249,7 +250,7 @@ class _Tuner(keras_tuner.Tuner):
                 trial=trial.trial_id,
                 status=trial.status,
                 score=_best(curve, objective.direction),
-                seconds=now - self._trial_begun,
+                seconds=time.monotonic() - self._trial_begun,
                 epochs=len(curve),
                 values=dict(trial.hyperparameters.values),
                 reason="",
@@ -257,10 +258,9 @@ class _Tuner(keras_tuner.Tuner):
         )
         others = [runs.read_json(other) for other in path.parents[1].glob(f"*/{CURVE}") if other != path]
         enough = epoch + 1 >= epochs * GRACE
-        late = self.deadline is not None and now + (now - self._epoch_begun) > self.deadline
         behind = self.pruning and enough and falls_behind(curve, others, objective.direction)
         nothing_to_gain = objective.name.endswith("accuracy") and curve[-1] == 1
-        model.stop_training = model.stop_training or late or behind or nothing_to_gain
+        model.stop_training = model.stop_training or behind or nothing_to_gain
 
     def pre_create_trial(self):
         if _is_worker():

@@ -226,6 +226,7 @@ def scripted(base, tmp_path, monkeypatch):
             for epoch, value in enumerate(curve := next(playing)):
                 for callback in callbacks:
                     callback.on_epoch_begin(epoch)
+                    callback.on_train_batch_end(0)
                     callback.on_epoch_end(epoch, {"val_main_accuracy": value})
                 if model.stop_training:
                     break
