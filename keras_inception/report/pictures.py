@@ -46,7 +46,7 @@ def confusion(counts, class_names):
         A `matplotlib.figure.Figure`.
     """
     classes = len(class_names)
-    side = 3.5 + 0.4 * min(classes, MOST_NAMES)
+    side = 4 + 0.25 * classes if classes <= MOST_NAMES else 8
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -82,7 +82,7 @@ def reliability(calibrations):
         axes.plot(found.confidence, found.accuracy, "o-", color=colour, markersize=4, label="mean of a bin")
         axes.plot([0, 1], [0, 1], "--", color="#777777", label="as sure as right")
         axes.set(xlim=(0, 1), ylim=(0, 1.02), title=f"{head}: calibration error {found.error:.2%}", ylabel="accuracy")
-        axes.legend(fontsize="small")
+        axes.legend(fontsize="small", loc="lower right")
         histogram.bar(left, found.images, width, align="edge", color=colour, edgecolor="white")
         histogram.set(xlabel="probability of the answer", ylabel="images")
     return figure

@@ -63,6 +63,7 @@ def files(folder):
     return {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_two_runs_is_scored_on_the_crops_of_the_test_images(two_runs, image_folder, capsys):
     assert evaluate(*two_runs, "--crops", "10", "--json") == 0
     found = json.loads(capsys.readouterr().out)
@@ -118,6 +119,7 @@ def test_top_k_are_the_columns_that_were_asked_for(two_runs, capsys):
     assert "top-5" not in printed
 
 
+@pytest.mark.slow
 def test_what_cannot_be_evaluated_is_refused_in_one_line(two_runs, tmp_path, image_folder, capsys):
     run = two_runs[0]
     assert "invalid choice: 12 (choose from 1, 10, 144)" in refused(capsys, run, "--crops", "12")
