@@ -10,7 +10,7 @@ from keras_inception.evaluation.measures import (
     per_class,
     scores,
 )
-from keras_inception.evaluation.scoring import Predictions, evaluate, examples, per_head, predict
+from keras_inception.evaluation.scoring import Predictions, class_indices, evaluate, examples, per_head, predict
 
 __all__ = [
     "CROPS",
@@ -18,6 +18,7 @@ __all__ = [
     "ClassScore",
     "Predictions",
     "calibration",
+    "class_indices",
     "confident_mistakes",
     "confusion",
     "crops",

@@ -95,7 +95,7 @@ def predict(model, data, *, crops=None, batch_size=64, verbose=0):
     for images, part in parts:
         for member in members:
             member.add(images)
-        labels.append(_class_indices(part, models[0].classes))
+        labels.append(class_indices(part, models[0].classes))
         count += len(part)
         progress.update(count)
     if not count:
@@ -214,7 +214,7 @@ def _pairs(data):
         yield pair
 
 
-def _class_indices(labels, classes):
+def class_indices(labels, classes):
     """Returns labels as integers `(batch,)`, whichever form they came in."""
     if labels.ndim == 2 and labels.shape[1] == classes:
         return labels.argmax(axis=1)

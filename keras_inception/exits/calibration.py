@@ -10,6 +10,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from keras_inception import runs
+from keras_inception.evaluation import class_indices
 from keras_inception.exits import order
 from keras_inception.heads import MAIN
 from keras_inception.model import gives_logits
@@ -197,7 +198,7 @@ def head_logits(model, data, batch_size=64):
         for name, output in zip(model.output_names, forward(tf.convert_to_tensor(images))):
             if name in outputs:
                 outputs[name].append(output.numpy())
-        labels.append(_class_indices(np.asarray(batch_labels), model.classes))
+        labels.append(class_indices(np.asarray(batch_labels), model.classes))
     if not labels:
         raise ValueError("Early exits are calibrated on labelled images, and there are none. Received: empty `data`")
     logits = {name: np.concatenate(values).astype("float64") for name, values in outputs.items()}
@@ -303,19 +304,6 @@ def _batches(data, batch_size):
                 f"Received: data={type(data).__name__} of {type(batch).__name__}"
             )
         yield batch[0], batch[1]
-
-
-def _class_indices(labels, classes):
-    """Returns the labels of a batch as integers `(batch,)`, whichever form they came in."""
-    if labels.ndim == 2 and labels.shape[1] == classes:
-        return labels.argmax(axis=1)
-    labels = labels.reshape(len(labels)).astype("int64")
-    if labels.size and not (labels.min() >= 0 and labels.max() < classes):
-        raise ValueError(
-            f"Labels must be integers from 0 to {classes - 1}, or one-hot, for a model of {classes} classes. "
-            f"Received: labels from {labels.min()} to {labels.max()}"
-        )
-    return labels
 
 
 def _mean_and_error(values):
