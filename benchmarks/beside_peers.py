@@ -125,6 +125,28 @@ def input_pipeline(arguments):
         )  # fmt: skip
 
 
+def find_peers(arguments, *, compiled):
+    """Adds to the arguments which of the peers are installed."""
+    has = {name for name in ("torchvision", "onnxruntime", "openvino") if version(name) != "not installed"}
+    arguments.torchvision = {
+        name: form for name, form in TORCHVISION.items() if compiled or not form.get("compiled")
+    } if "torchvision" in has else {}  # fmt: skip
+    arguments.formats = [
+        kind for kind, package in (("onnx", "onnxruntime"), ("openvino", "openvino")) if package in has
+    ]
+
+
+def begin_table(repeats):
+    table(
+        f"One core, one thread, images of 224x224, 1000 classes. Training: SGD with momentum, three heads, ours counts "
+        f"its metrics too, bfloat16 is mixed. Inference: pixels in [0, 255] to softmax. Input: JPEG files of "
+        f"{PHOTOGRAPHS['width']}x{PHOTOGRAPHS['height']}, decoded, cropped to 8% to 100%, resized, flipped, "
+        f"normalised. Ratio: our time to the peer's, median (quartiles) of at least {repeats} repeats in turns; below "
+        "1 is faster.",
+        "what", "type", "batch", "our images a second", "peer", "its images a second", "ratio",
+    )  # fmt: skip
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS)
@@ -135,26 +157,13 @@ def main():
     parser.add_argument("--repeats", type=int, default=8, help="times that each thing is measured, at least 2")
     parser.add_argument("--no-compile", action="store_true", help="without torch.compile, which needs a C++ compiler")
     arguments = parser.parse_args()
-    has = {name for name in ("torchvision", "onnxruntime", "openvino") if version(name) != "not installed"}
-    arguments.torchvision = {
-        name: form for name, form in TORCHVISION.items() if not (arguments.no_compile and form.get("compiled"))
-    } if "torchvision" in has else {}  # fmt: skip
-    arguments.formats = [
-        kind for kind, package in (("onnx", "onnxruntime"), ("openvino", "openvino")) if package in has
-    ]
+    find_peers(arguments, compiled=not arguments.no_compile)
 
     begin = time.perf_counter()
     print(machine(1))
     names = {"TensorFlow": "tensorflow", "Keras": "keras", "PyTorch": "torch", "torchvision": "torchvision"}
     print(f"{versions(**names, ONNX_Runtime='onnxruntime', OpenVINO='openvino')}; seeds 0")
-    table(
-        f"One core, one thread, images of 224x224, 1000 classes. Training: SGD with momentum, three heads, ours counts "
-        f"its metrics too, bfloat16 is mixed. Inference: pixels in [0, 255] to softmax. Input: JPEG files of "
-        f"{PHOTOGRAPHS['width']}x{PHOTOGRAPHS['height']}, decoded, cropped to 8% to 100%, resized, flipped, "
-        f"normalised. Ratio: our time to the peer's, median (quartiles) of at least {arguments.repeats} repeats in "
-        "turns; below 1 is faster.",
-        "what", "type", "batch", "our images a second", "peer", "its images a second", "ratio",
-    )  # fmt: skip
+    begin_table(arguments.repeats)
     for name in arguments.rows:
         {"training": training, "inference": inference, "input": input_pipeline}[name](arguments)
     print(f"\n{time.perf_counter() - begin:.0f} seconds in all")

@@ -1,8 +1,9 @@
-"""Times what requests cost beside the network alone: decoding and resizing of files, and `Classifier`.
+"""Times the export beside other engines, and what requests cost beside the network: decoding, resizing, `Classifier`.
 
-One process, one thread, one image size (the architecture's). Every repeat runs what is compared one after the other, so
+The engines are those of `beside_peers.py`, as far as they are installed, each a process of its own. The second table is
+one process, one thread, one image size (the architecture's). Every repeat runs what is compared one after the other, so
 that a slow moment of the machine meets both, and ratios are taken within each repeat. The time is the processor's,
-which on one thread is what the wall's clock shows on an idle machine. `beside_peers.py` times other engines.
+which on one thread is what the wall's clock shows on an idle machine.
 
     python benchmarks/serving.py
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import beside_peers
 import numpy as np
 import tensorflow as tf
 from engines import tensorflow_engine, trained_looking
@@ -100,13 +102,18 @@ def main():
     parser.add_argument("--architecture", default="googlenet", choices=list(ki.ARCHITECTURES))
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--images", type=int, default=320, help="images that are computed at each batch size")
+    parser.add_argument("--repeats", type=int, default=8, help="times that each engine is measured, at least 2")
     arguments = parser.parse_args()
+    arguments.architectures = [arguments.architecture]
+    beside_peers.find_peers(arguments, compiled=False)
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.get_logger().setLevel("ERROR")
 
     print(machine(1))
-    print(versions(TensorFlow="tensorflow", Keras="keras"))
+    print(versions(TensorFlow="tensorflow", Keras="keras", ONNX_Runtime="onnxruntime", OpenVINO="openvino"))
+    beside_peers.begin_table(arguments.repeats)
+    beside_peers.inference(arguments)
     table(
         f"{arguments.architecture}, float32, one thread; the processor's milliseconds an image: median (quartiles)",
         "what", "batch", "milliseconds an image", "beside the network alone",
