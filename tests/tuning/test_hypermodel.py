@@ -5,7 +5,7 @@ import keras_tuner
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras_tuner.errors import FatalValueError
+from keras_tuner.errors import FailedTrialError, FatalValueError
 from tiny_network import images_and_labels
 
 import keras_inception as ki
@@ -195,6 +195,27 @@ def test_a_network_of_one_head_has_the_same_objective(tmp_path):
         ki.OBJECTIVE, ["dropout"], tmp_path, *images_and_labels(), config=config, validation_split=0.25, epochs=1
     )
     assert (model.output_names, best.status) == (["main"], "COMPLETED")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nmore"),
+            "out of memory: OOM when allocating$",
+        ),
+        (MemoryError(), "out of memory: no memory$"),
+        (tf.errors.InvalidArgumentError(None, None, "a shape\nof 0"), "bad combination: a shape of 0"),
+    ],
+)
+def test_what_goes_wrong_in_a_trial_fails_it_with_the_reason_in_one_line(error, reason, monkeypatch):
+    def fit(model, *args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(ki.InceptionModel, "fit", fit)
+    hypermodel, hp = ki.GoogLeNetHyperModel((10, 10, 3), 2, ["dropout"], config=tiny()), keras_tuner.HyperParameters()
+    with pytest.raises(FailedTrialError, match=f"^{reason}"):
+        hypermodel.fit(hp, hypermodel.build(hp), *images_and_labels(), validation_split=0.25)
 
 
 def test_each_execution_of_a_trial_begins_with_other_weights(tmp_path, monkeypatch):
