@@ -39,6 +39,7 @@ def base(pictures, tmp_path):
 SPACE = ["aux1_weight", "learning_rate", "width"]
 
 
+@pytest.mark.slow
 def test_a_search_writes_what_the_design_names_and_best_json_trains(base, tmp_path, capsys):
     command = ["tune", "--config", str(base), "--out", str(tmp_path / "found"), "--search", *SPACE]
     assert main([*command, "--max-trials", "2", "--hours", "1"]) == 0

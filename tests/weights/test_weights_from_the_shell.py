@@ -29,6 +29,7 @@ def no_network(monkeypatch):
     monkeypatch.setattr(keras.utils, "get_file", refuse)
 
 
+@pytest.mark.slow
 def test_a_converted_network_predicts_files_as_the_model_does(caffemodel, class_index, tmp_path, capsys):
     out, image = tmp_path / "bvlc.keras", tmp_path / "noise.png"
     assert main(["convert", "bvlc", str(caffemodel), str(out)]) == 0
