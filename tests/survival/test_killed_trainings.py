@@ -78,7 +78,10 @@ def test_a_killed_training_ends_as_if_it_had_not_been(moment, image_folder, neve
     resumed = command("--resume", run)
     assert resumed.returncode == 0, resumed.stderr
     assert_same(run, never_killed)
-    again = command("--resume", run)
+
+
+def test_a_finished_training_is_not_gone_on_with(never_killed):
+    again = command("--resume", never_killed)
     assert (again.returncode, again.stderr.count("\n")) == (2, 1)
     assert "holds a finished run" in again.stderr
 

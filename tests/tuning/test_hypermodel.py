@@ -33,7 +33,7 @@ TUNERS = {
     "random": (keras_tuner.RandomSearch, {"max_trials": 1}),
     "bayesian": (keras_tuner.BayesianOptimization, {"max_trials": 1}),
     "grid": (keras_tuner.GridSearch, {"max_trials": 1}),
-    "hyperband": (keras_tuner.Hyperband, {"max_epochs": 2, "factor": 2}),
+    "hyperband": (keras_tuner.Hyperband, {"max_epochs": 2, "factor": 3}),
 }
 BROUGHT = {
     "random": {"optimizer": "adam", "metrics": ["accuracy"]},

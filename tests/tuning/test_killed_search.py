@@ -1,5 +1,6 @@
 """Searches as processes: killed and called again; a chief and two workers, of which one is killed."""
 
+import contextlib
 import csv
 import json
 import os
@@ -38,21 +39,36 @@ def results(tmp_path):
         return {row["trial"]: row for row in csv.DictReader(file)}
 
 
-def start(command, tmp_path, **environment):
-    return subprocess.Popen(
-        command, cwd=tmp_path, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
+@pytest.fixture
+def start(command, tmp_path):
+    """Returns `start(**environment)`, which starts the command; whatever still runs at the end is ended."""
+    with contextlib.ExitStack() as stack:
+
+        def run(**environment):
+            process = stack.enter_context(
+                subprocess.Popen(
+                    command,
+                    cwd=tmp_path,
+                    env={**os.environ, **environment},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            stack.callback(process.kill)  # before the context waits for it
+            return process
+
+        yield run
 
 
-def test_a_killed_search_goes_on_with_the_same_command(command, tmp_path):
-    process = start(command, tmp_path, KILL_IN_TRIAL="1")
+def test_a_killed_search_goes_on_with_the_same_command(start, tmp_path):
+    process = start(KILL_IN_TRIAL="1")
     process.communicate(timeout=600)
     assert process.returncode == -signal.SIGKILL
     before = results(tmp_path)
     assert list(before) == ["0"]
 
-    process = start(command, tmp_path)
+    process = start()
     out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     after = results(tmp_path)
@@ -62,19 +78,19 @@ def test_a_killed_search_goes_on_with_the_same_command(command, tmp_path):
     assert "best: trial" in out
 
 
-def test_a_chief_and_two_workers_survive_the_death_of_one(command, tmp_path):
+def test_a_chief_and_two_workers_survive_the_death_of_one(start, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port, "LOST_AFTER_SECONDS": "20"}
-    chief = start(command, tmp_path, KERASTUNER_TUNER_ID="chief", **address)
-    doomed = start(command, tmp_path, KERASTUNER_TUNER_ID="worker0", KILL_IN_TRIAL="0", **address)
+    chief = start(KERASTUNER_TUNER_ID="chief", **address)
+    doomed = start(KERASTUNER_TUNER_ID="worker0", KILL_IN_TRIAL="0", **address)
     started = tmp_path / "found" / "trials" / "trial_0"
     deadline = time.monotonic() + 300
     while not started.is_dir() and time.monotonic() < deadline:
         time.sleep(0.5)
     assert started.is_dir()
-    worker = start(command, tmp_path, KERASTUNER_TUNER_ID="worker1", **address)
+    worker = start(KERASTUNER_TUNER_ID="worker1", **address)
     doomed.communicate(timeout=300)
     assert doomed.returncode == -signal.SIGKILL
     _, err = worker.communicate(timeout=600)
