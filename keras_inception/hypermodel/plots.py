@@ -15,7 +15,7 @@ def parallel(rows, names, objective):
     """Draws each trial that completed as a line over the axes of the hyperparameters, coloured by its objective.
 
     Args:
-        rows: Trials, see `search.Row`.
+        rows: Trials, see `trials.Row`.
         names: The hyperparameters to draw.
         objective: The name of the objective.
 
@@ -66,7 +66,7 @@ def importances(rows, names):
     They are the impurity importances of a random forest on the trials that completed: with few trials a hint, no more.
 
     Args:
-        rows: Trials, see `search.Row`.
+        rows: Trials, see `trials.Row`.
         names: The hyperparameters.
 
     Returns:
@@ -96,7 +96,7 @@ def importance(rows, names, objective):
     """Draws `importances` as bars.
 
     Args:
-        rows: Trials, see `search.Row`.
+        rows: Trials, see `trials.Row`.
         names: The hyperparameters to draw.
         objective: The name of the objective.
 

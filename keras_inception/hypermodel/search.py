@@ -12,10 +12,8 @@ import collections
 import contextlib
 import csv
 import json
-import math
 import os
 import shutil
-import statistics
 import threading
 import time
 from dataclasses import asdict, dataclass, replace
@@ -23,11 +21,11 @@ from pathlib import Path
 
 import keras_tuner
 import tensorflow as tf
-from keras_tuner.engine.trial import TrialStatus
 from keras_tuner.errors import FatalError
 
 from keras_inception import distribute, runs
 from keras_inception.hypermodel import OBJECTIVE, GoogLeNetHyperModel, oracles, plots
+from keras_inception.hypermodel.trials import HyperbandTuner, Row, Tuner, is_worker, row_of
 from keras_inception.recipe.rules import is_number, is_whole
 from keras_inception.training import AveragesInValidation, load_data
 
@@ -36,35 +34,10 @@ DISTRIBUTIONS = ("auto", "one", "mirrored")
 SEARCH, RESULTS, BEST, PARALLEL, IMPORTANCE, TRIALS = (
     "search.json", "results.csv", "best.json", "parallel.png", "importance.png", "trials",
 )  # fmt: skip
-CURVE = "curve.json"  # in the folder of a trial: the objective after each epoch of its last training
-GRACE = 1 / 4  # of a trial's epochs, in which it may fall behind
 
 
 class SearchFailedError(RuntimeError):
     """No trial succeeded, or too many in a row failed."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A trial that ended.
-
-    Attributes:
-        trial: Its id.
-        status: "COMPLETED" or "FAILED".
-        score: The objective, or None.
-        seconds: How long it took.
-        epochs: How many it trained; fewer than it was given where it was stopped.
-        values: Its hyperparameters by name.
-        reason: Why it failed, or "".
-    """
-
-    trial: str
-    status: str
-    score: float | None
-    seconds: float
-    epochs: int
-    values: dict
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -154,7 +127,7 @@ def search(
     _prepare_folder(out, _identity(hypermodel, tuner, objective, executions, data), overwrite)
 
     oracle = _oracle(tuner, objective, max_trials, config)
-    tuner_class = _Hyperband if tuner == "hyperband" else _Tuner
+    tuner_class = HyperbandTuner if tuner == "hyperband" else Tuner
     runner = tuner_class(
         oracle,
         hypermodel,
@@ -165,10 +138,10 @@ def search(
     )
     oracle.deadline = runner.deadline = deadline
     runner.pruning, runner.on_row = pruning and tuner != "hyperband", on_epoch
-    rows = [_row(oracle, trial_id) for trial_id in oracle.end_order]
+    rows = [row_of(oracle, trial_id) for trial_id in oracle.end_order]
 
     def on_end(trial):
-        rows.append(_row(oracle, trial.trial_id))
+        rows.append(row_of(oracle, trial.trial_id))
         _write_results(out, rows, hypermodel, objective)
         on_trial(rows[-1])
 
@@ -179,7 +152,7 @@ def search(
             runner.search(epochs=config.epochs, verbose=0)
     except FatalError as error:
         raise ValueError(str(error)) from error
-    if _is_worker():
+    if is_worker():
         return None
     return _finish(out, rows, hypermodel, oracle)
 
@@ -221,111 +194,6 @@ class _OnDataset(GoogLeNetHyperModel):
         return {**kwargs, **batches, "validation_data": data.validation, "callbacks": callbacks}, data.steps_per_epoch
 
 
-class _Tuner(keras_tuner.Tuner):
-    """KerasTuner's, which stops hopeless trials, says why a trial fails, and as a worker shows signs of life.
-
-    Attributes:
-        deadline: When the trial that runs is stopped, in seconds of `time.monotonic`; None for never.
-        pruning: Whether a trial is stopped that falls behind the others.
-        on_row: Called with a `Row` after each epoch.
-    """
-
-    def __init__(self, oracle, hypermodel, **kwargs):
-        keras_tuner.Tuner.__init__(self, oracle=oracle, hypermodel=hypermodel, **kwargs)
-        self.deadline, self.pruning, self.on_row = None, False, lambda row: None
-
-    def on_batch_end(self, trial, model, batch, logs=None):
-        if self.deadline is not None and time.monotonic() > self.deadline:
-            model.stop_training = True  # Keras validates what was trained
-
-    def on_epoch_end(self, trial, model, epoch, logs=None):
-        objective, epochs = self.oracle.objective, self.hypermodel.base.epochs
-        # Each execution begins at the first epoch again, which for Hyperband need not be 0.
-        curve = self._curve = [*(self._curve if self._epoch == epoch - 1 else []), float(objective.get_value(logs))]
-        self._epoch = epoch
-        path = Path(self.get_trial_dir(trial.trial_id)) / CURVE
-        runs.write_json(path, curve)
-        self.on_row(
-            Row(
-                trial=trial.trial_id,
-                status=trial.status,
-                score=_best(curve, objective.direction),
-                seconds=time.monotonic() - self._trial_begun,
-                epochs=len(curve),
-                values=dict(trial.hyperparameters.values),
-                reason="",
-            )
-        )
-        others = [runs.read_json(other) for other in path.parents[1].glob(f"*/{CURVE}") if other != path]
-        enough = epoch + 1 >= epochs * GRACE
-        behind = self.pruning and enough and falls_behind(curve, others, objective.direction)
-        nothing_to_gain = objective.name.endswith("accuracy") and curve[-1] == 1
-        model.stop_training = model.stop_training or behind or nothing_to_gain
-
-    def pre_create_trial(self):
-        if _is_worker():
-            time.sleep(0.5)  # an idle worker asks again and again
-
-    def run_trial(self, trial, *args, **kwargs):
-        self._trial_begun, self._epoch, self._curve = time.monotonic(), None, []
-        folder = Path(self.get_trial_dir(trial.trial_id))
-        reason = folder / oracles.REASON
-        for earlier in (reason, folder / CURVE):
-            earlier.unlink(missing_ok=True)
-        try:
-            with self._signs_of_life(trial):
-                return super().run_trial(trial, *args, **kwargs)
-        except Exception as error:
-            reason.write_text(f"{' '.join(str(error).split()) or type(error).__name__}"[:600], encoding="utf-8")
-            raise
-
-    def save(self):
-        if not _is_worker():
-            self.oracle.save()
-        runs.write_json(self._get_tuner_fname(), self.get_state())
-
-    @contextlib.contextmanager
-    def _signs_of_life(self, trial):
-        if not _is_worker():
-            yield
-            return
-        ended = threading.Event()
-
-        def show():
-            while not ended.wait(oracles.LOST_AFTER_SECONDS / 6):
-                self.oracle.get_trial(trial.trial_id)
-
-        threading.Thread(target=show, daemon=True).start()
-        try:
-            yield
-        finally:
-            ended.set()
-
-
-class _Hyperband(_Tuner, keras_tuner.Hyperband):
-    """The same for Hyperband, which goes on with the weights of earlier trials."""
-
-
-def falls_behind(curve, others, direction):
-    """Returns whether a trial is worse than the median of the others at the same epoch, each taken at its best so far.
-
-    Args:
-        curve: The trial's objective after each epoch so far.
-        others: The same of other trials; those that ended earlier do not count.
-        direction: "max" or "min".
-    """
-    reached = [_best(other[: len(curve)], direction) for other in others if len(other) >= len(curve)]
-    reached = [value for value in reached if not math.isnan(value)]
-    if not reached:
-        return False
-    median, best = statistics.median(reached), _best(curve, direction)
-    return best < median if direction == "max" else best > median
-
-
-def _best(curve, direction):
-    return max(curve) if direction == "max" else min(curve)
-
-
 def _oracle(tuner, objective, max_trials, config):
     options = {"objective": objective, "seed": config.seed + 1}  # KerasTuner takes 0 for none
     if tuner == "hyperband":
@@ -337,14 +205,10 @@ def _oracle(tuner, objective, max_trials, config):
     return {"random": oracles.RandomOracle, "grid": oracles.GridOracle}[tuner](max_trials=max_trials, **options)
 
 
-def _is_worker():
-    return "KERASTUNER_ORACLE_IP" in os.environ and "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "")
-
-
 @contextlib.contextmanager
 def _watching(oracle):
     """Looks, in the chief of a search on several machines, for workers that were lost."""
-    if "KERASTUNER_ORACLE_IP" not in os.environ or _is_worker():
+    if "KERASTUNER_ORACLE_IP" not in os.environ or is_worker():
         yield
         return
     ended = threading.Event()
@@ -379,13 +243,13 @@ def _identity(hypermodel, tuner, objective, executions, data):
 def _prepare_folder(out, identity, overwrite):
     """Makes the folder of a new search, or refuses one that is not this search's."""
     path = out / SEARCH
-    while _is_worker() and not path.is_file():
+    while is_worker() and not path.is_file():
         time.sleep(0.5)  # the chief, which may not have started, makes it
     if out.exists() and not out.is_dir():
         raise ValueError(f"A search needs a folder of its own, and this is a file. Received: {out}")
     if out.is_dir() and any(out.iterdir()) and not path.is_file():
         raise ValueError(f"A search needs an empty folder, and this one holds something else. Received: {out}")
-    if path.is_file() and overwrite and not _is_worker():
+    if path.is_file() and overwrite and not is_worker():
         shutil.rmtree(out)
     if not path.is_file():
         out.mkdir(parents=True, exist_ok=True)
@@ -416,20 +280,6 @@ def _shown(identity, name):
         kept = ("min_value", "max_value", "step", "sampling", "values")
         return ", ".join(f"{key} {value['config'][key]}" for key in kept if value["config"].get(key) is not None)
     return value
-
-
-def _row(oracle, trial_id):
-    trial, curve = oracle.trials[trial_id], Path(oracle._get_trial_dir(trial_id)) / CURVE
-    completed = trial.status == TrialStatus.COMPLETED
-    return Row(
-        trial=trial_id,
-        status=trial.status,
-        score=float(trial.score) if completed else None,
-        seconds=oracle.seconds.get(trial_id, float("nan")),
-        epochs=len(runs.read_json(curve)) if curve.is_file() else 0,
-        values=dict(trial.hyperparameters.values),
-        reason="" if completed else oracle.reasons.get(trial_id, "unknown"),
-    )
 
 
 def best_of(rows, direction="max"):

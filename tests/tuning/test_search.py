@@ -12,9 +12,10 @@ from PIL import Image
 
 from keras_inception import TrainConfig
 from keras_inception.cli import main, tune
-from keras_inception.hypermodel import oracles, plots
+from keras_inception.hypermodel import oracles, plots, trials
 from keras_inception.hypermodel import search as searches
-from keras_inception.hypermodel.search import Row, search
+from keras_inception.hypermodel.search import search
+from keras_inception.hypermodel.trials import Row
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_failed_trials_are_recorded_and_ten_in_a_row_end_the_search(base, tmp_pa
     rows = []
     monkeypatch.setattr(searches._OnDataset, "fit", fail)
     monkeypatch.setattr(searches._OnDataset, "build", lambda self, hp: self.config(hp))
-    monkeypatch.setattr(searches._Tuner, "_try_build", lambda self, hp: None)
+    monkeypatch.setattr(trials.Tuner, "_try_build", lambda self, hp: None)
     with pytest.raises(searches.SearchFailedError, match=r"the last 10 trials failed, .*5 times: out of memory"):
         search(
             TrainConfig.from_file(base), tmp_path / "found", space=SPACE, tuner="random", max_trials=12,
@@ -211,7 +212,7 @@ def test_no_trial_begins_that_would_end_behind_the_budget(tmp_path):
     ],
 )
 def test_a_trial_falls_behind_when_its_best_is_worse_than_the_median_of_the_others(curve, others, direction, behind):
-    assert searches.falls_behind(curve, others, direction) is behind
+    assert trials.falls_behind(curve, others, direction) is behind
 
 
 @pytest.fixture

@@ -24,11 +24,11 @@ if __name__ == "__main__":
         oracles.LOST_AFTER_SECONDS = float(os.environ["LOST_AFTER_SECONDS"])
     victim = os.environ.get("KILL_IN_TRIAL")
     if victim:
-        from keras_inception.hypermodel import search
+        from keras_inception.hypermodel import trials
 
         def on_epoch_end(tuner, trial, model, epoch, logs=None):
             if int(trial.trial_id) == int(victim):
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        search._Tuner.on_epoch_end = on_epoch_end
+        trials.Tuner.on_epoch_end = on_epoch_end
     sys.exit(main(sys.argv[1:]))
