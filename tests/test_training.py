@@ -148,7 +148,7 @@ def test_curves_of_a_single_head_are_drawn_too():
 
 @pytest.mark.slow
 def test_the_paper_s_network_learns_the_digits(tmp_path):
-    # Two thirds of the default's epochs. Chance is 10%, and a network whose deep head is stuck stays there.
-    results = train(TrainConfig(epochs=8), tmp_path / "digits", verbose=0).results
-    assert results["main"]["accuracy"] >= 0.97
-    assert min(results[head]["accuracy"] for head in ("aux1", "aux2")) >= 0.9
+    results = train(TrainConfig(), tmp_path / "digits", verbose=0).results
+    # Chance is 10%, and a network whose deep head is stuck stays there. The README has 99%; runs differ by some images.
+    assert results["main"]["accuracy"] >= 0.98
+    assert min(results[head]["accuracy"] for head in ("aux1", "aux2")) >= 0.95
