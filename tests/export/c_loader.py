@@ -32,7 +32,7 @@ def library():
         ("TF_CloseSession", None, "pp"), ("TF_DeleteSession", None, "pp"), ("TF_GraphOperationByName", "p", "ps"),
         ("TF_AllocateTensor", "p", "ipiz"), ("TF_DeleteTensor", None, "p"), ("TF_TensorData", "p", "p"),
         ("TF_TensorType", "i", "p"), ("TF_NumDims", "i", "p"), ("TF_Dim", "q", "pi"), ("TF_TensorByteSize", "z", "p"),
-        ("TF_StringInit", None, "p"), ("TF_StringCopy", None, "psz"), ("TF_StringDealloc", None, "p"),
+        ("TF_StringInit", None, "p"), ("TF_StringCopy", None, "psz"),
         ("TF_StringGetDataPointer", "p", "p"), ("TF_StringGetSize", "z", "p"),
         ("TF_SessionRun", None, "ppppippipipp"),
     ):  # fmt: skip
