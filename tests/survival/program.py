@@ -17,10 +17,10 @@ from keras_inception import cli  # noqa: E402, the name of the command comes fir
 
 cli._import_tensorflow_quietly()  # as the command does before it imports anything else
 
-import numpy as np  # noqa: E402
-from tiny_network import TINY  # noqa: E402
+import numpy as np  # noqa: E402, after TensorFlow
+from tiny_network import TINY  # noqa: E402, after TensorFlow
 
-from keras_inception import architectures, checkpoint, runs, training  # noqa: E402
+from keras_inception import architectures, checkpoint, runs, training  # noqa: E402, after TensorFlow
 
 architectures.ARCHITECTURES["tiny"] = TINY
 
