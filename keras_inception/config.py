@@ -105,8 +105,7 @@ class TrainConfig(Recipe):
             )
         if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
             raise ValueError(
-                "TensorBoard logs need the package tensorboard, which TensorFlow does not bring. "
-                'Install it with `pip install "keras-inception[tensorboard]"`.'
+                "TensorBoard logs need the package tensorboard, which is not installed. Use `pip install tensorboard`."
             )
         from keras_inception.weights import source_of
 

@@ -97,8 +97,8 @@ class GradientFlow(keras.callbacks.Callback):
             raise ValueError(f"`every` must be at least 1. Received: every={every}")
         if log_dir is not None and importlib.util.find_spec("tensorboard") is None:
             raise ValueError(
-                "TensorBoard logs need the package tensorboard, which TensorFlow does not bring. Install it with "
-                f'`pip install "keras-inception[tensorboard]"`, or leave `log_dir` out. Received: log_dir={log_dir!r}'
+                "TensorBoard logs need the package tensorboard, which is not installed. Use `pip install tensorboard`, "
+                f"or leave `log_dir` out. Received: log_dir={log_dir!r}"
             )
         self.images, self.labels = images, labels
         self.path, self.every, self.log_dir = Path(path), every, log_dir
