@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_network import TINY
 
 import keras_inception as ki
 from keras_inception import architectures
@@ -134,10 +135,11 @@ def image_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def run(image_folder, tmp_path_factory):
-    """A training of two short epochs on those images."""
+def run(image_folder, with_architecture, tmp_path_factory):
+    """A training of the tiny network, two short epochs on those images; its architecture stays known."""
     from keras_inception.training import TrainConfig, train
 
-    config = TrainConfig(dataset=str(image_folder), architecture="googlenet_small", epochs=2, batch_size=8)
-    # So short a training may well be diagnosed: after 8 steps the statistics of batch normalization lag.
-    return train(config, tmp_path_factory.mktemp("runs") / "run", verbose=0, report=lambda message: None)
+    with with_architecture(TINY):
+        config = TrainConfig(dataset=str(image_folder), architecture="tiny", epochs=2, batch_size=8)
+        # So short a training may well be diagnosed: after 8 steps the statistics of batch normalization lag.
+        yield train(config, tmp_path_factory.mktemp("runs") / "run", verbose=0, report=lambda message: None)

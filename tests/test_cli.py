@@ -104,8 +104,8 @@ def test_predict_json_is_the_model_s_answer(run, image_folder, capsys):
     image = image_folder / "dark" / "3.png"
     assert main(["predict", str(run.folder), str(image), "--json", "--top", "1", "--head", "aux2"]) == 0
     (answer,) = json.loads(capsys.readouterr().out)
-    pixels = Image.open(image).resize((32, 32), Image.Resampling.BOX)  # one colour: any way of scaling agrees
-    x = [[[channel / 127.5 - 1 for channel in pixels.getpixel((0, 0))]] * 32] * 32
+    pixels = Image.open(image).resize((10, 10), Image.Resampling.BOX)  # one colour: any way of scaling agrees
+    x = [[[channel / 127.5 - 1 for channel in pixels.getpixel((0, 0))]] * 10] * 10
     expected = run.model.predict(np.array([x], "float32"), verbose=0)[2][0]
     assert answer["file"] == str(image)
     (top,) = answer["predictions"]
@@ -133,12 +133,10 @@ def test_evaluate_prints_the_results_of_the_run(run, capsys):
     assert all(word in table for word in ("head", "top-1", "loss", "main", "aux1", "aux2"))
 
 
-@pytest.mark.slow
 def test_evaluate_refuses_images_of_other_classes(run, capsys):
     assert "must have the classes" in refused(capsys, "evaluate", run.folder, "--dataset", "digits")
 
 
-@pytest.mark.slow
 def test_evaluate_of_a_file_needs_a_dataset(run, image_folder, capsys):
     assert "give --dataset" in refused(capsys, "evaluate", run.folder / "model.keras")
     assert main(["evaluate", str(run.folder / "model.keras"), "--dataset", str(image_folder), "--split", "train"]) == 0
@@ -160,7 +158,7 @@ def test_summary_prints_table_1_beside_the_paper(capsys, tmp_path):
 
 def test_summary_of_a_run(run, capsys):
     assert main(["summary", str(run.folder)]) == 0
-    assert "googlenet_small, Table 1 as built for 32x32x3" in capsys.readouterr().out
+    assert "tiny, Table 1 as built for 10x10x3" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -186,7 +184,6 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, message, capsys, tmp_p
     assert list(tmp_path.iterdir()) == []  # nothing was begun
 
 
-@pytest.mark.slow
 def test_an_unknown_head_and_a_missing_image_are_refused(run, capsys):
     assert "`head` must be one of the model's outputs" in refused(
         capsys, "predict", run.folder, run.folder / "samples", "--head", "aux3"

@@ -24,7 +24,6 @@ def unfinished(run, tmp_path):
     return folder
 
 
-@pytest.mark.slow
 def test_an_unfinished_run_of_another_configuration_is_refused_with_the_difference(unfinished):
     config = replace(TrainConfig.from_file(unfinished / "config.json"), epochs=9, seed=5)
     with pytest.raises(ValueError, match=r"another configuration: epochs was 2 and is 9, seed was 0 and is 5\. Go on"):
@@ -32,7 +31,6 @@ def test_an_unfinished_run_of_another_configuration_is_refused_with_the_differen
     assert (unfinished / "model.keras").is_file()
 
 
-@pytest.mark.slow
 def test_a_finished_run_is_not_gone_on_with(run):
     with pytest.raises(ValueError, match="holds a finished run: there is nothing to go on with"):
         train(out=run.folder, resume=True)
@@ -46,7 +44,6 @@ def test_a_folder_without_a_run_is_not_gone_on_with(content, tmp_path):
         train(out=tmp_path, resume=True)
 
 
-@pytest.mark.slow
 def test_clearing_leaves_nothing_of_the_earlier_run_and_nothing_else_out(unfinished):
     (unfinished / "notes.txt").write_text("mine")
     runs.clear(unfinished)
