@@ -1,6 +1,7 @@
 """What the tests share: the networks, built once a session, and the rules under which every test runs."""
 
 import contextlib
+import os
 from types import SimpleNamespace
 
 import keras
@@ -24,6 +25,8 @@ EXPECTED_WARNINGS = (
 
 
 def pytest_configure(config):
+    # Each process of `-n` has one core; a second thread would wait for it, and spin.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     config.addinivalue_line("markers", "tensorflow: needs TensorFlow as the backend of Keras")
     config.addinivalue_line("filterwarnings", "error")
     for warning in EXPECTED_WARNINGS:

@@ -28,9 +28,11 @@ PREEMPTED = 75
 
 
 def command(*arguments, moment="never 0"):
+    environment = {**os.environ, "MOMENT": moment, "KERAS_BACKEND": "tensorflow"}
+    environment.pop("TF_NUM_INTRAOP_THREADS", None)  # as many threads as a user has
     return subprocess.run(
         [sys.executable, str(PROGRAM), "train", *map(str, arguments)],
-        env={**os.environ, "MOMENT": moment, "KERAS_BACKEND": "tensorflow"},
+        env=environment,
         capture_output=True,
         text=True,
         timeout=LIMIT_SECONDS,
