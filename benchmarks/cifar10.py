@@ -138,7 +138,7 @@ def build(arguments, class_names, steps_per_epoch):
     """Builds and compiles the network, which takes pixels `(batch, 32, 32, 3)`, uint8."""
     optimizer = OPTIMIZERS[arguments.architecture]
     scale = arguments.batch_size / BASE_BATCH_SIZE
-    rate = optimizer["learning_rate"] * (scale if optimizer is SGD else math.sqrt(scale))
+    rate = optimizer["learning_rate"] * (scale if optimizer["optimizer"] == "sgd" else math.sqrt(scale))
     recipe = ki.recipe.Recipe(  # its images are not used: they are those of `Batches`
         epochs=arguments.epochs,
         batch_size=arguments.batch_size,

@@ -21,13 +21,13 @@ GRACE = 1 / 4  # of a trial's epochs, in which it may fall behind
 
 @dataclass(frozen=True)
 class Row:
-    """A trial that ended.
+    """A trial, ended or running.
 
     Attributes:
         trial: Its id.
-        status: "COMPLETED" or "FAILED".
-        score: The objective, or None.
-        seconds: How long it took.
+        status: "COMPLETED", "FAILED" or "RUNNING".
+        score: The objective, of a running trial its best so far; None of a failed one.
+        seconds: How long it took so far.
         epochs: How many it trained; fewer than it was given where it was stopped.
         values: Its hyperparameters by name.
         reason: Why it failed, or "".

@@ -25,8 +25,11 @@ def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("studies") / "study"
     write_study(folder)
     called = []
-    begin = lambda *counts: called.append(counts)  # noqa: E731
-    return finished(folder, on_begin=begin, on_training=lambda run: called.append(run.variant)), called
+    options = {
+        "on_begin": lambda *counts: called.append(counts),
+        "on_training": lambda run: called.append(run.variant),
+    }
+    return finished(folder, **options), called
 
 
 def test_a_head_has_left_chance_when_the_mean_of_ten_steps_stays_below_95_percent():

@@ -376,7 +376,7 @@ def import_torchvision(torch):
 
 def torchvision_outputs(torch, tensors, pixels):
     """Runs torchvision's network as its pretrained one: a dict of the softmaxes, and of the map of 5b."""
-    GoogLeNet, _library = import_torchvision(torch)  # noqa: N806
+    GoogLeNet, _library = import_torchvision(torch)  # noqa: N806, torchvision's class
     network = GoogLeNet(num_classes=len(tensors["fc.bias"]), aux_logits=True, transform_input=True, init_weights=False)
     network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}, strict=True)
     network.eval()

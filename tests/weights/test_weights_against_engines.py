@@ -65,12 +65,12 @@ def test_networks_compute_what_the_engine_computes(loaded, any_size, outputs, te
         found = outputs(model, preprocessed(model, size))
         for head in heads:
             largest = np.abs(found[head] - expected[head]).max()
-            print(f"{source} {size} {head}: {largest:.1e} from {engine}, softmaxes up to {expected[head].max():.2f}")  # noqa: T201
+            print(f"{source} {size} {head}: {largest:.1e} from {engine}, softmaxes up to {expected[head].max():.2f}")  # noqa: T201, figures of the README
             assert largest < TOLERANCE
             stored[f"{head}_{size}"] = expected[head].astype("float32")
         assert found["map"].shape == expected["map"].shape
         largest = np.abs(found["map"] - expected["map"]).max() / expected["map"].max()
-        print(f"{source} {size} map: {largest:.1e} of the largest activation")  # noqa: T201
+        print(f"{source} {size} map: {largest:.1e} of the largest activation")  # noqa: T201, figures of the README
         assert largest < TOLERANCE
         stored[f"map_{size}"] = expected["map"][..., ::32].astype("float32")
     if os.environ.get("KERAS_INCEPTION_WRITE_VECTORS"):
@@ -96,7 +96,7 @@ def test_bvlc_heads_of_other_sizes_are_opencvs(outputs, tmp_path, size, auxiliar
     found = outputs(model, preprocessed(model, size))
     for head in HEADS["bvlc"]:
         largest = np.abs(found[head] - expected[head]).max()
-        print(f"bvlc {size} {head}: {largest:.1e}, softmaxes up to {expected[head].max():.2f}")  # noqa: T201
+        print(f"bvlc {size} {head}: {largest:.1e}, softmaxes up to {expected[head].max():.2f}")  # noqa: T201, figures of the README
         assert largest < TOLERANCE
 
 
