@@ -78,7 +78,7 @@ def inference(arguments):
     from engines import trained_looking
 
     import keras_inception as ki
-    from keras_inception.export import FORMATS, PRECISIONS, export_format
+    from keras_inception.serving.export import FORMATS, PRECISIONS, export_format
 
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.architectures:

@@ -30,7 +30,8 @@ from machine import machine, versions
 from PIL import Image
 
 import keras_inception as ki
-from keras_inception import figures, optimizers
+from keras_inception import plots
+from keras_inception.training import optimizers
 
 PIXELS, PADDING, CUT_OUT = 32, 4, 8
 VALIDATION_SHARE = 0.1
@@ -161,7 +162,7 @@ def write(out, result, history, heads):
         writer = csv.writer(file)
         writer.writerow(["epoch", *history])
         writer.writerows([epoch, *logs] for epoch, logs in enumerate(zip(*history.values()), start=1))
-    figures.curves(history, heads).savefig(out / "curves.png", dpi=120)
+    plots.curves(history, heads).savefig(out / "curves.png", dpi=120)
     (out / "result.json").write_text(json.dumps(result) + "\n")
 
 

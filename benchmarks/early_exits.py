@@ -17,9 +17,10 @@ import numpy as np
 import tensorflow as tf
 from machine import machine, versions
 
-from keras_inception import exits, runs
 from keras_inception.cli.evaluate import dataset_of
-from keras_inception.export import early_exit_network, frozen, serving_network
+from keras_inception.serving import exits
+from keras_inception.serving.export import early_exit_network, frozen, serving_network
+from keras_inception.training import runs
 
 SEED = 0
 

@@ -26,7 +26,7 @@ from PIL import Image
 
 from keras_inception import data
 from keras_inception.data import augmentation
-from keras_inception.preprocess import preprocess_input
+from keras_inception.network.preprocess import preprocess_input
 
 CROP_AND_FLIP = replace(augmentation.NONE, crop_area=(0.08, 1.0), flip=True)
 

@@ -60,7 +60,7 @@ def trained(folder, **options):
 
 def train(folder, options):
     import keras_inception as ki
-    from keras_inception import precision
+    from keras_inception.training import precision
 
     start = time.perf_counter()
     config = ki.TrainConfig(**json.loads(options))

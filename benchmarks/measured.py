@@ -47,7 +47,7 @@ def ours(*, architecture, dtype, batch_size, size, threads=None, optimizer=None,
     import tensorflow as tf
 
     import keras_inception as ki
-    from keras_inception import cost
+    from keras_inception.network import cost
 
     if threads is not None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)

@@ -27,7 +27,7 @@ from machine import cell, machine, ratios, row, table, versions
 from PIL import Image
 
 import keras_inception as ki
-from keras_inception.classifier import Classifier
+from keras_inception.serving.classifier import Classifier
 
 PHOTOGRAPH = (500, 375)  # the mean size of an ImageNet photograph is near it
 

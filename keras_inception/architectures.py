@@ -8,6 +8,8 @@ Reference: Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842, Tabl
 
 from dataclasses import dataclass, fields, replace
 
+from keras_inception.errors import InputError
+
 
 @dataclass(frozen=True)
 class Conv:
@@ -209,7 +211,7 @@ def scaled(architecture: Architecture, width: float) -> Architecture:
         ValueError: The width is not from 0.05 to 10.
     """
     if not 0.05 <= width <= 10:
-        raise ValueError(f"The width of a trunk must be from 0.05 to 10, 1 for the paper's. Received: width={width}")
+        raise InputError(f"The width of a trunk must be from 0.05 to 10, 1 for the paper's. Received: width={width}")
     if width == 1:
         return architecture
 
@@ -239,12 +241,12 @@ def get(name: str) -> Architecture:
         try:
             return scaled(ARCHITECTURES[base], float(width))
         except ValueError as error:
-            raise ValueError(
+            raise InputError(
                 '`architecture` with a width must be such as "googlenet@0.5", a number from 0.05 to 10. '
                 f"Received: architecture={name!r}"
             ) from error
     if name not in ARCHITECTURES:
-        raise ValueError(f"`architecture` must be one of {', '.join(ARCHITECTURES)}. Received: architecture={name!r}")
+        raise InputError(f"`architecture` must be one of {', '.join(ARCHITECTURES)}. Received: architecture={name!r}")
     return ARCHITECTURES[name]
 
 
@@ -256,7 +258,7 @@ def of(model) -> Architecture:
     """
     name = getattr(model, "architecture", None)
     if name is None:
-        raise ValueError(
+        raise InputError(
             "The model must know its architecture, as what `GoogLeNet` returns does. "
             f"Received: model {model.name!r} with architecture={name!r}"
         )

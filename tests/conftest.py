@@ -140,7 +140,7 @@ def image_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def run(image_folder, with_architecture, tmp_path_factory):
     """A training of the tiny network, two short epochs on those images; its architecture stays known."""
-    from keras_inception.training import TrainConfig, train
+    from keras_inception.training.loop import TrainConfig, train
 
     with with_architecture(TINY):
         config = TrainConfig(dataset=str(image_folder), architecture="tiny", epochs=2, batch_size=8)

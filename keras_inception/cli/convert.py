@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path
 
+from keras_inception import files
 from keras_inception.cli.console import Refused, command
 
 
@@ -18,8 +19,7 @@ def add(commands):
 
 def run(arguments):
     """Runs the command; returns its exit code."""
-    from keras_inception import runs
-    from keras_inception.model import GoogLeNet
+    from keras_inception.network.googlenet import GoogLeNet
     from keras_inception.weights import SOURCES, load_published_weights
 
     out = Path(arguments.out)
@@ -30,7 +30,7 @@ def run(arguments):
     model = GoogLeNet(architecture=SOURCES[arguments.source].architecture, classes=arguments.classes)
     load_published_weights(model, arguments.source, arguments.path)
     model.class_names = _imagenet_class_names(arguments.classes)
-    with runs.written_aside(out) as aside:
+    with files.written_aside(out) as aside:
         model.save(aside)
     print(f"wrote {out}: {model.count_params():,} parameters, heads {', '.join(model.output_names)}")
     print(f"next:  keras-inception predict {shlex.quote(str(out))} IMAGE")
@@ -38,7 +38,7 @@ def run(arguments):
 
 
 def _imagenet_class_names(classes):
-    from keras_inception.preprocess import imagenet_class_names
+    from keras_inception.network.preprocess import imagenet_class_names
 
     try:
         names = imagenet_class_names()

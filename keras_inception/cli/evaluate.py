@@ -29,7 +29,9 @@ def add(commands):
 
 def run(arguments):
     """Runs the command; returns its exit code."""
-    from keras_inception import evaluation, report, runs
+    from keras_inception import evaluation
+    from keras_inception.evaluation import report
+    from keras_inception.training import runs
 
     if arguments.out:
         report.check_free(arguments.out)
@@ -91,9 +93,9 @@ def _check_same_input(models):
 
 def dataset_of(arguments, model):
     """Loads the images to evaluate on, as the run split them, or of `--dataset`."""
-    from keras_inception import runs
-    from keras_inception.config import TrainConfig
-    from keras_inception.training import load_data
+    from keras_inception.training import runs
+    from keras_inception.training.config import TrainConfig
+    from keras_inception.training.loop import load_data
 
     path = Path(arguments.model) / runs.CONFIG
     if path.is_file():

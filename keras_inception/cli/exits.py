@@ -4,6 +4,7 @@ import csv
 import shlex
 from pathlib import Path
 
+from keras_inception import files
 from keras_inception.cli.console import Refused, command, print_table
 from keras_inception.cli.evaluate import dataset_of
 
@@ -28,7 +29,8 @@ def add(commands):
 
 def run(arguments):
     """Runs the command; returns its exit code."""
-    from keras_inception import exits, runs
+    from keras_inception.serving import exits
+    from keras_inception.training import runs
 
     folder = Path(arguments.model)
     if not folder.is_dir():
@@ -46,11 +48,14 @@ def run(arguments):
         calibration = exits.measure_latency(model, calibration, images, batch_sizes=_batch_sizes(len(images)))
     calibration.save(folder / runs.EXITS)
     rows = _rows(calibration, points)
-    with runs.written_aside(folder / runs.EXITS_TABLE) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
+    with (
+        files.written_aside(folder / runs.EXITS_TABLE) as aside,
+        open(aside, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    with runs.written_aside(folder / runs.EXITS_PICTURE) as aside:
+    with files.written_aside(folder / runs.EXITS_PICTURE) as aside:
         exits.exits_figure(calibration, points).savefig(aside, dpi=120)
     _print(calibration, points, dataset.sizes, rows)
     print(f"wrote {folder}: {runs.EXITS}, {runs.EXITS_TABLE}, {runs.EXITS_PICTURE}")

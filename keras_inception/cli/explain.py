@@ -21,10 +21,11 @@ def add(commands):
 
 def run(arguments):
     """Runs the command; returns its exit code."""
-    from keras_inception import figures, runs
-    from keras_inception.classifier import Classifier
-    from keras_inception.gradcam import explain
-    from keras_inception.preprocess import undo_preprocessing
+    from keras_inception import plots
+    from keras_inception.evaluation.gradcam import explain
+    from keras_inception.network.preprocess import undo_preprocessing
+    from keras_inception.serving.classifier import Classifier
+    from keras_inception.training import runs
 
     paths = image_paths(arguments.images)
     if arguments.out:
@@ -40,8 +41,8 @@ def run(arguments):
         found = explain(model, image, class_name=arguments.class_name, top=arguments.top)
         pixels = undo_preprocessing(image.numpy(), preprocessing=model.preprocessing)
         picture = Path(arguments.out) if arguments.out else _free_name(path)
-        with runs.written_aside(picture) as aside:
-            figures.explanation(pixels, found).savefig(aside, dpi=120)
+        with files.written_aside(picture) as aside:
+            plots.explanation(pixels, found).savefig(aside, dpi=120)
         answers = "  ".join(f"{each.head}: {each.top[0][0]} {each.top[0][1]:.2%}" for each in found)
         print(f"{path}  {answers}  wrote {picture}")
     return BAD_INPUT if failed else 0

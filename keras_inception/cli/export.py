@@ -33,8 +33,8 @@ def add(commands):
 
 def run(arguments):
     """Runs the command; returns its exit code."""
-    from keras_inception import runs
-    from keras_inception.export import export_saved_model
+    from keras_inception.serving.export import export_saved_model
+    from keras_inception.training import runs
 
     _check(arguments)
     model = runs.load_model(arguments.model)
@@ -82,7 +82,7 @@ def _out(arguments):
 
 def _export_format(arguments, model):
     """Writes the model for another engine."""
-    from keras_inception.export import accuracy, export_format
+    from keras_inception.serving.export import accuracy, export_format
 
     kind, out = arguments.format, _out(arguments)
     if not arguments.int8:
@@ -111,9 +111,9 @@ def _megabytes(folder):
 
 def early_exit_of(arguments, model):
     """Returns the network with the early exits that a run folder holds."""
-    from keras_inception import runs
-    from keras_inception.exits import ExitCalibration
-    from keras_inception.export import early_exit_network
+    from keras_inception.serving.exits import ExitCalibration
+    from keras_inception.serving.export import early_exit_network
+    from keras_inception.training import runs
 
     path = Path(arguments.model) / runs.EXITS
     if not path.is_file():
@@ -129,7 +129,7 @@ def name_of(run):
 
 def training_of(run):
     """Returns what a run folder says about its training: a dict, empty for a file."""
-    from keras_inception import runs
+    from keras_inception.training import runs
 
     files = {"results": Path(run) / runs.RESULTS, "config": Path(run) / runs.CONFIG}
     return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items() if path.is_file()}

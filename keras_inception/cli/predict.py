@@ -20,8 +20,8 @@ def add(commands):
 
 def run(arguments):
     """Runs the command; returns its exit code."""
-    from keras_inception import runs
-    from keras_inception.classifier import Classifier
+    from keras_inception.serving.classifier import Classifier
+    from keras_inception.training import runs
 
     if arguments.top < 1:
         raise Refused(f"--top must be at least 1. Received: {arguments.top}")

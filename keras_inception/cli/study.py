@@ -44,9 +44,10 @@ def add(commands):
 
 def run(arguments):
     """Runs the command; returns its exit code."""
-    from keras_inception.diagnosis import NotFiniteError
-    from keras_inception.study import findings, heads
-    from keras_inception.training import PreemptedError
+    from keras_inception.study import findings
+    from keras_inception.study.heads import heads
+    from keras_inception.training.diagnosis import NotFiniteError
+    from keras_inception.training.loop import PreemptedError
 
     options = {k: v for k, v in vars(arguments).items() if k not in ("command", "study", "run")}
     of_study = {name: options.pop(name, None) for name in ("out", "seeds", "architecture", "variants")}

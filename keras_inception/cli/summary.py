@@ -22,8 +22,10 @@ def add(commands):
 
 def run(arguments):
     """Runs the command; returns its exit code."""
-    from keras_inception import cost, figures, runs
-    from keras_inception.model import GoogLeNet
+    from keras_inception import plots
+    from keras_inception.network import cost
+    from keras_inception.network.googlenet import GoogLeNet
+    from keras_inception.training import runs
 
     if arguments.model:
         model = runs.load_model(arguments.model)
@@ -39,7 +41,7 @@ def run(arguments):
     if arguments.plot:
         if Path(arguments.plot).suffix.lower() not in (".png", ".svg", ".pdf"):
             raise Refused(f"--plot writes .png, .svg or .pdf. Received: {arguments.plot}")
-        figures.graph(model).savefig(arguments.plot, dpi=120)
+        plots.graph(model).savefig(arguments.plot, dpi=120)
         print(f"drew {arguments.plot}")
     return 0
 

@@ -12,8 +12,8 @@ from typing import get_args, get_origin
 import docstring_parser
 
 from keras_inception.cli.console import PREEMPTED, Refused, command
-from keras_inception.config import PRECISIONS, STRATEGIES, TrainConfig, may_be_off, normalised, read
-from keras_inception.recipe import OPTIMIZERS, RECIPES, SCHEDULES, Augmentation, Recipe
+from keras_inception.recipes.recipe import OPTIMIZERS, RECIPES, SCHEDULES, Augmentation, Recipe
+from keras_inception.training.config import PRECISIONS, STRATEGIES, TrainConfig, may_be_off, normalised, read
 
 CHOICES = {
     "recipe": list(RECIPES),
@@ -110,9 +110,9 @@ def _number(text):
 
 def run(arguments):
     """Runs the command; returns its exit code."""
-    from keras_inception.diagnosis import NotFiniteError
-    from keras_inception.distribute import WorkerLostError
-    from keras_inception.training import PreemptedError, train
+    from keras_inception.training.diagnosis import NotFiniteError
+    from keras_inception.training.distribute import WorkerLostError
+    from keras_inception.training.loop import PreemptedError, train
 
     options = {k: v for k, v in vars(arguments).items() if k not in ("command", "run")}
     folder = {name: options.pop(name) for name in ("out", "overwrite", "resume") if name in options}
@@ -138,7 +138,7 @@ def run(arguments):
 
 def _config(options, folder):
     """Returns the configuration that options, and the file that they name, make."""
-    from keras_inception.runs import CONFIG
+    from keras_inception.training.runs import CONFIG
 
     if "resume" in folder:
         others = [f"--{name.replace('_', '-')}" for name in {**options, **folder} if name not in ("resume", "strategy")]
@@ -167,7 +167,7 @@ def configuration(options):
 
 
 def _say_data(config, dataset, progress):
-    from keras_inception import precision
+    from keras_inception.training import precision
 
     sizes = ", ".join(f"{dataset.sizes.get(split, 0):,} {name}" for split, name in
                       (("train", "training"), ("validation", "validation"), ("test", "test")))  # fmt: skip

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from keras_inception.cli.console import Refused, command
-from keras_inception.config import TrainConfig, parsed, read
+from keras_inception.training.config import TrainConfig, parsed, read
 
 DEFAULT_HOURS = 0.07  # 252 seconds, so that all of it takes less than five minutes
 
@@ -48,7 +48,7 @@ def add(commands):
 
 def run(arguments):
     """Runs the command; returns its exit code."""
-    from keras_inception.hypermodel.search import SearchFailedError, search
+    from keras_inception.tuning.search import SearchFailedError, search
 
     values = read(arguments.config) if arguments.config else {}
     given = {name: getattr(arguments, name) for name in ("dataset", "epochs", "precision")}
@@ -184,7 +184,7 @@ def _quiet_keras_tuner():
 
 
 def _say_found(found, arguments):
-    from keras_inception.hypermodel.search import BEST
+    from keras_inception.tuning.search import BEST
 
     failed = sum(row.score is None for row in found.rows)
     print(f"\nbest: trial {found.best.trial}, {arguments.objective} {found.best.score:.4f}"

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import tensorflow_datasets as tfds
 
 from keras_inception.data.digits import Digits
+from keras_inception.errors import InputError
 
 OWN = {"digits": Digits}
 
@@ -23,7 +24,7 @@ def prepare(name):
     """
     builder = _builder(name)
     if builder.info.supervised_keys is None or not _is_classification(builder.info):
-        raise ValueError(
+        raise InputError(
             "A dataset must hold pairs of an image and a class label. Choose another one. "
             f"Received: {name!r} with features {list(builder.info.features or ())}"
         )
@@ -38,7 +39,7 @@ def prepare(name):
     try:
         builder.download_and_prepare()
     except (OSError, tfds.download.DownloadError, ValueError, AssertionError, RuntimeError) as error:
-        raise ValueError(
+        raise InputError(
             f"The dataset {name!r} could not be downloaded and prepared. Prepare it on a machine with a network and "
             f"copy it to {builder.data_path}, or use a folder of images. Reason: {str(error).strip().splitlines()[0]}"
         ) from error
@@ -54,7 +55,7 @@ def _builder(name):
         known = {*OWN, *tfds.list_builders(with_community_datasets=False)}
         close = difflib.get_close_matches(name, sorted(known))
         hint = f"Did you mean {', '.join(map(repr, close))}? " if close else ""
-        raise ValueError(
+        raise InputError(
             '`dataset` must be a folder of images, "digits", or the name of a TFDS dataset; there is neither a folder '
             f"nor a dataset of this name. {hint}Received: dataset={name!r}"
         ) from error
@@ -78,7 +79,7 @@ def _check_reachable(name, builder):
         try:
             socket.create_connection((host, 443), timeout=5).close()
         except OSError as error:
-            raise ValueError(
+            raise InputError(
                 f"The dataset {name!r} must be downloaded, and {host} cannot be reached ({error}). Prepare it on a "
                 f"machine with a network and copy it to {builder.data_path}, or use a folder of images."
             ) from error
@@ -99,7 +100,7 @@ def splits(builder, seed, validation_fraction, test_fraction):
     """
     sizes = {split: info.num_examples for split, info in builder.info.splits.items()}
     if "train" not in sizes:
-        raise ValueError(
+        raise InputError(
             f"A dataset must have a split called train. Received: {builder.name!r} with splits {sorted(sizes)}"
         )
     total = sizes["train"]

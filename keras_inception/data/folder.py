@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_inception.data.images import decode, why_unreadable
+from keras_inception.errors import InputError
 
 SPLIT_FOLDERS = {
     "train": ("train", "training"),
@@ -52,7 +53,7 @@ def read(folder, *, seed, validation_fraction, test_fraction, skip_bad_images=Fa
     roots = _split_roots(folder)
     classes = sorted({path.name for root in roots.values() for path in _folders(root)})
     if len(classes) < 2:
-        raise ValueError(
+        raise InputError(
             "A folder of images must hold at least two class folders (CLASS/image.jpg, or train/CLASS/image.jpg), "
             f"because with one class there is nothing to tell apart. Received: {folder} with {classes or 'none'}"
         )
@@ -64,7 +65,7 @@ def read(folder, *, seed, validation_fraction, test_fraction, skip_bad_images=Fa
     if reasons and not skip_bad_images:
         listed = "; ".join(f"{path}: {reason}" for path, reason in list(reasons.items())[:5])
         more = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""
-        raise ValueError(
+        raise InputError(
             "Every file in a class folder must be an image. Remove or mend these, or leave them out with "
             f"`--skip-bad-images` (`skip_bad_images=True`). Received: {listed}{more}"
         )
@@ -117,12 +118,12 @@ def _check(paths):
 
 def _check_every_class(folder, files, classes):
     if not files:
-        raise ValueError(
+        raise InputError(
             f"A folder of images must hold some. Received: {folder}, without one in its {len(classes)} classes"
         )
     missing = sorted(set(range(len(classes))) - {label for _, label in files})
     if missing:
-        raise ValueError(
+        raise InputError(
             "Every class needs images to train on. Add some or remove the folder. "
             f"Received: {folder} without images of {[classes[label] for label in missing]}"
         )

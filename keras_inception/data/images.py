@@ -4,7 +4,7 @@ import functools
 
 import tensorflow as tf
 
-from keras_inception.preprocess import preprocess_input
+from keras_inception.network.preprocess import preprocess_input
 
 # The largest image that is decoded: as many pixels as Pillow opens without a warning, 256 MiB in red, green, blue.
 MAX_PIXELS = 2**30 // 4 // 3

@@ -10,7 +10,7 @@ from keras_inception.evaluation.measures import (
     per_class,
     scores,
 )
-from keras_inception.evaluation.scoring import Predictions, class_indices, evaluate, examples, per_head, predict
+from keras_inception.evaluation.scoring import Predictions, class_indices, evaluate, examples, predict
 
 __all__ = [
     "CROPS",
@@ -25,7 +25,6 @@ __all__ = [
     "evaluate",
     "examples",
     "per_class",
-    "per_head",
     "predict",
     "scores",
 ]

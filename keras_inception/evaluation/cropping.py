@@ -3,6 +3,8 @@
 import numpy as np
 from PIL import Image
 
+from keras_inception.errors import InputError
+
 # The shorter sides that the paper resizes to, for crops of 224 pixels.
 SCALES = (256, 288, 320, 352)
 CROP = 224
@@ -45,7 +47,7 @@ def each(image, crops, image_size):
     check_crops(crops)
     image = np.asarray(image)
     if image.ndim != 3 or 0 in image.shape:
-        raise ValueError(
+        raise InputError(
             f"An image must be an array `(height, width, channels)` with pixels. Received: image.shape={image.shape}"
         )
     planes = [Image.fromarray(plane) for plane in np.moveaxis(image, -1, 0).astype("float32")]  # as Pillow has floats
@@ -63,7 +65,7 @@ def each(image, crops, image_size):
 def check_crops(crops):
     """Raises a `ValueError` if there is no such number of crops."""
     if crops not in CROPS:
-        raise ValueError(
+        raise InputError(
             f"`crops` must be 1, 10 (corners, centre and mirrors) or 144 (the paper's). Received: crops={crops!r}"
         )
 

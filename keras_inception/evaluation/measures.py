@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_inception.errors import InputError
+
 # scikit-learn is imported where it is used: it takes a second, and no training needs it.
 
 
@@ -59,7 +61,7 @@ def scores(labels, probabilities, top_k=(1, 5)):
         ValueError: A number of answers is below 1.
     """
     if min(top_k, default=1) < 1:
-        raise ValueError(f"`top_k` must be numbers of answers of at least 1. Received: top_k={tuple(top_k)}")
+        raise InputError(f"`top_k` must be numbers of answers of at least 1. Received: top_k={tuple(top_k)}")
     of_label = np.take_along_axis(probabilities, labels[:, None], axis=1)
     lower = np.arange(probabilities.shape[1]) < labels[:, None]
     rank = ((probabilities > of_label) | ((probabilities == of_label) & lower)).sum(axis=1)

@@ -7,9 +7,11 @@ import numpy as np
 from scipy.special import softmax
 
 from keras_inception import architectures
+from keras_inception.errors import InputError
 from keras_inception.evaluation import cropping, measures
-from keras_inception.model import gives_logits
-from keras_inception.preprocess import preprocess_input
+from keras_inception.network.losses import logs_by_head
+from keras_inception.network.model import gives_logits
+from keras_inception.network.preprocess import preprocess_input
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def evaluate(model, data, *, crops=None, top_k=None, batch_size=64, verbose=0):
     """
     if not isinstance(model, (list, tuple)) and crops is None and top_k is None:
         logs = model.evaluate(data, return_dict=True, verbose=verbose)
-        return per_head(logs, model.output_names)
+        return logs_by_head(logs, model.output_names)
     predictions = predict(model, data, crops=crops, batch_size=batch_size, verbose=verbose)
     return predictions.scores() if top_k is None else predictions.scores(top_k)
 
@@ -83,7 +85,7 @@ def predict(model, data, *, crops=None, batch_size=64, verbose=0):
     names = _common_heads(models)
     _check_same_classes(models)
     if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+        raise InputError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
     if crops is None:
         members = [_Uncropped(model, names, batch_size) for model in models]
         parts = ((images, np.asarray(labels)) for images, labels in _pairs(data))
@@ -99,7 +101,7 @@ def predict(model, data, *, crops=None, batch_size=64, verbose=0):
         count += len(part)
         progress.update(count)
     if not count:
-        raise ValueError("A model is scored on labelled images, and there are none. Received: empty `data`")
+        raise InputError("A model is scored on labelled images, and there are none. Received: empty `data`")
     progress.update(count, finalize=True)
     found = [member.finish() for member in members]
     averaged = {name: np.mean([probabilities[name] for probabilities in found], axis=0) for name in names}
@@ -113,26 +115,6 @@ def examples(data):
             yield from zip(np.asarray(image), np.asarray(label))
         else:
             yield np.asarray(image), np.asarray(label)
-
-
-def per_head(logs, names, prefix=""):
-    """Sorts Keras's logs by head.
-
-    Args:
-        logs: Dict of the names that Keras gives to losses and metrics, such as `main_accuracy`.
-        names: The names of the outputs. With a single one, Keras does not write it before its metrics.
-        prefix: What stands before every name, such as `"val_"`.
-
-    Returns:
-        A dict by output name of dicts by metric.
-    """
-    if len(names) == 1:
-        return {names[0]: {key.removeprefix(prefix): value for key, value in logs.items() if key.startswith(prefix)}}
-    starts = {name: f"{prefix}{name}_" for name in names}
-    return {
-        name: {key.removeprefix(start): value for key, value in logs.items() if key.startswith(start)}
-        for name, start in starts.items()
-    }
 
 
 class _Uncropped:
@@ -168,7 +150,7 @@ class _Cropped(_Uncropped):
         if image.ndim == 3 and image.shape[-1] == 1:
             image = np.repeat(image, self._channels, axis=-1)
         if image.ndim == 3 and image.shape[-1] != self._channels:
-            raise ValueError(
+            raise InputError(
                 f"Images must have the {self._channels} channels that the network sees, or one, which is repeated. "
                 f"Received: image.shape={image.shape}"
             )
@@ -210,7 +192,7 @@ def _pairs(data):
     is_pair = isinstance(data, (tuple, list)) and len(data) == 2 and all(hasattr(part, "shape") for part in data)
     for pair in [data] if is_pair else data:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise ValueError(f"`data` must give pairs of image and label. Received: {type(pair).__name__}")
+            raise InputError(f"`data` must give pairs of image and label. Received: {type(pair).__name__}")
         yield pair
 
 
@@ -220,7 +202,7 @@ def class_indices(labels, classes):
         return labels.argmax(axis=1)
     labels = labels.reshape(len(labels)).astype("int64")
     if labels.size and not (labels.min() >= 0 and labels.max() < classes):
-        raise ValueError(
+        raise InputError(
             f"Labels must be integers from 0 to {classes - 1}, or one-hot, for a model of {classes} classes. "
             f"Received: labels from {labels.min()} to {labels.max()}"
         )
@@ -230,10 +212,10 @@ def class_indices(labels, classes):
 def _common_heads(models):
     """Returns the names of the outputs that all models have, in the order of the first one's."""
     if not models:
-        raise ValueError("An ensemble must have at least one model. Received: an empty list")
+        raise InputError("An ensemble must have at least one model. Received: an empty list")
     names = [name for name in models[0].output_names if all(name in model.output_names for model in models)]
     if not names:
-        raise ValueError(
+        raise InputError(
             "The models of an ensemble must have a head in common, by which their softmaxes are averaged. "
             f"Received: outputs {[list(model.output_names) for model in models]}"
         )
@@ -244,7 +226,7 @@ def _check_same_classes(models):
     counts = [model.classes for model in models]
     names = {tuple(model.class_names) for model in models if model.class_names is not None}
     if len(set(counts)) > 1 or len(names) > 1:
-        raise ValueError(
+        raise InputError(
             "The models of an ensemble must have the same classes in the same order. "
             f"Received: models of {counts} classes" + (", called differently" if len(names) > 1 else "")
         )
@@ -259,7 +241,7 @@ def _image_size(model):
     if height is None and width is None:
         return architectures.of(model).image_size, channels
     if height != width:
-        raise ValueError(
+        raise InputError(
             f"Crops are squares, and so must the network's input be. Received: a model with input_shape={shape}"
         )
     return height, channels

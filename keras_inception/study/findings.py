@@ -7,12 +7,12 @@ import platform
 import keras
 import tensorflow as tf
 
-from keras_inception import runs
-from keras_inception.diagnosis import AT_CHANCE
-from keras_inception.heads import MAIN
-from keras_inception.study.gradients import norms, of_variant, richest, stages
-from keras_inception.study.pictures import LABELS, PICTURES
-from keras_inception.study.steps import WINDOW
+from keras_inception import files
+from keras_inception.network.blocks import MAIN
+from keras_inception.plots.study import LABELS, PICTURES
+from keras_inception.study.gradient_norms import norms, of_variant, richest, stages
+from keras_inception.study.step_losses import WINDOW
+from keras_inception.training.diagnosis import AT_CHANCE
 
 TABLE, GRADIENTS, PAGE = "study.csv", "gradients.csv", "study.md"
 
@@ -27,9 +27,9 @@ def write(study):
         [{name: getattr(run, name) for name in names} | row for run in study.trainings for row in run.gradients],
     )
     for name, draw in PICTURES.items():
-        with runs.written_aside(study.folder / name) as aside:
+        with files.written_aside(study.folder / name) as aside:
             draw(study).savefig(aside, dpi=120)
-    with runs.written_aside(study.folder / PAGE) as aside:
+    with files.written_aside(study.folder / PAGE) as aside:
         aside.write_text(_page(study), encoding="utf-8")
 
 
@@ -49,7 +49,7 @@ def _row(training, chance):
 
 
 def _write_table(path, rows):
-    with runs.written_aside(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
+    with files.written_aside(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

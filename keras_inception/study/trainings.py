@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_inception import architectures, runs
-from keras_inception.heads import MAIN
-from keras_inception.study.steps import left_at
+from keras_inception import architectures, files
+from keras_inception.network.blocks import MAIN
+from keras_inception.study.step_losses import left_at
+from keras_inception.training import runs
 
 STEPS = "steps.csv"
 HEADS = tuple(head.name for head in architectures.AUXILIARY_HEADS)
@@ -47,7 +48,7 @@ class Training:
     @functools.cached_property
     def results(self):
         """What the run's `results.json` holds."""
-        return runs.read_json(self.folder / runs.RESULTS)
+        return files.read_json(self.folder / runs.RESULTS)
 
     @functools.cached_property
     def validation_accuracy(self):

@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from keras_inception.errors import InputError
 from keras_inception.weights.layout import BRANCHES, Tensor, flattened_matrix, kernel, matrix, modules, stem_layers
 from keras_inception.weights.optional import require
 
@@ -57,7 +58,7 @@ def read(path):
     try:
         network.ParseFromString(data)
     except message.DecodeError as error:
-        raise ValueError(
+        raise InputError(
             "The file is cut short or is no `.caffemodel`: it does not parse as a `NetParameter` message. "
             f"Received: path={str(path)!r}"
         ) from error
@@ -72,7 +73,7 @@ def _array(blob, layer, index):
     values = np.asarray(blob.data or blob.double_data, "float32")
     shape = tuple(blob.shape.dim) if blob.HasField("shape") else tuple(getattr(blob, size) for size in LEGACY_SHAPE)
     if math.prod(shape) != values.size:
-        raise ValueError(
+        raise InputError(
             f"Every blob of a `.caffemodel` must hold as many values as its shape says. "
             f"Received: blob {index} of the layer {layer!r} with shape={shape} and {values.size} values"
         )

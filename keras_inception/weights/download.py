@@ -9,6 +9,8 @@ import h5py
 import keras
 import numpy as np
 
+from keras_inception.errors import InputError
+
 # Raise it whenever a change of the layouts makes the files that earlier versions converted wrong.
 CONVERSION = 1
 
@@ -52,7 +54,7 @@ def fetch(source):
     if not _has_published_hash(part, source):
         received = _hash(part, source.hash_algorithm)
         os.remove(part)
-        raise ValueError(
+        raise InputError(
             f"The file from {source.address} must have a {source.hash_algorithm} of {source.hash_start}..., as its "
             "publisher says; it is another file or was damaged on the way, and was not kept. "
             f"{by_hand(source)} Received: {source.hash_algorithm}={received}"

@@ -1,6 +1,7 @@
 """Which rows of a network learn."""
 
 from keras_inception import architectures
+from keras_inception.errors import InputError
 
 
 def freeze(model, through):
@@ -31,7 +32,7 @@ def freeze(model, through):
     architecture = architectures.of(model)
     rows = [row.name for row in architecture.rows]
     if through is not None and through not in rows:
-        raise ValueError(
+        raise InputError(
             f"`through` must be None or a row of {architecture.name!r}: {', '.join(rows)}. "
             f"Received: through={through!r}"
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_inception.architectures import Architecture, Conv, Inception
+from keras_inception.errors import InputError
 
 # The convolutions of a module, as the builder names them.
 BRANCHES = ("1x1", "3x3_reduce", "3x3", "5x5_reduce", "5x5", "pool_proj")
@@ -57,5 +58,5 @@ def flattened_matrix(array, channels):
 
 def _of_rank(array, rank):
     if array.ndim != rank:
-        raise ValueError(f"An array of {rank} axes is needed. Received: shape={array.shape}")
+        raise InputError(f"An array of {rank} axes is needed. Received: shape={array.shape}")
     return array

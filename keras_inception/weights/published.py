@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 
+from keras_inception.errors import InputError
 from keras_inception.weights import download
 from keras_inception.weights.sources import SOURCES
 
@@ -45,11 +46,11 @@ def load_published_weights(model, source, path=None):
     Reference: BVLC Caffe, `models/bvlc_googlenet`; TF-slim, `inception_v1`; torchvision, `models/googlenet.py`.
     """
     if source not in SOURCES:
-        raise ValueError(f"`source` must be one of {', '.join(SOURCES)}. Received: source={source!r}")
+        raise InputError(f"`source` must be one of {', '.join(SOURCES)}. Received: source={source!r}")
     source = SOURCES[source]
     architecture = getattr(model, "architecture", None)
     if architecture != source.architecture:
-        raise ValueError(
+        raise InputError(
             f"The weights of {source.publisher} belong to the graph of `GoogLeNet(architecture="
             f'"{source.architecture}")`; in another graph they compute something else. '
             f"Received: a model with architecture={architecture!r}"
@@ -80,7 +81,7 @@ def imagenet_source(architecture):
     for source in SOURCES.values():
         if source.architecture == architecture:
             return source.name
-    raise ValueError(
+    raise InputError(
         '`weights="imagenet"` needs an architecture that weights were published for: '
         f"{', '.join(source.architecture for source in SOURCES.values())}. Received: architecture={architecture!r}"
     )
@@ -113,10 +114,10 @@ def _downloaded(source):
             arrays = _read(source, path)
             missing = [f"`{tensor.name}`" for name, tensor in source.tensors().items() if name not in arrays]
             if missing:
-                raise ValueError(f"It lacks {_listing(missing)}.")
+                raise InputError(f"It lacks {_listing(missing)}.")
         except ValueError as error:
             os.remove(path)
-            raise ValueError(
+            raise InputError(
                 f"What {source.address} sent is not the published file and was not kept. {download.by_hand(source)} "
                 f"{error}"
             ) from error
@@ -142,7 +143,7 @@ def _read(source, path):
         if any(shape[-1] != classes for shape in shapes):
             misshapen.append(f"the classifier `{layer}` of shapes {shapes} where the file has {classes} classes")
     if misshapen:
-        raise ValueError(
+        raise InputError(
             f"The file must hold the network of {source.publisher}. Nothing was loaded, because these have shapes "
             f"that no such network has: {_listing(misshapen)}. Received: path={path!r}"
         )
@@ -178,7 +179,7 @@ def _match(model, source, arrays, path):
             misshapen.append(f"`{tensors[name].name}` gives {value.shape}, and `{name}` is {shape}")
         values.append((variable, np.asarray(value, "float32")))
     if missing or misshapen:
-        raise ValueError(_mismatch(source, missing, misshapen, path))
+        raise InputError(_mismatch(source, missing, misshapen, path))
     return values, fresh
 
 

@@ -9,6 +9,7 @@ import tarfile
 import tempfile
 import zlib
 
+from keras_inception.errors import InputError
 from keras_inception.weights.layout import BRANCHES, Tensor, modules, stem_layers
 from keras_inception.weights.optional import require
 
@@ -44,7 +45,7 @@ def read(path):
         with tempfile.TemporaryDirectory() as folder:
             return _read_checkpoint(_unpack(path, folder), path)
     if path.endswith((".tar.gz", ".tgz")):
-        raise ValueError(f"The file is cut short or is no `.tar.gz` archive. Received: path={path!r}")
+        raise InputError(f"The file is cut short or is no `.tar.gz` archive. Received: path={path!r}")
     return _read_checkpoint(path.removesuffix(".index"), path)
 
 
@@ -60,10 +61,10 @@ def _unpack(path, folder):
                     with open(os.path.join(folder, name), "wb") as file:
                         shutil.copyfileobj(archive.extractfile(member), file)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"The archive is cut short or damaged: {error}. Received: path={path!r}") from error
+        raise InputError(f"The archive is cut short or damaged: {error}. Received: path={path!r}") from error
     checkpoints = [name.removesuffix(".index") for name in names if ".ckpt.data-" not in name]
     if not checkpoints:
-        raise ValueError(f"The archive must hold a checkpoint, a file named `*.ckpt`. Received: path={path!r}")
+        raise InputError(f"The archive must hold a checkpoint, a file named `*.ckpt`. Received: path={path!r}")
     return os.path.join(folder, checkpoints[0])
 
 
@@ -73,7 +74,7 @@ def _read_checkpoint(checkpoint, path):
         reader = tensorflow.train.load_checkpoint(checkpoint)
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     except (tensorflow.errors.OpError, ValueError, RuntimeError) as error:
-        raise ValueError(
+        raise InputError(
             f"The file is cut short or is no TensorFlow checkpoint: {str(error).splitlines()[0]} "
             f"Received: path={path!r}"
         ) from error
@@ -101,5 +102,5 @@ def layout(architecture):
 def _matrix_of_convolution(array):
     """Turns a 1x1 convolution's `(1, 1, inputs, outputs)` into `(inputs, outputs)`."""
     if array.ndim != 4 or array.shape[:2] != (1, 1):
-        raise ValueError(f"A 1x1 convolution is needed. Received: shape={array.shape}")
+        raise InputError(f"A 1x1 convolution is needed. Received: shape={array.shape}")
     return array[0, 0]

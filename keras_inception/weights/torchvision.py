@@ -6,6 +6,7 @@ Reference: torchvision, `torchvision/models/googlenet.py`, for the names of the 
 import pickle
 from functools import partial
 
+from keras_inception.errors import InputError
 from keras_inception.weights.layout import BRANCHES, Tensor, flattened_matrix, kernel, matrix, modules, stem_layers
 from keras_inception.weights.optional import require
 
@@ -31,13 +32,13 @@ def read(path):
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
-        raise ValueError(
+        raise InputError(
             "The file is cut short, is no PyTorch file, or holds other things than tensors, and those are not loaded, "
             "because they can execute code. Save it with `torch.save(model.state_dict(), path)`. "
             f"Received: path={str(path)!r}"
         ) from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ValueError(
+        raise InputError(
             "The file must hold a state dict, names with tensors, as `torch.save(model.state_dict(), path)` writes it. "
             f"Received: path={str(path)!r}"
         )

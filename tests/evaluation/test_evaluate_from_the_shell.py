@@ -13,8 +13,10 @@ pytest.importorskip("tensorflow")
 from tiny_network import TINY
 
 import keras_inception as ki
-from keras_inception import evaluation, runs
+from keras_inception import evaluation
 from keras_inception.cli import main
+from keras_inception.files import write_json
+from keras_inception.training import runs
 
 HEADS = ["main", "aux1", "aux2"]
 PICTURES = {"depth.png", "confusion.png", "reliability.png", "mistakes.png"}
@@ -40,7 +42,7 @@ def two_runs(image_folder, tmp_path_factory, _tiny_architecture):
 
 def write_run(model, folder, dataset):
     runs.save_model(model, folder)
-    runs.write_json(folder / runs.CONFIG, {"dataset": str(dataset), "architecture": "tiny"})
+    write_json(folder / runs.CONFIG, {"dataset": str(dataset), "architecture": "tiny"})
     return folder
 
 

@@ -11,7 +11,8 @@ pytest.importorskip("jinja2")
 from tiny_network import TINY
 
 import keras_inception as ki
-from keras_inception import evaluation, report
+from keras_inception import evaluation
+from keras_inception.evaluation import report
 
 NAMES = ["ash", "<script>alert(1)</script>", "$birch$", "oak"]
 HEADS = ("main", "aux1", "aux2")

@@ -9,8 +9,8 @@ from written_runs import config, read, write_run, write_study
 
 from keras_inception import study
 from keras_inception.cli import main
-from keras_inception.study.gradients import norms, of_variant, stages
-from keras_inception.study.steps import moving_average
+from keras_inception.study.gradient_norms import norms, of_variant, stages
+from keras_inception.study.step_losses import moving_average
 
 THREE = ("none", "aux1", "both")
 

@@ -12,8 +12,8 @@ from written_runs import read
 
 import keras_inception as ki
 from keras_inception import study
-from keras_inception.config import TrainConfig
-from keras_inception.preemption import PreemptedError
+from keras_inception.training.config import TrainConfig
+from keras_inception.training.interruption import PreemptedError
 
 
 def trained_for_a_step(loss_weights, aux_heads=True):

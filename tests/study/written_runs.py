@@ -4,7 +4,7 @@ import csv
 import json
 from dataclasses import asdict
 
-from keras_inception.config import TrainConfig
+from keras_inception.training.config import TrainConfig
 
 STEPS, CHANCE = 40, 0.693
 # By variant: loss weights, the main head's test accuracy by seed, the number of steps at chance by seed.

@@ -9,7 +9,7 @@ from keras_tuner.errors import FailedTrialError, FatalValueError
 from tiny_network import images_and_labels
 
 import keras_inception as ki
-from keras_inception.hypermodel import Range
+from keras_inception.tuning.hypermodel import Range
 
 
 def tiny(**options):

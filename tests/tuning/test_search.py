@@ -12,10 +12,11 @@ from PIL import Image
 
 from keras_inception import TrainConfig
 from keras_inception.cli import main, tune
-from keras_inception.hypermodel import oracles, plots, trials
-from keras_inception.hypermodel import search as searches
-from keras_inception.hypermodel.search import search
-from keras_inception.hypermodel.trials import Row
+from keras_inception.plots import trials as plots
+from keras_inception.tuning import oracles, trials
+from keras_inception.tuning import search as searches
+from keras_inception.tuning.search import search
+from keras_inception.tuning.trials import Row
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,12 @@ if __name__ == "__main__":
 
     architectures.ARCHITECTURES["tiny"] = TINY
     if "LOST_AFTER_SECONDS" in os.environ:
-        from keras_inception.hypermodel import oracles
+        from keras_inception.tuning import oracles
 
         oracles.LOST_AFTER_SECONDS = float(os.environ["LOST_AFTER_SECONDS"])
     victim = os.environ.get("KILL_IN_TRIAL")
     if victim:
-        from keras_inception.hypermodel import trials
+        from keras_inception.tuning import trials
 
         def on_epoch_end(tuner, trial, model, epoch, logs=None):
             if int(trial.trial_id) == int(victim):

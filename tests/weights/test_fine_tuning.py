@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import keras_inception as ki
-from keras_inception.infer import features
-from keras_inception.preprocess import decode_predictions
+from keras_inception.network.preprocess import decode_predictions
+from keras_inception.network.views import features
 from keras_inception.weights import SOURCES, freeze, load_published_weights
 
 CLASSIFIERS = ("loss1_classifier", "loss2_classifier", "loss3_classifier")

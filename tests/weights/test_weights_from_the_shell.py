@@ -9,8 +9,9 @@ from PIL import Image
 
 pytest.importorskip("tensorflow")
 
-from keras_inception import preprocess_input, runs
+from keras_inception import preprocess_input
 from keras_inception.cli import main
+from keras_inception.training import runs
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import published_networks as published
 import pytest
 
 import keras_inception as ki
-from keras_inception.layers import CeilMaxPooling2D, LocalResponseNormalization
+from keras_inception.network.layers import CeilMaxPooling2D, LocalResponseNormalization
 from keras_inception.weights import load_published_weights
 
-VECTORS = pathlib.Path(__file__).parents[1] / "vectors"
+VECTORS = pathlib.Path(__file__).parent / "vectors"
 TOLERANCE = 1e-4  # of a softmax: float32 through 22 layers stays below 1e-5
 NOTICED = 20 * TOLERANCE
 

@@ -10,7 +10,6 @@ Images are `(height, width, channels)` with 1 or 3 channels, in [0, 255].
 `randaugment` are the steps, and `one_image` takes them one after the other; `batches` mixes whole batches.
 """
 
-from keras_inception.data.augmentation.batches import cut_mix, mix, mix_up
 from keras_inception.data.augmentation.colours import (
     IMAGENET_EIGENVALUES,
     IMAGENET_EIGENVECTORS,
@@ -22,6 +21,7 @@ from keras_inception.data.augmentation.colours import (
     distort_colours,
 )
 from keras_inception.data.augmentation.geometry import GREY, flip, move, rotate, shear, translate
+from keras_inception.data.augmentation.mixing import cut_mix, mix, mix_up
 from keras_inception.data.augmentation.one_image import augment
 from keras_inception.data.augmentation.randaugment import (
     OPERATIONS,
@@ -34,7 +34,7 @@ from keras_inception.data.augmentation.randaugment import (
 )
 from keras_inception.data.augmentation.seeds import batch_seed, example_seed, order_seed, stream_epochs
 from keras_inception.data.augmentation.windows import decode_window, random_window, resize_randomly
-from keras_inception.recipe.augmentation import NONE, PAPER, Augmentation
+from keras_inception.recipes.augmentation import NONE, PAPER, Augmentation
 
 __all__ = [
     "GREY", "IMAGENET_EIGENVALUES", "IMAGENET_EIGENVECTORS", "NONE", "OPERATIONS", "PAPER", "Augmentation",

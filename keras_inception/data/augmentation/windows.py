@@ -5,7 +5,7 @@ from functools import partial
 import tensorflow as tf
 
 from keras_inception.data.images import cut, decode, with_channels
-from keras_inception.recipe.augmentation import PAPER
+from keras_inception.recipes.augmentation import PAPER
 
 
 def random_window(size, seed, area=PAPER.crop_area, aspect=PAPER.crop_aspect):

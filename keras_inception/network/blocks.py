@@ -1,0 +1,129 @@
+"""The rows of Table 1 as functions from tensor to tensor.
+
+Every function takes `conv`, the network's convolution unit: `conv(x, filters, kernel_size, strides=1, name=...)`.
+"""
+
+from functools import partial, singledispatch
+
+import keras
+from keras import layers
+
+from keras_inception import architectures
+from keras_inception.architectures import AuxiliaryHead
+from keras_inception.network.layers import CeilMaxPooling2D, LocalResponseNormalization
+
+
+def convolution_unit(architecture: architectures.Architecture):
+    """Returns the network's convolution unit: convolution, bias or batch normalization, ReLU, with its padding."""
+    return partial(_apply_conv, unit=architecture.convolution, padding=architecture.padding)
+
+
+def _apply_conv(x, filters, kernel_size, strides=1, *, name, unit, padding):
+    if padding == "symmetric" and strides > 1:
+        x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
+        padding = "valid"
+    else:
+        padding = "same"  # with strides of 1 and odd kernels "same" is symmetric
+    conv = partial(layers.Conv2D, filters, kernel_size, strides, padding, kernel_initializer="he_normal", name=name)
+    if not unit.batch_norm:
+        return conv(activation="relu")(x)
+    x = conv(use_bias=False)(x)
+    # 0.9, not Keras's 0.99: statistics that lag keep the validation at chance for the first hundreds of steps.
+    x = layers.BatchNormalization(
+        channel_axis(), momentum=0.9, epsilon=unit.epsilon, scale=unit.gamma, name=f"{name}_bn"
+    )(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def output_size(row, size, architecture):
+    """Returns the height or width, in pixels, of the row's output for an input of `size`."""
+    if isinstance(row, architectures.MaxPool):
+        window, strides = row.pool_size, row.strides
+        if architecture.padding == "symmetric":
+            return -(-(size - window) // strides) + 1
+        return -(-size // strides)
+    return -(-size // row.strides) if isinstance(row, architectures.Conv) else size
+
+
+def channel_axis():
+    """Returns the axis of the channels under the current `keras.config.image_data_format()`."""
+    return 1 if keras.config.image_data_format() == "channels_first" else -1
+
+
+@singledispatch
+def apply_row(row, x, architecture, conv):
+    """Applies one row of an architecture to `x`, `(batch, height, width, channels)`.
+
+    Returns:
+        The row's output; its layer's name is the row's name, or begins with it.
+    """
+    raise TypeError(f"No row of an architecture: {row!r}")
+
+
+@apply_row.register
+def _(row: architectures.Conv, x, architecture, conv):
+    if row.reduce:
+        x = conv(x, row.reduce, 1, name=f"{row.name}_reduce")
+    return conv(x, row.filters, row.kernel_size, row.strides, name=row.name)
+
+
+@apply_row.register
+def _(row: architectures.MaxPool, x, architecture, conv):
+    if architecture.padding == "symmetric":
+        return CeilMaxPooling2D(row.pool_size, row.strides, name=row.name)(x)
+    return layers.MaxPooling2D(row.pool_size, row.strides, "same", name=row.name)(x)
+
+
+@apply_row.register
+def _(row: architectures.LRN, x, architecture, conv):
+    return LocalResponseNormalization(name=row.name)(x)
+
+
+@apply_row.register
+def _(row: architectures.Inception, x, architecture, conv):
+    name = row.name
+    branches = [
+        conv(x, row.conv1x1, 1, name=f"{name}_1x1"),
+        conv(conv(x, row.conv3x3_reduce, 1, name=f"{name}_3x3_reduce"), row.conv3x3, 3, name=f"{name}_3x3"),
+        conv(
+            conv(x, row.conv5x5_reduce, 1, name=f"{name}_5x5_reduce"),
+            row.conv5x5,
+            architecture.conv5x5_kernel_size,
+            name=f"{name}_5x5",
+        ),
+        conv(layers.MaxPooling2D(3, 1, "same", name=f"{name}_pool")(x), row.pool_proj, 1, name=f"{name}_pool_proj"),
+    ]
+    return layers.Concatenate(channel_axis(), name=f"{name}_output")(branches)
+
+
+MAIN = "main"
+
+
+def apply_main_head(x, classes, activation, dropout):
+    """Applies the main head to the trunk's output: global average pooling, dropout, linear, softmax.
+
+    Returns:
+        `(batch, classes)`, float32 also under mixed precision; the layer is called "main".
+    """
+    x = layers.GlobalAveragePooling2D(name="pool5")(x)  # (batch, 1024)
+    x = layers.Dropout(dropout, name="pool5_drop")(x)
+    x = layers.Dense(classes, name="loss3_classifier")(x)
+    return layers.Activation(activation, dtype="float32", name=MAIN)(x)
+
+
+def apply_auxiliary_head(x, head: AuxiliaryHead, conv, classes, activation, dropout):
+    """Applies an auxiliary head to its tap: average pooling, 1x1 convolution, FC 1024, dropout, linear, softmax.
+
+    Returns:
+        `(batch, classes)`, float32 also under mixed precision; the layer is called `head.name`.
+    """
+    if head.pool == "adaptive_4x4":
+        x = layers.AdaptiveAveragePooling2D(4, name=f"{head.prefix}_ave_pool")(x)
+    else:
+        x = layers.AveragePooling2D(5, 3, name=f"{head.prefix}_ave_pool")(x)
+    x = conv(x, head.conv, 1, name=f"{head.prefix}_conv")
+    x = layers.Flatten(name=f"{head.prefix}_flatten")(x)
+    x = layers.Dense(head.dense, "relu", kernel_initializer="he_normal", name=f"{head.prefix}_fc")(x)
+    x = layers.Dropout(dropout, name=f"{head.prefix}_drop_fc")(x)
+    x = layers.Dense(classes, name=f"{head.prefix}_classifier")(x)
+    return layers.Activation(activation, dtype="float32", name=head.name)(x)

@@ -1,0 +1,242 @@
+"""GoogLeNet with three softmaxes: the builder, and its compilation."""
+
+import keras
+from keras import layers
+
+from keras_inception import architectures
+from keras_inception.errors import InputError
+from keras_inception.network import blocks, losses
+from keras_inception.network.model import InceptionModel, gives_logits
+from keras_inception.weights import load_published_weights, source_of
+
+# Ours: for `fit` without a schedule, low enough to need no warm-up.
+LEARNING_RATE = 3e-4
+
+
+def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=1000,
+    classifier_activation="softmax",
+    name="googlenet",
+    *,
+    architecture="googlenet",
+    aux_heads=True,
+    dropout=None,
+    aux_dropout=None,
+    class_names=None,
+):
+    """Builds GoogLeNet with its auxiliary classifiers, compiled: outputs `main`, `aux1` (on 4a), `aux2` (on 4d).
+
+    The model trains with `fit` on plain `(image, label)` data; `inference_model` then drops the auxiliary heads. Its
+    input is the image after `preprocess_input(x, preprocessing=model.preprocessing)`.
+
+    From the paper: the network, the heads and their places, dropout of 40% and 70%, loss weights 1, 0.3, 0.3. Not in
+    the paper, and ours: He's normal initialisation (with Glorot's, or with a normal of 0.01, the deep heads are known
+    to stay at a loss of ln(classes)), and the optimizer that `compile_model` states. BVLC's: the constants of LRN.
+
+    Args:
+        include_top: Whether to build the classifiers. Without them the model is the trunk alone, not compiled.
+        weights: None for random initialisation; `"imagenet"` for the published weights of the architecture (BVLC's
+            for `"googlenet"`, with trained auxiliary heads; TF-slim's; torchvision's), downloaded once, see
+            `load_published_weights`; the path of such a publisher's file; or that of a Keras weights file
+            (`.weights.h5`) of the same model. With published weights and other than 1000 classes the classifiers stay
+            random; `freeze` is for what follows.
+        input_tensor: A Keras tensor to use as the image input, of shape `(batch, height, width, channels)`.
+        input_shape: Shape of one image, `(height, width, channels)` or, under `"channels_first"`, `(channels, height,
+            width)`; by default the architecture's, 224x224x3 or 32x32x3. Any number of channels. Height and width may
+            be None where no head flattens its map: with `aux_heads=False`, and in `"inception_v1_torchvision"`.
+        pooling: For `include_top=False`: None for the map of 5b, `(batch, height, width, 1024)`, or `"avg"` or
+            `"max"` for its global pooling, `(batch, 1024)`.
+        classes: Number of classes, at least 2.
+        classifier_activation: `"softmax"`, or None for logits (the loss is set to match). With any other activation the
+            model is not compiled.
+        name: Name of the model.
+        architecture: `"googlenet"`, `"googlenet_bn"`, `"googlenet_small"`, `"inception_v1_slim"` or
+            `"inception_v1_torchvision"`; see `architectures.py`. TF-slim's graph has no auxiliary heads.
+        aux_heads: True for all auxiliary heads of the architecture, False for none, or the names of some, such as
+            `["aux1"]`.
+        dropout: Rate of the main head's dropout in [0, 1); by default the architecture's (paper: 0.4).
+        aux_dropout: Rate of the auxiliary heads' dropout in [0, 1); by default 0.7 (the paper's).
+        class_names: Names of the classes, kept in the `.keras` file.
+
+    Returns:
+        An `InceptionModel`. With heads, the outputs are a list of `(batch, classes)` in the order main, aux1, aux2;
+        without auxiliary heads one tensor.
+
+    Raises:
+        ValueError: An argument is out of range, or the images are smaller than the network needs.
+
+    Reference: Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842, section 5 and Table 1.
+    """
+    architecture = architectures.get(architecture)
+    auxiliary = _auxiliary_heads(architecture, aux_heads) if include_top else ()
+    if include_top and (not isinstance(classes, int) or classes < 2):
+        raise InputError(f"`classes` must be an integer of at least 2. Received: classes={classes!r}")
+    if pooling not in (None, "avg", "max"):
+        raise InputError(f'`pooling` must be None, "avg" or "max". Received: pooling={pooling!r}')
+    image = _image_input(architecture, auxiliary, input_tensor, input_shape)
+
+    conv = blocks.convolution_unit(architecture)
+    x, taps = image, {}
+    for row in architecture.rows:
+        x = taps[row.name] = blocks.apply_row(row, x, architecture, conv)
+
+    if include_top:
+        rate = architecture.dropout if dropout is None else dropout
+        outputs = [blocks.apply_main_head(x, classes, classifier_activation, rate)]
+        for head in auxiliary:
+            rate = head.dropout if aux_dropout is None else aux_dropout
+            outputs.append(
+                blocks.apply_auxiliary_head(taps[head.tap], head, conv, classes, classifier_activation, rate)
+            )
+    elif pooling:
+        pool = layers.GlobalAveragePooling2D if pooling == "avg" else layers.GlobalMaxPooling2D
+        outputs = [pool(name=f"{pooling}_pool")(x)]
+    else:
+        outputs = [x]
+
+    sources = keras.utils.get_source_inputs(image)
+    model = InceptionModel(
+        sources[0] if len(sources) == 1 else sources,  # Keras warns when a list of one is called with an image.
+        outputs if len(outputs) > 1 else outputs[0],
+        name=name,
+        architecture=architecture.name,
+        class_names=class_names,
+        preprocessing=architecture.preprocessing,
+    )
+    source = source_of(weights, architecture.name)
+    if source is not None:
+        load_published_weights(model, source.name, None if weights == "imagenet" else weights)
+    elif weights is not None:
+        model.load_weights(weights)
+    if include_top and classifier_activation in ("softmax", "linear", None):
+        compile_model(model)
+    return model
+
+
+def compile_model(
+    model, optimizer=None, loss_weights=architectures.LOSS_WEIGHTS, *, label_smoothing=0.0, metrics=None, **kwargs
+):
+    """Compiles a GoogLeNet, or compiles it again with other choices.
+
+    Args:
+        model: What `GoogLeNet` or `inference_model` returned, with outputs of softmax or of logits.
+        optimizer: A Keras optimizer or its name; by default Adam with a rate of 3e-4 (ours: the paper names SGD with
+            momentum 0.9 but neither rate nor batch size).
+        loss_weights: Weight of each head's loss, in the order of the outputs (the paper: 1, 0.3, 0.3), or a dict by
+            output names. A model of one output takes the first, one without aux1 or aux2 leaves that head's out.
+        label_smoothing: Share of each label, in [0, 1), that is spread evenly over all classes.
+        metrics: Metrics for every head; by default accuracy, and top-5 accuracy from 6 classes up.
+        **kwargs: Further arguments of `keras.Model.compile`.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: The weights do not fit the heads, or an output is neither softmax nor logits.
+    """
+    names = model.output_names
+    if isinstance(loss_weights, (list, tuple)) and len(loss_weights) > len(names):
+        loss_weights = _loss_weights_of(names, loss_weights)
+    if metrics is None:
+        metrics = [losses.SparseCategoricalAccuracy(name="accuracy")]
+        if model.classes > 5:
+            metrics.append(losses.SparseTopKCategoricalAccuracy(5, name="top_5_accuracy"))
+    model.compile(
+        optimizer=keras.optimizers.Adam(LEARNING_RATE) if optimizer is None else optimizer,
+        loss=[losses.SparseCategoricalCrossentropy(gives_logits(model, name), label_smoothing) for name in names],
+        loss_weights=loss_weights,
+        metrics=metrics,
+        **kwargs,
+    )
+    return model
+
+
+def _loss_weights_of(names, loss_weights):
+    """Returns the weights of some of the heads main, aux1, aux2 from those of all; of a single head, the first."""
+    if len(names) == 1:
+        return loss_weights[:1]
+    by_name = dict(zip((blocks.MAIN, *(head.name for head in architectures.AUXILIARY_HEADS)), loss_weights))
+    return [by_name[name] for name in names] if set(names) <= set(by_name) else loss_weights
+
+
+def _auxiliary_heads(architecture, aux_heads):
+    if isinstance(aux_heads, bool):
+        return architecture.auxiliary_heads if aux_heads else ()
+    known = [head.name for head in architecture.auxiliary_heads]
+    aux_heads = [aux_heads] if isinstance(aux_heads, str) else list(aux_heads)
+    if not set(aux_heads) <= set(known):
+        raise InputError(
+            f"`aux_heads` must be True, False, or names among {known} for architecture={architecture.name!r}. "
+            f"Received: aux_heads={aux_heads}"
+        )
+    return tuple(head for head in architecture.auxiliary_heads if head.name in aux_heads)
+
+
+def _image_input(architecture, auxiliary, input_tensor, input_shape):
+    """Returns the image as a Keras tensor, of a shape that the network and its heads accept."""
+    channels_first = keras.config.image_data_format() == "channels_first"
+    if input_tensor is not None:
+        if not isinstance(input_tensor, keras.KerasTensor):
+            raise InputError(
+                "`input_tensor` must be a Keras tensor, such as `keras.Input(...)` or what a layer returned. "
+                f"Received: input_tensor={input_tensor!r}"
+            )
+        shape = tuple(input_tensor.shape[1:])
+        if input_shape is not None and tuple(input_shape) != shape:
+            raise InputError(
+                "`input_shape` must be that of `input_tensor` where both are given. "
+                f"Received: input_shape={tuple(input_shape)}, input_tensor.shape={input_tensor.shape}"
+            )
+    elif input_shape is not None:
+        shape = tuple(input_shape)
+    else:
+        size = architecture.image_size
+        shape = (3, size, size) if channels_first else (size, size, 3)
+    if len(shape) != 3 or shape[0 if channels_first else -1] is None:
+        layout = "(channels, height, width)" if channels_first else "(height, width, channels)"
+        raise InputError(f"`input_shape` must be {layout}, with a number of channels. Received: input_shape={shape}")
+    _check_image_size(architecture, auxiliary, shape, shape[1:] if channels_first else shape[:2])
+    return keras.Input(shape, name="image") if input_tensor is None else input_tensor
+
+
+def _check_image_size(architecture, auxiliary, shape, size):
+    flattening = [head.name for head in auxiliary if head.pool != "adaptive_4x4"]
+    if None in size:
+        if flattening:
+            raise InputError(
+                "`input_shape` must have a height and a width for the auxiliary heads, which flatten their map. "
+                f"Use `aux_heads=False` or a fixed size. Received: input_shape={shape}"
+            )
+        return
+    minimum = minimum_image_size(architecture, auxiliary)
+    if min(size) >= minimum:
+        return
+    if flattening and min(size) >= (without := minimum_image_size(architecture, ())):
+        raise InputError(
+            f"`input_shape` must be at least {minimum}x{minimum} for the auxiliary heads, whose 5x5 average pooling "
+            f"would not fit into the map of {flattening[0]}. Use `aux_heads=False` (from {without}x{without} on), "
+            f'larger images, or `architecture="googlenet_small"`. Received: input_shape={shape}'
+        )
+    raise InputError(
+        f"`input_shape` must be at least {minimum}x{minimum} for architecture={architecture.name!r}. "
+        f'Use larger images, or `architecture="googlenet_small"`. Received: input_shape={shape}'
+    )
+
+
+def minimum_image_size(architecture, auxiliary_heads):
+    """Returns the smallest height and width, in pixels, of images for a network with these auxiliary heads."""
+    taps = {head.tap for head in auxiliary_heads if head.pool != "adaptive_4x4"}
+
+    def fits(size):
+        for row in architecture.rows:
+            size = blocks.output_size(row, size, architecture)
+            if size < (5 if row.name in taps else 1):
+                return False
+        return True
+
+    return next(size for size in range(1, 1000) if fits(size))

@@ -1,0 +1,143 @@
+"""Layers that GoogLeNet needs and Keras has not: local response normalization and ceil-mode max pooling."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_inception.errors import InputError
+
+
+@keras.saving.register_keras_serializable(package="keras_inception")
+class LocalResponseNormalization(keras.layers.Layer):
+    """Divides each activation by a power of the summed squares of its neighbours in the channel dimension.
+
+    `y[c] = x[c] / (bias + alpha * sum(x[c - depth_radius : c + depth_radius + 1] ** 2)) ** beta`, the formula and
+    the argument names of `tf.nn.local_response_normalization`. The defaults are GoogLeNet's: window 5, and Caffe's
+    alpha of 1e-4 divided by that window, because Caffe divides by it and this formula does not.
+
+    The sum is one matrix product with a banded matrix of zeros and ones, which is faster than TensorFlow's kernel
+    on the CPU, forward and backward (`benchmarks/lrn.py`). It is computed in float32 at least, also under mixed
+    precision: `bias + alpha * sum` does not fit into 8 bits of mantissa.
+
+    Args:
+        depth_radius: Half the width of the window of channels, at least 0.
+        bias: Offset, above 0, that keeps the divisor away from 0.
+        alpha: Scale of the sum of squares.
+        beta: Exponent.
+        data_format: `"channels_last"` or `"channels_first"`; by default `keras.config.image_data_format()`.
+
+    Input and output shape: `(batch, height, width, channels)`, or `(batch, channels, height, width)`.
+
+    Reference: Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, section 3.3.
+    """
+
+    def __init__(self, depth_radius=2, bias=1.0, alpha=2e-5, beta=0.75, data_format=None, **kwargs):
+        super().__init__(**kwargs)
+        if depth_radius < 0 or bias <= 0:
+            raise InputError(
+                "`depth_radius` must be at least 0 and `bias` above 0, or the divisor could be 0. "
+                f"Received: depth_radius={depth_radius}, bias={bias}"
+            )
+        self.depth_radius = depth_radius
+        self.bias = bias
+        self.alpha = alpha
+        self.beta = beta
+        self.data_format = keras.config.image_data_format() if data_format is None else data_format
+        if self.data_format not in ("channels_last", "channels_first"):
+            raise InputError(
+                f'`data_format` must be "channels_last" or "channels_first". Received: data_format={data_format!r}'
+            )
+
+    def call(self, inputs):
+        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        divisor = self.bias + self.alpha * self._window_sum(ops.square(x))
+        return ops.cast(x * _negative_power(divisor, self.beta), inputs.dtype)
+
+    def _window_sum(self, x):
+        channels = x.shape[1 if self.data_format == "channels_first" else -1]
+        index = np.arange(channels)
+        band = np.abs(index[:, None] - index[None, :]) <= self.depth_radius
+        band = ops.convert_to_tensor(band.astype("float32"), dtype=x.dtype)
+        if self.data_format == "channels_last":
+            return ops.matmul(x, band)
+        return ops.moveaxis(ops.matmul(ops.moveaxis(x, 1, -1), band), -1, 1)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "depth_radius": self.depth_radius,
+            "bias": self.bias,
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "data_format": self.data_format,
+        }
+
+
+def _negative_power(x, exponent):
+    """Returns `x ** -exponent`; the two exponents in use take square roots, several times faster than a power."""
+    if exponent == 0.75:
+        root = ops.rsqrt(x)
+        return root * ops.sqrt(root)
+    if exponent == 0.5:
+        return ops.rsqrt(x)
+    return ops.power(x, -exponent)
+
+
+@keras.saving.register_keras_serializable(package="keras_inception")
+class CeilMaxPooling2D(keras.layers.MaxPooling2D):
+    """Max pooling without padding whose output size is rounded up, as in Caffe and PyTorch's `ceil_mode=True`.
+
+    The last window may reach past the edge and then takes the maximum of what is there: a map of `n` becomes
+    `ceil((n - pool_size) / strides) + 1`. TensorFlow's "same" padding agrees on even maps of a 3x3/2 pooling and is
+    one larger on odd ones. Arguments and shapes are those of `keras.layers.MaxPooling2D` without `padding`.
+    """
+
+    def __init__(self, pool_size=3, strides=2, **kwargs):
+        super().__init__(pool_size=pool_size, strides=strides, **kwargs)
+
+    def call(self, inputs):
+        spatial = self._spatial(inputs.shape)
+        overhangs = [_overhang(*dimension) for dimension in spatial]
+        if not any(overhangs):
+            return super().call(inputs)
+        if all(_same_padding(*dimension) == overhang == 1 for dimension, overhang in zip(spatial, overhangs)):
+            # "same" puts a single row of padding on the far side too, and saves the copy that `ops.pad` makes.
+            return ops.max_pool(inputs, self.pool_size, self.strides, "same", self.data_format)
+        pad = [(0, overhang) for overhang in overhangs]
+        pad = [(0, 0), *pad, (0, 0)] if self.data_format == "channels_last" else [(0, 0), (0, 0), *pad]
+        return super().call(ops.pad(inputs, pad, constant_values=-np.inf))
+
+    def compute_output_shape(self, input_shape):
+        sizes = [
+            None if size is None else -(-(size - pool) // stride) + 1
+            for size, pool, stride in self._spatial(input_shape)
+        ]
+        if self.data_format == "channels_last":
+            return (input_shape[0], *sizes, input_shape[3])
+        return (*input_shape[:2], *sizes)
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
+
+    def _spatial(self, shape):
+        sizes = shape[1:3] if self.data_format == "channels_last" else shape[2:4]
+        return list(zip(sizes, self.pool_size, self.strides))
+
+    def get_config(self):
+        config = super().get_config()
+        del config["padding"]
+        return config
+
+
+def _overhang(size, pool_size, strides):
+    """Returns how far the last window reaches past the edge."""
+    # An unknown size is padded as far as any size needs: what no window reaches changes nothing.
+    return strides - 1 if size is None else (pool_size - size) % strides
+
+
+def _same_padding(size, pool_size, strides):
+    """Returns the number of rows that "same" padding adds, on both sides together; None if `size` is unknown."""
+    return None if size is None else max(pool_size - (size % strides or strides), 0)

@@ -1,0 +1,171 @@
+"""One label, several heads: the losses and metrics of a model in which every head learns from the same label.
+
+Labels come in either form, integers `(batch,)` or one-hot `(batch, classes)`.
+"""
+
+import keras
+from keras import ops
+
+from keras_inception.errors import InputError
+
+
+def _is_one_hot(y_true, y_pred):
+    return len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == y_pred.shape[-1]
+
+
+def _class_indices(y_true, y_pred):
+    """Returns the labels as integers, `(batch,)` or `(batch, 1)`, whichever form they came in."""
+    y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+    return ops.argmax(y_true, axis=-1) if _is_one_hot(y_true, y_pred) else y_true
+
+
+@keras.saving.register_keras_serializable(package="keras_inception")
+class SparseCategoricalCrossentropy(keras.losses.SparseCategoricalCrossentropy):
+    """Keras's loss of that name that takes one-hot labels (and any distribution over the classes) as well.
+
+    Args:
+        from_logits: Whether the predictions are logits rather than probabilities.
+        label_smoothing: Share of each label, in [0, 1), that is spread evenly over all classes; Keras has it for
+            one-hot labels alone.
+
+    Input shapes: labels `(batch,)`, `(batch, 1)` or `(batch, classes)`, predictions `(batch, classes)`.
+
+    Reference: Szegedy et al., Rethinking the Inception Architecture for Computer Vision, section 7.
+    """
+
+    def __init__(self, from_logits=False, label_smoothing=0.0, name="sparse_categorical_crossentropy", **kwargs):
+        super().__init__(from_logits=from_logits, name=name, **kwargs)
+        if not 0 <= label_smoothing < 1:
+            raise InputError(
+                f"`label_smoothing` must be at least 0 and below 1. Received: label_smoothing={label_smoothing}"
+            )
+        self.from_logits = from_logits
+        self.label_smoothing = label_smoothing
+
+    def call(self, y_true, y_pred):
+        if not _is_one_hot(y_true, y_pred):
+            if not self.label_smoothing:
+                return super().call(y_true, y_pred)
+            indices = ops.reshape(ops.cast(y_true, "int32"), (-1,))
+            y_true = ops.one_hot(indices, y_pred.shape[-1], dtype=y_pred.dtype)
+        return keras.losses.categorical_crossentropy(
+            y_true, y_pred, from_logits=self.from_logits, label_smoothing=self.label_smoothing
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "label_smoothing": self.label_smoothing}
+
+
+@keras.saving.register_keras_serializable(package="keras_inception")
+class SparseCategoricalAccuracy(keras.metrics.SparseCategoricalAccuracy):
+    """Keras's metric of that name that takes one-hot labels as well."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        return super().update_state(_class_indices(y_true, y_pred), y_pred, sample_weight)
+
+
+@keras.saving.register_keras_serializable(package="keras_inception")
+class SparseTopKCategoricalAccuracy(keras.metrics.SparseTopKCategoricalAccuracy):
+    """Keras's metric of that name that takes one-hot labels as well."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        return super().update_state(_class_indices(y_true, y_pred), y_pred, sample_weight)
+
+
+def per_head(value, names, argument):
+    """Returns a list with one entry per head from a value for all of them, a list, or a dict by output names."""
+    if isinstance(value, dict):
+        unknown = sorted(set(value) - set(names))
+        if unknown or (argument in ("y", "loss_weights") and len(value) < len(names)):
+            raise InputError(
+                f"`{argument}` by output names must be given for {names}. Received: {argument} for {sorted(value)}"
+            )
+        return [value.get(name) for name in names]
+    if isinstance(value, (list, tuple)):
+        if len(value) != len(names):
+            raise InputError(
+                f"`{argument}` must be given once for all heads or once per head, {len(names)} times for {names}. "
+                f"Received: a {type(value).__name__} of {len(value)}"
+            )
+        return list(value)
+    return [value] * len(names)
+
+
+def metrics_per_head(metrics, names, argument):
+    """Returns metrics as Keras wants them: for several heads a list of lists, with objects of its own for each head."""
+    if metrics is None or isinstance(metrics, dict) or len(names) == 1:
+        return metrics
+    if isinstance(metrics, (list, tuple)) and any(isinstance(metric, (list, tuple)) for metric in metrics):
+        return per_head(metrics, names, argument)
+    metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
+
+    def copy(metric):
+        return metric.from_config(metric.get_config()) if isinstance(metric, keras.metrics.Metric) else metric
+
+    return [[copy(metric) for metric in metrics] for _ in names]
+
+
+class HeadLosses:
+    """The losses of all heads: their weighted sum for the gradient and, for the log, an exact mean of each."""
+
+    def __init__(self, names, losses, loss_weights):
+        self.losses = [_resolve_loss(loss) for loss in losses]
+        self.weights = [1.0] * len(names) if loss_weights is None else loss_weights
+        # A single head's loss is the model's loss, which Keras logs already.
+        learning = [name for name, loss in zip(names, self.losses) if loss is not None]
+        self.metrics = [keras.metrics.Mean(name=f"{name}_loss") for name in learning] if len(names) > 1 else []
+
+    @property
+    def take_class_indices(self):
+        return any(isinstance(loss, keras.losses.SparseCategoricalCrossentropy) for loss in self.losses)
+
+    def total(self, labels, predictions, sample_weights):
+        heads = zip(self.losses, self.weights, labels, predictions, sample_weights)
+        return sum(loss(y, y_pred, w) * weight for loss, weight, y, y_pred, w in heads if loss is not None)
+
+    def update_metrics(self, labels, predictions, sample_weights):
+        heads = [head for head in zip(self.losses, labels, predictions, sample_weights) if head[0] is not None]
+        for metric, (loss, y, y_pred, sample_weight) in zip(self.metrics, heads):
+            values = loss.call(ops.convert_to_tensor(y), y_pred)  # (batch,), not reduced
+            if sample_weight is not None:
+                values = values * ops.reshape(ops.cast(sample_weight, values.dtype), ops.shape(values))
+            metric.update_state(values)
+
+
+class _FunctionLoss(keras.losses.Loss):
+    """A loss given as a function of labels and predictions."""
+
+    def __init__(self, function):
+        # The name opens a name scope, which "<lambda>" may not.
+        super().__init__(name=getattr(function, "__name__", "loss").strip("<>"))
+        self.function = function
+
+    def call(self, y_true, y_pred):
+        return self.function(y_true, y_pred)
+
+
+def _resolve_loss(loss):
+    if loss in ("sparse_categorical_crossentropy", "categorical_crossentropy", "crossentropy", "ce"):
+        return SparseCategoricalCrossentropy()
+    loss = keras.losses.get(loss)
+    return loss if loss is None or isinstance(loss, keras.losses.Loss) else _FunctionLoss(loss)
+
+
+def logs_by_head(logs, names, prefix=""):
+    """Sorts Keras's logs by head.
+
+    Args:
+        logs: Dict of the names that Keras gives to losses and metrics, such as `main_accuracy`.
+        names: The names of the outputs. With a single one, Keras does not write it before its metrics.
+        prefix: What stands before every name, such as `"val_"`.
+
+    Returns:
+        A dict by output name of dicts by metric.
+    """
+    if len(names) == 1:
+        return {names[0]: {key.removeprefix(prefix): value for key, value in logs.items() if key.startswith(prefix)}}
+    starts = {name: f"{prefix}{name}_" for name in names}
+    return {
+        name: {key.removeprefix(start): value for key, value in logs.items() if key.startswith(start)}
+        for name, start in starts.items()
+    }

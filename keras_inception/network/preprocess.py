@@ -1,0 +1,128 @@
+"""What the networks see: pixels in the range and channel order that their weights were trained on."""
+
+import json
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_inception.errors import InputError
+
+# The mean of ImageNet's training images in BVLC's network, in its order of channels: blue, green, red.
+CAFFE_MEAN_BGR = (104.0, 117.0, 123.0)
+
+MODES = ("inception", "caffe")
+
+# The names of ImageNet's classes, the file that `keras.applications` uses, with its md5.
+CLASS_INDEX = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
+CLASS_INDEX_MD5 = "c2c37ea517e94d9795004a39431a14cb"
+
+
+def preprocess_input(x, data_format=None, *, preprocessing="inception"):
+    """Turns pixels into the input of a GoogLeNet.
+
+    Args:
+        x: Images, float or integer in [0, 255], channels in the order red, green, blue:
+            `(..., height, width, channels)`, or `(..., channels, height, width)` for `"channels_first"`. An array,
+            a tensor of the backend, or a float `tf.Tensor` inside a `tf.data` pipeline.
+        data_format: `"channels_last"` or `"channels_first"`; by default `keras.config.image_data_format()`.
+        preprocessing: `"inception"` scales to [-1, 1], for every network trained with this package, TF-slim's and
+            torchvision's. `"caffe"` reverses the channels to blue, green, red and subtracts ImageNet's mean, for
+            BVLC's network. A model says in `model.preprocessing` which one it wants.
+
+    Returns:
+        A float array or tensor, as `x` is one, of the same shape.
+
+    Raises:
+        ValueError: `preprocessing` or `data_format` is unknown, or `"caffe"` is asked for other than 3 channels.
+    """
+    data_format = keras.config.image_data_format() if data_format is None else data_format
+    if data_format not in ("channels_last", "channels_first"):
+        raise InputError(
+            f'`data_format` must be "channels_last" or "channels_first". Received: data_format={data_format!r}'
+        )
+    check_mode(preprocessing)
+    is_native = ops.is_tensor(x) or isinstance(x, keras.KerasTensor)
+    if is_native:
+        x = x if keras.backend.is_float_dtype(x.dtype) else ops.cast(x, keras.config.floatx())
+    elif not hasattr(x, "get_shape"):  # Not a `tf.Tensor` in a `tf.data` pipeline beside another backend either.
+        x = np.asarray(x)
+        x = x if x.dtype.kind == "f" else x.astype(keras.config.floatx())
+    if preprocessing == "inception":
+        return x / 127.5 - 1.0
+    axis, mean = (-1, CAFFE_MEAN_BGR) if data_format == "channels_last" else (-3, np.reshape(CAFFE_MEAN_BGR, (3, 1, 1)))
+    if x.shape[axis] != 3:
+        raise InputError(
+            '`preprocessing="caffe"` is for images of 3 channels (red, green, blue). '
+            f'Use `preprocessing="inception"` or convert them. Received: x.shape={tuple(x.shape)}'
+        )
+    if is_native:
+        return ops.flip(x, axis) - ops.convert_to_tensor(mean, dtype=x.dtype)
+    blue_green_red = x[..., ::-1] if axis == -1 else x[..., ::-1, :, :]
+    return blue_green_red - np.asarray(mean, dtype=x.dtype if isinstance(x, np.ndarray) else x.dtype.as_numpy_dtype)
+
+
+def check_mode(preprocessing):
+    """Raises a `ValueError` if there is no such preprocessing."""
+    if preprocessing not in MODES:
+        raise InputError(f"`preprocessing` must be one of {MODES}. Received: preprocessing={preprocessing!r}")
+
+
+def undo_preprocessing(x, *, preprocessing="inception"):
+    """Turns the input of a GoogLeNet back into pixels.
+
+    Args:
+        x: Array `(..., height, width, channels)`, what `preprocess_input` returned.
+        preprocessing: The mode that it was called with.
+
+    Returns:
+        Float array of the same shape, [0, 255], channels in the order red, green, blue.
+    """
+    check_mode(preprocessing)
+    if preprocessing == "inception":
+        return (x + 1.0) * 127.5
+    return (x + np.asarray(CAFFE_MEAN_BGR, x.dtype))[..., ::-1]
+
+
+def decode_predictions(preds, top=5):
+    """Names the likeliest classes of ImageNet, as `keras.applications` does.
+
+    Args:
+        preds: Softmaxes or logits of one head, array or tensor: `(batch, 1000)`, or `(batch, 1001)` with TF-slim's
+            "background" first, which is left out.
+        top: Number of classes to name, at least 1.
+
+    Returns:
+        For each image a list of `top` tuples `(WordNet id, class name, score)`, the likeliest first.
+
+    Raises:
+        ValueError: `preds` has another shape.
+    """
+    shape = getattr(preds, "shape", None)
+    if shape is None or len(shape) != 2 or shape[1] not in (1000, 1001):
+        raise InputError(
+            "`preds` must be an array `(batch, 1000)` or `(batch, 1001)`, the output of one head for ImageNet's "
+            "classes; a model of three heads returns a list, of which the first is the main one. "
+            f"Received: {type(preds).__name__} of shape {shape}"
+        )
+    index = _imagenet_class_index()
+    preds = ops.convert_to_numpy(preds)[:, -1000:]
+    best = np.argsort(-preds, axis=1, kind="stable")[:, :top]
+    return [[(*index[str(i)], row[i]) for i in indices] for row, indices in zip(preds, best)]
+
+
+def imagenet_class_names():
+    """Returns the names of ImageNet's 1,000 classes in the order of every published network's outputs.
+
+    They are downloaded once, as for `decode_predictions`.
+    """
+    index = _imagenet_class_index()
+    return [index[str(i)][1] for i in range(1000)]
+
+
+def _imagenet_class_index():
+    path = keras.utils.get_file(
+        "imagenet_class_index.json", CLASS_INDEX, cache_subdir="models", file_hash=CLASS_INDEX_MD5
+    )
+    with open(path) as file:
+        return json.load(file)

@@ -1,0 +1,78 @@
+"""Models that serve: one head of a trained GoogLeNet, or its features, without what training alone needs."""
+
+from keras_inception import architectures
+from keras_inception.errors import InputError
+from keras_inception.network.blocks import MAIN
+from keras_inception.network.model import InceptionModel
+
+
+def inference_model(model, head=MAIN):
+    """Returns the model of one head, which shares the trained model's layers and variables.
+
+    Args:
+        model: A model of several named outputs: just built, trained, or loaded from a `.keras` file.
+        head: The output to keep. `"main"` is the classifier of the paper's tests; `"aux1"` is the network cut after
+            module 4a, `"aux2"` after 4d.
+
+    Returns:
+        An `InceptionModel` of one output, `(batch, classes)`, not compiled, without any layer that the head does not
+        need. Its variables are those of `model`, not copies: training either one changes both.
+
+    Raises:
+        ValueError: The model has no such head.
+    """
+    names = list(model.output_names)
+    if head not in names:
+        raise InputError(f"`head` must be one of the model's outputs, {names}. Received: head={head!r}")
+    return InceptionModel(
+        model.input,
+        model.outputs[names.index(head)],
+        name=model.name if head == MAIN else f"{model.name}_{head}",
+        architecture=getattr(model, "architecture", None),
+        class_names=getattr(model, "class_names", None),
+        preprocessing=getattr(model, "preprocessing", "inception"),
+    )
+
+
+def features(model, names):
+    """Returns the model of the maps at some places of the network, which shares the model's layers and variables.
+
+    `features(model, ["inception_3b", "inception_4e", "inception_5b"])` gives the maps at strides 8, 16 and 32 that
+    detectors and style transfer read.
+
+    Args:
+        model: What `GoogLeNet` or `inference_model` returned, with or without heads.
+        names: Names of rows of the architecture, whose outputs are meant (a convolution's after its ReLU), or of any
+            layers.
+
+    Returns:
+        An `InceptionModel`, not compiled, without any layer that the features do not need. Its output is a dict by
+        `names`; a row's map is `(batch, height, width, channels)`, as in Table 1. Its variables are those of `model`.
+
+    Raises:
+        ValueError: A name is neither a row nor a layer, or there is none.
+    """
+    if isinstance(names, str) or not names:
+        raise InputError(f"`names` must be a list of at least one name. Received: names={names!r}")
+    return InceptionModel(
+        model.input,
+        {name: _output_of(model, name) for name in names},
+        name=f"{model.name}_features",
+        architecture=getattr(model, "architecture", None),
+        preprocessing=getattr(model, "preprocessing", "inception"),
+    )
+
+
+def _output_of(model, name):
+    """Returns the output of a row or of a layer."""
+    architecture = getattr(model, "architecture", None)
+    rows = [row.name for row in architectures.get(architecture).rows] if architecture else []
+    layers = {layer.name: layer for layer in model.layers}
+    # The last layer of a row: a module's concatenation, a convolution's ReLU, or the row's only layer.
+    candidates = (f"{name}_output", f"{name}_relu", name) if name in rows else (name,)
+    for candidate in candidates:
+        if candidate in layers:
+            return layers[candidate].output
+    raise InputError(
+        f"`names` must be rows of the network ({', '.join(rows)}) or layers in `model.layers`. Received: {name!r}"
+    )

@@ -1,0 +1,7 @@
+"""All plots: of trainings, networks, evaluations, early exits, searches and studies."""
+
+from keras_inception.plots.evaluation import explanation
+from keras_inception.plots.network import graph
+from keras_inception.plots.training import HEAD_COLOURS, curves
+
+__all__ = ["HEAD_COLOURS", "curves", "explanation", "graph"]

@@ -1,0 +1,90 @@
+"""The graph of a network."""
+
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from keras_inception import architectures
+from keras_inception.plots.training import HEAD_COLOURS
+
+
+def graph(model):
+    """Draws a network row by row: the branches of each module, the size of each map, the heads at their taps.
+
+    Args:
+        model: An `InceptionModel` that knows its architecture.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+    """
+    architecture = architectures.get(model.architecture)
+    names = {layer.name for layer in model.layers}
+    rows = [row for row in architecture.rows if any(name.startswith(row.name) for name in names)]
+    main = "main" if "main" in names else None
+    figure = Figure(figsize=(11, 0.62 * (len(rows) + 3)), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlim=(-1, 11), ylim=(-len(rows) - 1.6, 1.2))
+    axes.axis("off")
+
+    _box(axes, 4, 0.5, 2.4, f"image {_size(model.inputs[0].shape)}", "#eeeeee")
+    for index, row in enumerate(rows, start=1):
+        _arrow(axes, (4, 1.26 - index), (4, 0.76 - index))
+        for x, width, text, colour in _branches(row, architecture):
+            _box(axes, x, 0.5 - index, width, text, colour)
+        axes.text(-0.9, 0.5 - index, row.name, va="center", fontsize=8, family="monospace")
+        axes.text(7.35, 0.5 - index, _size(_row_output(model, row).shape), va="center", fontsize=8, color="#555555")
+        for head in architecture.auxiliary_heads:
+            if head.tap == row.name and head.name in names:
+                _arrow(axes, (8.55, 0.5 - index), (8.9, 0.5 - index))
+                _box(axes, 9.9, 0.5 - index, 1.9, f"{head.name}, softmax", HEAD_COLOURS[head.name])
+    if main:
+        _arrow(axes, (4, 0.26 - len(rows)), (4, -0.24 - len(rows)))
+        _box(axes, 4, -0.5 - len(rows), 5, "global average pool, dropout, linear, softmax: main", HEAD_COLOURS["main"])
+    axes.set_title(f"{model.name}: {model.count_params():,} parameters")
+    return figure
+
+
+MODULE_COLOURS = ("#cfe2f3", "#9fc5e8", "#6fa8dc", "#d9ead3")
+
+
+def _branches(row, architecture):
+    """Returns the boxes of a row: centre, width, text and colour of each."""
+    match row:
+        case architectures.Conv():
+            reduce = f"1x1 {row.reduce}, " if row.reduce else ""
+            text = f"{reduce}{row.kernel_size}x{row.kernel_size}/{row.strides} {row.filters}"
+            return [(4, 2.4, text, MODULE_COLOURS[1])]
+        case architectures.MaxPool():
+            return [(4, 2.4, f"max pool {row.pool_size}x{row.pool_size}/{row.strides}", "#f4cccc")]
+        case architectures.LRN():
+            return [(4, 2.4, "LRN", "#fff2cc")]
+    kernel = architecture.conv5x5_kernel_size
+    texts = (
+        f"1x1 {row.conv1x1}",
+        f"1x1 {row.conv3x3_reduce}, 3x3 {row.conv3x3}",
+        f"1x1 {row.conv5x5_reduce}, {kernel}x{kernel} {row.conv5x5}",
+        f"pool, 1x1 {row.pool_proj}",
+    )
+    return [(1.75 + 1.5 * i, 1.42, text, colour) for i, (text, colour) in enumerate(zip(texts, MODULE_COLOURS))]
+
+
+def _row_output(model, row):
+    """Returns the tensor that a row gives: the output of its last layer."""
+    return [layer for layer in model.layers if f"{layer.name}_".startswith(f"{row.name}_")][-1].output
+
+
+def _size(shape):
+    return "x".join("?" if size is None else str(size) for size in shape[1:])
+
+
+def _box(axes, x, y, width, text, colour):
+    dark = colour in HEAD_COLOURS.values()
+    axes.add_patch(
+        FancyBboxPatch((x - width / 2, y - 0.22), width, 0.44, "round,pad=0.02", facecolor=colour, edgecolor="#666666")
+    )
+    axes.text(x, y, text, ha="center", va="center", fontsize=7.5, color="white" if dark else "black")
+
+
+def _arrow(axes, start, end):
+    axes.add_patch(
+        FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, color="#666666", shrinkA=0, shrinkB=0)
+    )

@@ -1,0 +1,113 @@
+"""The pictures of a report."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from keras_inception.plots.training import HEAD_COLOURS
+
+MOST_NAMES, MOST_NUMBERS = 40, 20  # of classes, up to which a confusion matrix shows names and numbers
+
+
+def depth(heads, images):
+    """Draws the accuracy of each head against the multiply-adds that an image costs up to it.
+
+    Args:
+        heads: Dict by head of dicts with `"accuracy"` in [0, 1] and `"multiply_adds"`.
+        images: How many images were counted, for the standard errors.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+    """
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    order = sorted(heads, key=lambda head: heads[head]["multiply_adds"])
+    x = [heads[head]["multiply_adds"] / 1e6 for head in order]
+    y = [heads[head]["accuracy"] for head in order]
+    axes.plot(x, [100 * share for share in y], color="#999999", zorder=1)
+    for head, cost, share in zip(order, x, y):
+        error = (share * (1 - share) / images) ** 0.5
+        label = f"{head}: {share:.2%}, {cost:,.1f} million"
+        axes.errorbar(cost, 100 * share, 100 * error, fmt="o", capsize=4, color=HEAD_COLOURS.get(head), label=label)
+    axes.set(xlabel="multiply-adds of an image, millions", ylabel="accuracy, %", title="What depth buys")
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small", title="bars: one standard error", title_fontsize="small")
+    return figure
+
+
+def confusion(counts, class_names):
+    """Draws a confusion matrix, each row shaded by its shares.
+
+    Args:
+        counts: `(classes, classes)`: how many images of each class, by row, are called each class, by column.
+        class_names: The names of the classes.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+    """
+    classes = len(class_names)
+    side = 4 + 0.25 * classes if classes <= MOST_NAMES else 8
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlabel="answer", ylabel="class", title="What each class is called")
+    if classes <= MOST_NAMES:
+        names = [_short(name) for name in class_names]
+        axes.set_xticks(range(classes), names, rotation=90, parse_math=False)
+        axes.set_yticks(range(classes), names, parse_math=False)
+    if classes <= MOST_NUMBERS:
+        for row, column in zip(*np.nonzero(counts)):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=8, color=colour)
+    figure.colorbar(shown, ax=axes, shrink=0.7, label="share of the images of a class")
+    return figure
+
+
+def reliability(calibrations):
+    """Draws for each head how often answers are right against how sure they are, and how many are how sure.
+
+    Args:
+        calibrations: Dict by head of `evaluation.Calibration`.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+    """
+    figure = Figure(figsize=(3.7 * len(calibrations), 5), layout="constrained")
+    rows = figure.subplots(2, len(calibrations), sharex=True, squeeze=False, height_ratios=(3, 1))
+    for (head, found), axes, histogram in zip(calibrations.items(), *rows):
+        colour = HEAD_COLOURS.get(head)
+        left, width = found.edges[:-1], np.diff(found.edges)
+        axes.bar(left, found.accuracy, width, align="edge", color=colour, alpha=0.35, edgecolor="white")
+        axes.plot(found.confidence, found.accuracy, "o-", color=colour, markersize=4, label="mean of a bin")
+        axes.plot([0, 1], [0, 1], "--", color="#777777", label="as sure as right")
+        axes.set(xlim=(0, 1), ylim=(0, 1.02), title=f"{head}: calibration error {found.error:.2%}", ylabel="accuracy")
+        axes.legend(fontsize="small", loc="lower right")
+        histogram.bar(left, found.images, width, align="edge", color=colour, edgecolor="white")
+        histogram.set(xlabel="probability of the answer", ylabel="images")
+    return figure
+
+
+def mistakes(images, captions, columns=5):
+    """Draws images with their class and the wrong answer.
+
+    Args:
+        images: A list of Pillow images.
+        captions: For each of them the name of the class, that of the answer, and its probability in [0, 1].
+        columns: How many to a row.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+    """
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(2.1 * columns, 2.6 * rows), layout="constrained")
+    for axes in figure.subplots(rows, columns, squeeze=False).flat:
+        axes.axis("off")
+    for axes, image, (name, answer, probability) in zip(figure.axes, images, captions):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(f"{_short(name)}\ncalled {_short(answer)}\n{probability:.1%} sure", fontsize=8, parse_math=False)
+    return figure
+
+
+def _short(name, length=22):
+    return name if len(name) <= length else f"{name[: length - 1]}…"

@@ -1,0 +1,33 @@
+"""The curves of a training."""
+
+from matplotlib.figure import Figure
+
+from keras_inception.network.losses import logs_by_head
+
+HEAD_COLOURS = {"main": "#1f5fbf", "aux1": "#d9822b", "aux2": "#3d9970"}
+
+
+def curves(history, heads):
+    """Draws loss and accuracy of each head over the epochs, training solid and validation dashed.
+
+    Args:
+        history: Dict of lists by the names of Keras's logs, one value an epoch.
+        heads: The names of the outputs.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+    """
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    epochs = range(1, max(map(len, history.values()), default=0) + 1)
+    for axes, metric, limit in zip(figure.subplots(1, 2), ("loss", "accuracy"), (None, 1.0)):
+        for prefix, style, label in (("", "-", "training"), ("val_", "--", "validation")):
+            for head, logs in logs_by_head(history, heads, prefix).items():
+                if metric in logs:
+                    colour = HEAD_COLOURS.get(head)
+                    axes.plot(epochs, logs[metric], style, color=colour, marker=".", label=f"{head}, {label}")
+        axes.set(xlabel="epoch", ylabel=metric, title=f"{metric.capitalize()} of each head")
+        axes.set_ylim(bottom=0, top=limit and limit * 1.02)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    return figure

@@ -1,0 +1,122 @@
+"""What may happen to a training image: the fields of an `Augmentation`, their ranges, the paper's values."""
+
+import math
+from dataclasses import dataclass, fields
+from functools import partial
+
+from keras_inception.recipes.rules import FROM_0, SHARE, SWITCH, check, is_number, is_whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What may happen to a training image; the defaults are the paper's where it gives them.
+
+    The order is that of the fields. 0, False or None leaves a step out; `NONE` leaves all of them out, and gives the
+    images that validation sees.
+
+    Attributes:
+        crop_area: Smallest and largest area of a crop as shares of the image's, in (0, 1], drawn evenly (paper: 8% to
+            100%). None cuts the largest centred window, as in validation.
+        crop_aspect: Smallest and largest ratio of a crop's width to its height (paper: 3/4 to 4/3), drawn evenly in
+            its logarithm (as torchvision does; the paper does not say).
+        random_interpolation: Whether to resize with a method drawn from bilinear, area, nearest and cubic (paper)
+            rather than always bilinearly.
+        flip: Whether to mirror half of the images left to right (Krizhevsky et al. 2012, on which the paper builds).
+            Not for digits and letters.
+        shift: Largest shift along each axis, as a share of the image's side, in [0, 1). Ours, for small data.
+        rotation_degrees: Largest rotation to either side, in degrees, in [0, 180]. Ours, for small data.
+        zoom: Largest relative enlargement or reduction, in [0, 1). Ours, for small data.
+        randaugment: None or `(layers, magnitude)`: how many operations are drawn (1 or more) and how strong they are,
+            in [0, 10]. Cubuk et al. use (2, 9) for ResNet-50 on ImageNet.
+        brightness: Largest relative change, in [0, 1]; 0.5 draws factors from 0.5 to 1.5 (Howard 2013, section 2.2,
+            which the paper cites for its photometric distortions).
+        contrast: The same for the distance from the image's mean grey (Howard).
+        saturation: The same for the distance from grey; no effect on greyscale (Howard's "color").
+        hue: Largest rotation of the hue to either side, as a share of the circle, in [0, 0.5]; no effect on greyscale.
+            TF-slim's Inception uses 0.2, Howard none.
+        lighting: Standard deviation of the noise along ImageNet's principal colours, at least 0; no effect on
+            greyscale (Krizhevsky et al. 2012, section 4.1: 0.1; Howard adds "similar" noise).
+        mixup: None or the alpha of MixUp's Beta distribution, above 0 (Zhang et al. 2018: 0.2 for ImageNet).
+        cutmix: None or the alpha of CutMix's Beta distribution, above 0 (Yun et al. 2019: 1). With both, a coin
+            decides for each batch (as timm does).
+
+    Raises:
+        ValueError: A field is out of range.
+
+    Reference: Szegedy et al., Going Deeper with Convolutions, section 6; Howard, Some Improvements on Deep
+    Convolutional Neural Network Based Image Classification.
+    """
+
+    crop_area: tuple[float, float] | None = (0.08, 1.0)
+    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    random_interpolation: bool = True
+    flip: bool = True
+    shift: float = 0.0
+    rotation_degrees: float = 0.0
+    zoom: float = 0.0
+    randaugment: tuple[int, float] | None = None
+    brightness: float = 0.5
+    contrast: float = 0.5
+    saturation: float = 0.5
+    hue: float = 0.0
+    lighting: float = 0.1
+    mixup: float | None = None
+    cutmix: float | None = None
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, list):  # from a JSON, TOML or YAML file
+                object.__setattr__(self, field.name, tuple(value))
+        check(self, RULES)
+
+
+def _is_range(value, most=math.inf):
+    return (
+        isinstance(value, tuple) and len(value) == 2 and all(map(is_number, value)) and 0 < value[0] <= value[1] <= most
+    )
+
+
+def _is_layers_and_magnitude(value):
+    is_pair = isinstance(value, tuple) and len(value) == 2
+    return is_pair and is_whole(value[0], 1) and is_number(value[1], 0, 10)
+
+
+def _number(most):
+    return f"a number from 0 to {most}", partial(is_number, least=0, most=most)
+
+
+# By name of the field, what must hold in words and as a function of the value.
+RULES = {
+    "crop_area": (
+        "None or two shares of the image's area, 0 < smallest <= largest <= 1",
+        lambda value: value is None or _is_range(value, most=1),
+    ),
+    "crop_aspect": ("two ratios of width to height, 0 < smallest <= largest", _is_range),
+    "randaugment": (
+        "None or (layers, magnitude), a whole number from 1 and a number from 0 to 10",
+        lambda value: value is None or _is_layers_and_magnitude(value),
+    ),
+    **dict.fromkeys(("random_interpolation", "flip"), SWITCH),
+    **dict.fromkeys(("shift", "zoom"), SHARE),
+    "rotation_degrees": _number(180),
+    **dict.fromkeys(("brightness", "contrast", "saturation"), _number(1)),
+    "hue": _number(0.5),
+    "lighting": FROM_0,
+    **dict.fromkeys(
+        ("mixup", "cutmix"),
+        ("None or a finite number above 0", lambda value: value is None or (is_number(value, 0) and value > 0)),
+    ),
+}
+
+PAPER = Augmentation()
+
+NONE = Augmentation(
+    crop_area=None,
+    random_interpolation=False,
+    flip=False,
+    brightness=0.0,
+    contrast=0.0,
+    saturation=0.0,
+    lighting=0.0,
+)

@@ -1,0 +1,170 @@
+"""Recipes: how a network is trained, as data; standard library only.
+
+A value without a source is ours. The optimizer that comes of a recipe is in `optimizers`, the images in
+`data.augmentation`.
+"""
+
+from dataclasses import dataclass, fields
+
+from keras_inception.architectures import LOSS_WEIGHTS
+from keras_inception.errors import InputError
+from keras_inception.recipes.augmentation import NONE, Augmentation
+from keras_inception.recipes.rules import ABOVE_0, COUNT, FROM_0, SHARE, check, is_number
+
+__all__ = ["BVLC", "MODERN", "PAPER", "QUICK", "RECIPES", "Augmentation", "Recipe", "get"]
+
+OPTIMIZERS = ("sgd", "adam")
+SCHEDULES = ("constant", "exponential", "polynomial", "cosine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Augmentation):
+    """How a network is trained: what happens to the images, and how the loss is brought down.
+
+    Attributes:
+        epochs: Passes over the training images, at least 1.
+        batch_size: Images per step over all devices, at least 1.
+        optimizer: "sgd", or "adam" (AdamW where there is a weight decay).
+        learning_rate: The highest rate, above 0.
+        momentum: Momentum of "sgd", in [0, 1); 0.9 for "adam" always.
+        schedule: How the rate falls: "constant"; "exponential", by `decay_rate` every `decay_epochs`, at once;
+            "polynomial", as (1 - step / steps) to the power `decay_power`; "cosine", to 0.
+        decay_rate: Factor of "exponential", in (0, 1].
+        decay_epochs: Epochs between two falls of "exponential", above 0.
+        decay_power: Power of "polynomial", above 0.
+        warmup_fraction: Share of all steps in which the rate rises linearly from near 0, in [0, 1).
+        weight_decay: At least 0; spares biases and normalization. For "sgd" it is added to the gradient (Caffe's), for
+            "adam" it is decoupled from it (AdamW's).
+        bias_rate: The rate of the biases as a multiple of the others', above 0; other than 1 for "sgd" alone.
+        ema_epochs: Time constant, in epochs, of the moving average of the weights that validation, the model file and
+            the end of the training take (Polyak averaging); 0 for none.
+        label_smoothing: Share of each label that is spread evenly over all classes, in [0, 1).
+        loss_weights: Weights of the losses of main, aux1 and aux2, at least 0.
+
+    Raises:
+        ValueError: A field is out of range.
+    """
+
+    epochs: int
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+    schedule: str
+    momentum: float = 0.9
+    decay_rate: float = 0.96
+    decay_epochs: float = 8.0
+    decay_power: float = 0.5
+    warmup_fraction: float = 0.0
+    weight_decay: float = 0.0
+    bias_rate: float = 1.0
+    ema_epochs: float = 0.0
+    label_smoothing: float = 0.0
+    loss_weights: tuple[float, ...] = LOSS_WEIGHTS
+
+    def __post_init__(self):
+        super().__post_init__()
+        check(self, RULES)
+        if self.optimizer != "sgd" and self.bias_rate != 1:
+            raise InputError(f'`bias_rate` needs `optimizer="sgd"`. Received: bias_rate={self.bias_rate}')
+
+
+def _are_weights(value):
+    return isinstance(value, tuple) and all(is_number(weight, 0) for weight in value) and sum(value) > 0
+
+
+# By name of the field, what must hold in words and as a function of the value.
+RULES = {
+    "epochs": COUNT,
+    "batch_size": COUNT,
+    "optimizer": (f"one of {OPTIMIZERS}", lambda value: value in OPTIMIZERS),
+    "learning_rate": ABOVE_0,
+    "schedule": (f"one of {SCHEDULES}", lambda value: value in SCHEDULES),
+    "momentum": SHARE,
+    "decay_rate": ("above 0 and at most 1", lambda value: is_number(value, 0, 1) and value > 0),
+    "decay_epochs": ABOVE_0,
+    "decay_power": ABOVE_0,
+    "warmup_fraction": SHARE,
+    "weight_decay": FROM_0,
+    "bias_rate": ABOVE_0,
+    "ema_epochs": FROM_0,
+    "label_smoothing": SHARE,
+    "loss_weights": ("numbers of at least 0, not all 0, in the order of the heads", _are_weights),
+}
+
+
+def _without_augmentation(**changes):
+    return {field.name: getattr(NONE, field.name) for field in fields(Augmentation)} | changes
+
+
+# Going Deeper with Convolutions, sections 5 and 6: momentum 0.9, the rate lowered by 4% every 8 epochs, Polyak
+# averaging, the augmentation of `Augmentation`. It names neither rate, batch size, number of epochs nor averaging
+# constant: rate and batch size are BVLC's, the other two are ours.
+PAPER = Recipe(
+    epochs=120,
+    batch_size=32,  # BVLC's
+    optimizer="sgd",
+    learning_rate=0.01,  # BVLC's
+    momentum=0.9,
+    schedule="exponential",
+    decay_rate=0.96,
+    decay_epochs=8,
+    ema_epochs=1,
+)
+
+# BVLC Caffe, models/bvlc_googlenet: solver.prototxt and train_val.prototxt. There, images are 256x256, of which 224x224
+# are cut out anywhere, and mirrored.
+BVLC = Recipe(
+    epochs=60,
+    batch_size=32,
+    optimizer="sgd",
+    learning_rate=0.01,
+    momentum=0.9,
+    schedule="polynomial",
+    decay_power=0.5,
+    weight_decay=2e-4,
+    bias_rate=2,
+    **_without_augmentation(crop_area=((224 / 256) ** 2,) * 2, crop_aspect=(1.0, 1.0), flip=True),
+)
+
+# Touvron et al., Training data-efficient image transformers (DeiT), table 9, where nothing else is said: 300 epochs,
+# AdamW with a decay of 0.05, 5 epochs of warm-up, cosine, label smoothing 0.1 (Szegedy et al., Rethinking the Inception
+# Architecture, section 7), RandAugment. Batch size, rate (DeiT's for 512 images), the averaging constant and the milder
+# RandAugment of Cubuk et al. are what suits this far smaller network, and ours. MixUp (0.2) and CutMix (1) are there to
+# be switched on.
+MODERN = Recipe(
+    epochs=300,
+    batch_size=128,
+    optimizer="adam",
+    learning_rate=5e-4,
+    schedule="cosine",
+    warmup_fraction=5 / 300,
+    weight_decay=0.05,
+    ema_epochs=2,
+    label_smoothing=0.1,
+    **_without_augmentation(crop_area=(0.08, 1.0), flip=True, randaugment=(2, 9)),
+)
+
+# Ours, for small data: Adam, warm-up, then cosine to 0. Without the warm-up, Adam at this rate leaves the deep heads of
+# the LRN graph at ln(classes) for several epochs.
+QUICK = Recipe(
+    epochs=12,
+    batch_size=32,
+    optimizer="adam",
+    learning_rate=5e-4,
+    schedule="cosine",
+    warmup_fraction=0.1,
+    **_without_augmentation(),
+)
+
+RECIPES = {"quick": QUICK, "paper": PAPER, "bvlc": BVLC, "modern": MODERN}
+
+
+def get(name):
+    """Returns the recipe of a name.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if name not in RECIPES:
+        raise InputError(f"`recipe` must be one of {', '.join(RECIPES)}. Received: recipe={name!r}")
+    return RECIPES[name]

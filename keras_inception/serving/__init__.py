@@ -1,0 +1,1 @@
+"""A trained model that serves: as a classifier of files, as an export, with early exits."""

@@ -1,0 +1,28 @@
+"""Early exits: what an auxiliary head is sure of leaves the network there, and only the rest is computed further.
+
+`calibrate_exits` finds on validation data from which probability on an image may leave, `early_exit_model` makes the
+network that does it.
+
+Reference: Teerapittayanon et al., BranchyNet: Fast Inference via Early Exiting, arXiv:1709.01686. Guo et al., On
+Calibration of Modern Neural Networks, arXiv:1706.04599, section 4.2 (temperature scaling).
+"""
+
+from keras_inception.plots.exits import exits_figure
+from keras_inception.serving.exits.calibration import ExitCalibration, ExitPoint, calibrate_exits, score
+from keras_inception.serving.exits.latency import interleaved_seconds, measure_latency, sample
+from keras_inception.serving.exits.order import exit_names
+from keras_inception.serving.exits.stages import EarlyExitModel, early_exit_model
+
+__all__ = [
+    "EarlyExitModel",
+    "ExitCalibration",
+    "ExitPoint",
+    "calibrate_exits",
+    "early_exit_model",
+    "exit_names",
+    "exits_figure",
+    "interleaved_seconds",
+    "measure_latency",
+    "sample",
+    "score",
+]

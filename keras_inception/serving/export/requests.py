@@ -1,0 +1,87 @@
+"""What a request brings to what the network takes, inside the graph.
+
+Every function returns the network's inputs with at least one row, a black one where the request has no image to
+compute: an empty batch crashes oneDNN's fused convolutions.
+"""
+
+import tensorflow as tf
+
+from keras_inception.data.images import read, to_input
+from keras_inception.network.preprocess import preprocess_input
+
+# Images of one request that are decoded or resized at a time: a bound on the memory that large ones take.
+PARALLEL_IMAGES = 8
+
+
+def from_pixels(images, image_shape, preprocessing):
+    """Resizes and preprocesses decoded images.
+
+    Args:
+        images: `(batch, height, width, channels)` of any height and width, [0, 255].
+        image_shape: `(height, width, channels)` of the network's input.
+        preprocessing: The mode of `preprocess_input`.
+
+    Returns:
+        `(max(batch, 1), *image_shape)`, float32.
+    """
+    # The loader that TensorFlow Serving uses does not compare what it is fed with the signature's shape.
+    images = tf.ensure_shape(images, (None, None, None, image_shape[-1]))
+    size = tf.shape(images)
+    check = tf.debugging.Assert(
+        tf.reduce_all(size[1:3] > 0), ["`images` must be (batch, height, width, channels) with pixels. Received:", size]
+    )
+    with tf.control_dependencies([check]):
+        empty = tf.equal(size[0], 0)
+    inputs = tf.case(
+        [
+            (empty, lambda: tf.zeros((1, *image_shape))),
+            (
+                tf.reduce_all(size[1:3] == image_shape[:2]),
+                lambda: preprocess_input(images, "channels_last", preprocessing=preprocessing),
+            ),
+        ],
+        default=lambda: _each(images, lambda image: to_input(image, image_shape, preprocessing)).get_single_element(),
+    )
+    return tf.ensure_shape(inputs, (None, *image_shape))
+
+
+def from_files(encoded, image_shape, preprocessing):
+    """Decodes, resizes and preprocesses encoded images, several at a time; those that cannot be read are left out.
+
+    Args:
+        encoded: `(batch,)` strings, each the bytes of one JPEG, PNG, BMP, GIF or WebP file.
+        image_shape: `(height, width, channels)` of the network's input; 1, 3 or 4 channels.
+        preprocessing: The mode of `preprocess_input`.
+
+    Returns:
+        The inputs of the images that could be read, `(max(readable, 1), *image_shape)`, float32, and their places in
+        the batch, `(readable,)`, int64, ascending.
+    """
+    encoded = tf.ensure_shape(encoded, (None,))
+    places = tf.range(tf.size(encoded, tf.int64))
+    black = tf.data.Dataset.from_tensors((tf.constant(-1, tf.int64), tf.zeros(image_shape)))
+
+    def one(place, file):
+        return place, read(file, image_shape, preprocessing)
+
+    # Only `tf.data` can leave out what fails, in Python and in a server alike.
+    images = tf.data.Dataset.from_tensor_slices((places, encoded)).map(one, PARALLEL_IMAGES).ignore_errors()
+    images = images.concatenate(black).batch(tf.size(encoded, tf.int64) + 1)
+    places, inputs = images.with_options(_options()).get_single_element()
+    readable = tf.shape(places)[0] - 1
+    return inputs[: tf.maximum(readable, 1)], places[:readable]
+
+
+def _each(images, function):
+    """Returns a dataset of one batch: what the function makes of each image, several at a time."""
+    images = tf.data.Dataset.from_tensor_slices(images)
+    return images.map(function, PARALLEL_IMAGES).batch(tf.int32.max).with_options(_options())
+
+
+def _options():
+    """Returns options of a dataset that lives as long as one request: nothing to plan, nothing to tune."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
+    options.experimental_warm_start = False
+    return options

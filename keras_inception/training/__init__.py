@@ -1,0 +1,1 @@
+"""Training: its configuration, the loop, run folders, diagnosis, and several devices."""

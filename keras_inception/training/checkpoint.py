@@ -1,0 +1,116 @@
+"""Checkpoints: all that a training needs to go on as if it had never been interrupted, in one file.
+
+The file is a NumPy archive of the variables of model, optimizer (with its moving average of the weights) and metrics,
+dropout's random state included, and of the progress as JSON. It is written aside and renamed into place: at every
+moment the last checkpoint is whole.
+"""
+
+import json
+import zipfile
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from keras_inception import files
+from keras_inception.errors import InputError
+
+PROGRESS = "progress"
+
+VARIABLES = {
+    "model": lambda model: model.variables,
+    "optimizer": lambda model: model.optimizer.variables,
+    "metrics": lambda model: model.metrics_variables,
+}
+
+
+@dataclass
+class Progress:
+    """How far a training has come.
+
+    Attributes:
+        epoch: The epoch that is next or under way, from 0.
+        step: How many steps of it are done.
+        history: The losses and metrics of each finished epoch, a dict of floats each.
+        best: The epoch, from 1, with the highest `val_main_accuracy` so far, and that accuracy; None without one.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, float] | None = None
+
+
+def write(path, model, state, *, metrics=False):
+    """Writes a checkpoint whole or not at all.
+
+    Args:
+        path: A `pathlib.Path` that ends in `.npz`.
+        model: A compiled model whose optimizer is built.
+        state: A `Progress`.
+        metrics: Whether to write the metrics too, for a checkpoint within an epoch. Under several workers, reading
+            them takes all workers.
+
+    Raises:
+        OSError: The disk is full or the folder read-only; the previous checkpoint is whole.
+    """
+    arrays = {PROGRESS: np.asarray(json.dumps(asdict(state)))}
+    groups = ("model", "optimizer", "metrics") if metrics else ("model", "optimizer")
+    for group in groups:
+        for index, variable in enumerate(VARIABLES[group](model)):
+            arrays[f"{group}/{index}/{variable.path}"] = np.asarray(variable)
+    with files.written_aside(path) as aside, open(aside, "wb") as file:
+        np.savez(file, **arrays)
+
+
+def progress(path):
+    """Returns the `Progress` of a checkpoint, or that of a training not yet begun where there is none.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    return Progress(**json.loads(str(_read(path)[PROGRESS]))) if path.is_file() else Progress()
+
+
+def restore(path, model):
+    """Sets a model and its optimizer to a checkpoint.
+
+    Args:
+        path: What `write` wrote.
+        model: A model compiled as the one that was written. Its metrics stay as they are: `fit` resets them when an
+            epoch begins; see `restore_metrics`.
+
+    Raises:
+        ValueError: The file is damaged, or was written by another model.
+    """
+    _assign(path, model, ("model", "optimizer"))
+
+
+def restore_metrics(path, model):
+    """Sets a model's metrics, which must be built, to those of a checkpoint within an epoch, if it has them."""
+    _assign(path, model, ("metrics",))
+
+
+def _read(path):
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (zipfile.BadZipFile, ValueError, EOFError, KeyError) as error:
+        raise InputError(f"{path} cannot be read ({error}); begin anew with `--overwrite`.") from error
+
+
+def _assign(path, model, groups):
+    arrays = _read(path)
+    for group in groups:
+        variables = VARIABLES[group](model)
+        stored = {key: value for key, value in arrays.items() if key.startswith(f"{group}/")}
+        if group == "metrics" and not stored:
+            return
+        by_index = {int(key.split("/")[1]): value for key, value in stored.items()}
+        shapes = [by_index[index].shape if index in by_index else None for index in range(len(variables))]
+        if len(by_index) != len(variables) or shapes != [tuple(variable.shape) for variable in variables]:
+            raise InputError(
+                f"{path} must hold the {len(variables)} variables of this {group}, shape by shape. It was written by "
+                f"another network or version. Received: {len(by_index)} variables"
+            )
+        for index, variable in enumerate(variables):
+            variable.assign(by_index[index])

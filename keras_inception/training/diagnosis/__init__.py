@@ -1,0 +1,35 @@
+"""What is wrong with a training: callbacks that warn or stop, and the gradient that each head sends to each row.
+
+The callbacks report through a function `report(message)`; by default it is Python's `warnings.warn`, as Keras's own
+callbacks do it. `callbacks()` returns those that belong into every training.
+
+`chance` knows what a constant answer reaches, `steps` shows the callbacks the batch of each step; `at_chance`,
+`not_finite`, `input_pipeline` and `gradients` each look for one thing.
+"""
+
+from keras_inception.training.diagnosis.at_chance import HeadsAtChance, ValidationAtChance
+from keras_inception.training.diagnosis.chance import AT_CHANCE, LEARNS
+from keras_inception.training.diagnosis.gradients import GradientFlow, gradient_norms, head_gradients
+from keras_inception.training.diagnosis.input_pipeline import InputPipeline
+from keras_inception.training.diagnosis.not_finite import CURES, NotFiniteError, StopWhenNotFinite
+from keras_inception.training.diagnosis.steps import warn
+
+__all__ = [
+    "AT_CHANCE", "CURES", "LEARNS", "GradientFlow", "HeadsAtChance", "InputPipeline", "NotFiniteError",
+    "StopWhenNotFinite", "ValidationAtChance", "callbacks", "gradient_norms", "head_gradients", "warn",
+]  # fmt: skip
+
+
+def callbacks(report=warn):
+    """Returns the callbacks that belong into every training.
+
+    They must stand before those that write files, so that nothing is saved of a step that made a loss NaN. Together
+    they keep a second copy of the model's variables in memory.
+
+    Args:
+        report: Called with each message, a sentence or more without a line break.
+
+    Returns:
+        A list of Keras callbacks.
+    """
+    return [InputPipeline(report), StopWhenNotFinite(), HeadsAtChance(report), ValidationAtChance(report)]

@@ -1,0 +1,167 @@
+"""Heads, and validation, that answer no better than a constant."""
+
+import keras
+
+from keras_inception import architectures
+from keras_inception.network import losses
+from keras_inception.network.blocks import MAIN
+from keras_inception.network.losses import logs_by_head
+from keras_inception.training.diagnosis.chance import AT_CHANCE, LEARNS, losses_by_head
+from keras_inception.training.diagnosis.steps import Watcher
+
+
+class HeadsAtChance(Watcher):
+    """Reports, once a head, that a head has not left ln(classes) while another learns, or that none has.
+
+    It looks at epoch ends, at the lower of a head's losses in training and in validation. A head is reported when it
+    was above 95% of chance while another was below 80% for 3 epochs in a row and 100 steps, or for 10,000 steps: in
+    healthy trainings one head may lag behind another for an epoch or two of small data. All heads are reported when
+    they stood above 95% in each of the first 3 epochs and for 200 steps.
+
+    Chance is the loss of the best constant answer, counted from the labels of the first 1,000 batches: ln(classes)
+    where the classes are even, less where they are not. Losses other than cross-entropy, and heads whose loss has a
+    weight of 0, are passed over.
+
+    Args:
+        report: Called with each message.
+    """
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self._lag = {}  # by head, for how many epochs and steps in a row another head has been learning
+        self._nothing_learns = (0, 0)  # from the start; None once a head has left chance
+        self._reported = set()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._steps_in_epoch = batch + 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        chance, steps = self._steps.chance.loss, self._steps_in_epoch
+        by_head = losses_by_head(self.model, logs)
+        at_chance = [head for head, loss in by_head.items() if loss > AT_CHANCE * chance]
+        learning = [head for head, loss in by_head.items() if loss < LEARNS * chance]
+        self._lag = {head: _longer(self._lag.get(head, (0, 0)), steps) for head in at_chance if learning}
+        for head, (lag_epochs, lag_steps) in self._lag.items():
+            enough = (lag_epochs >= 3 and lag_steps >= 100) or lag_steps >= 10_000
+            if enough and head not in self._reported:
+                self._reported.add(head)
+                self._report_head(head, min(learning, key=by_head.get), by_head, epoch + 1)
+        if len(at_chance) < len(by_head) or not by_head:
+            self._nothing_learns = None
+        elif self._nothing_learns is not None:
+            epochs, steps = self._nothing_learns = _longer(self._nothing_learns, steps)
+            if epochs >= 3 and steps >= 200:
+                self._nothing_learns = None
+                self._report_all(by_head, epochs, steps)
+
+    def _report_head(self, head, other, by_head, epoch):
+        self.report(
+            f"Head {_with_row(self.model, head)} has not left {self._steps.chance} after {_counted(epoch, 'epoch')}: "
+            f"its loss is {by_head[head]:.3f}, while {_with_row(self.model, other)} learns, at {by_head[other]:.3f}. "
+            f"What helps: {self._cures()}."
+        )
+
+    def _report_all(self, by_head, epoch, steps):
+        heads = ", ".join(f"{_with_row(self.model, head)} {loss:.3f}" for head, loss in by_head.items())
+        self.report(
+            f"Nothing learns: after {_counted(epoch, 'epoch')} ({steps} steps) no head has left {self._steps.chance}; "
+            f"the losses are {heads}. Look first whether images and labels belong together. "
+            f"What helps otherwise: {self._cures()}, or a higher rate where it is below 1e-5."
+        )
+
+    def _cures(self):
+        cures = ["a lower learning rate", "a warm-up", 'He initialisation (`kernel_initializer="he_normal"`)']
+        return ", ".join(cures) + ("" if _batch_norms(self.model) else ', `architecture="googlenet_bn"`')
+
+
+class ValidationAtChance(Watcher):
+    """Reports, once, that validation is at chance while training is not.
+
+    It looks at epoch ends at the main head. It reports when the loss in training is below 80% of chance, that in
+    validation above 95%, and accuracy in validation has less than a quarter of what training has above that of a
+    constant answer: a network that has merely overfitted answers better than that. It then runs the last training
+    batch in inference mode; when that is at chance too, the statistics of batch normalization lag, else the images
+    of the validation differ.
+
+    Args:
+        report: Called with the message.
+    """
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self._reported = False
+
+    def on_epoch_end(self, epoch, logs=None):
+        chance, names = self._steps.chance, self.model.output_names
+        training, validation = (logs_by_head(logs or {}, names, prefix)[names[0]] for prefix in ("", "val_"))
+        if self._reported or "loss" not in validation or names[0] not in losses_by_head(self.model, logs):
+            return
+        if training["loss"] >= LEARNS * chance.loss or validation["loss"] <= AT_CHANCE * chance.loss:
+            return
+        accuracy_known = "accuracy" in training and "accuracy" in validation
+        if accuracy_known and validation["accuracy"] > chance.accuracy + (training["accuracy"] - chance.accuracy) / 4:
+            return
+        reason = self._reason(chance, accuracy_known)
+        if reason:
+            self._reported = True
+            self.report(
+                f"Validation is at chance after {_counted(epoch + 1, 'epoch')} ({names[0]}: {_figures(validation)}) "
+                f"while training is not ({_figures(training)}). {reason}"
+            )
+
+    def _reason(self, chance, accuracy_known):
+        loss, norms = self._loss_in_inference_mode(), _batch_norms(self.model)
+        if norms and (loss is None or loss > LEARNS * chance.loss):
+            momentum = max(layer.momentum for layer in norms)
+            steps = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+            seen = "" if loss is None else f": in inference mode the last training batch has a loss of {loss:.3f} too"
+            return (
+                f"The statistics of batch normalization lag{seen}. With a momentum of {momentum:g}, "
+                f"{momentum**steps:.0%} of them are the initial values after {_counted(steps, 'step')}, and they are "
+                f"{_counted(round(1 / (1 - momentum)), 'step')} behind the weights. "
+                f"What helps: {'a momentum of 0.9, ' if momentum > 0.9 else ''}"
+                "more steps (smaller batches, more epochs), a lower learning rate."
+            )
+        if not accuracy_known:
+            return None  # a network that has merely overfitted looks the same without it
+        seen = "" if loss is None else f"In inference mode the last training batch does well (loss {loss:.3f}). "
+        return (
+            f"{seen}Look whether the validation images have the preprocessing and the order of classes of the "
+            "training images."
+        )
+
+    def _loss_in_inference_mode(self):
+        if self._steps.batch is None:
+            return None
+        images, labels, _ = keras.utils.unpack_x_y_sample_weight(self._steps.batch)
+        predictions = self.model(images, training=False)
+        head_losses = self.model._head_losses
+        labels = losses.per_head(labels, self.model.output_names, "y")[0]
+        prediction = predictions[0] if isinstance(predictions, (list, tuple)) else predictions
+        return float(head_losses.losses[0](labels, prediction))
+
+
+def _batch_norms(model):
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable]
+
+
+def _with_row(model, head):
+    """Returns the head's name and, of an architecture, the row that it stands on: `aux1 (on inception_4a)`."""
+    if getattr(model, "architecture", None) is None:
+        return head
+    architecture = architectures.of(model)
+    taps = {MAIN: architecture.rows[-1].name, **{aux.name: aux.tap for aux in architecture.auxiliary_heads}}
+    return f"{head} (on {taps[head]})" if head in taps else head
+
+
+def _figures(metrics):
+    accuracy = f", accuracy {metrics['accuracy']:.1%}" if "accuracy" in metrics else ""
+    return f"loss {metrics['loss']:.3f}{accuracy}"
+
+
+def _longer(lag, steps):
+    return lag[0] + 1, lag[1] + steps
+
+
+def _counted(count, noun):
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,156 @@
+"""The gradient that each head sends to each row of Table 1."""
+
+import csv
+import importlib.util
+import os
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from keras_inception import architectures, files
+from keras_inception.errors import InputError
+from keras_inception.network import losses
+from keras_inception.training.diagnosis.chance import head_losses_of
+
+
+def head_gradients(model, images, labels):
+    """Computes the gradient of each head's loss, by itself and unweighted, as a step of training on the batch has it.
+
+    The pass runs in training mode (statistics of the batch, dropout); statistics and random state of the model are put
+    back afterwards, so that a training goes on as if it had not been.
+
+    Args:
+        model: A compiled `InceptionModel`.
+        images: `(batch, height, width, channels)`, preprocessed.
+        labels: `(batch,)` or one-hot, or by head.
+
+    Returns:
+        A dict by output name of dicts by the path of each trainable weight, such as `"conv1_7x7_s2/kernel"`; the
+        gradients are tensors, 0 where the head's loss does not depend on the weight.
+
+    Raises:
+        ValueError: The model is not compiled.
+    """
+    head_losses = head_losses_of(model)
+    names, weights = model.output_names, model.trainable_variables
+    kept = [(variable, keras.ops.copy(variable.value)) for variable in model.non_trainable_variables]
+    with tf.GradientTape(persistent=True) as tape:
+        predictions = model(images, training=True)
+        predictions = predictions if isinstance(predictions, (list, tuple)) else [predictions]
+        spread = zip(names, head_losses.losses, losses.per_head(labels, names, "y"), predictions)
+        values = {name: loss(y, y_pred) for name, loss, y, y_pred in spread if loss is not None}
+    for variable, value in kept:
+        variable.assign(value)
+    zero = tf.UnconnectedGradients.ZERO
+    found = {}
+    for name, value in values.items():
+        gradients = tape.gradient(value, [weight.value for weight in weights], unconnected_gradients=zero)
+        found[name] = {weight.path: gradient for weight, gradient in zip(weights, gradients)}
+    return found
+
+
+def gradient_norms(model, images, labels):
+    """Measures the gradient that reaches each row of Table 1 from each head's loss, unweighted.
+
+    Args:
+        model: A compiled `InceptionModel` that knows its architecture.
+        images: `(batch, height, width, channels)`, preprocessed.
+        labels: `(batch,)` or one-hot, or by head.
+
+    Returns:
+        A dict by output name of dicts by row: the L2 norm of the gradient over all trainable weights of the row. The
+        rows are those of the architecture that have such weights, in order, then `"linear"` (the main classifier)
+        and the auxiliary heads. A row behind a head's tap has exactly 0 from that head.
+
+    Raises:
+        ValueError: The model is not compiled, or does not know its architecture.
+    """
+    rows = _weights_by_row(model)
+    return {
+        head: {row: float(tf.linalg.global_norm([gradients[path] for path in paths])) for row, paths in rows.items()}
+        for head, gradients in head_gradients(model, images, labels).items()
+    }
+
+
+class GradientFlow(keras.callbacks.Callback):
+    """Logs the gradient norm that reaches each row of Table 1 from each of the losses, on one batch.
+
+    A row of the CSV file is one head and one row of the network: `epoch` (epochs finished; 0 is before the first),
+    `head`, `loss_weight` (by which training multiplies the head's gradient; the norm is without it), `row`,
+    `gradient_norm`. A training that is resumed goes on in the same file.
+
+    Args:
+        images: The batch, `(batch, height, width, channels)`, preprocessed.
+        labels: `(batch,)` or one-hot, or by head.
+        path: The CSV file.
+        every: Epochs from one measurement to the next, at least 1.
+        log_dir: A folder for TensorBoard, where the norms are `gradient_norm/HEAD/ROW`; by default none.
+
+    Raises:
+        ValueError: `every` is below 1, or `log_dir` is given and the package tensorboard is not installed.
+    """
+
+    FIELDS = ("epoch", "head", "loss_weight", "row", "gradient_norm")
+
+    def __init__(self, images, labels, path, *, every=1, log_dir=None):
+        super().__init__()
+        if every < 1:
+            raise InputError(f"`every` must be at least 1. Received: every={every}")
+        if log_dir is not None and importlib.util.find_spec("tensorboard") is None:
+            raise InputError(
+                "TensorBoard logs need the package tensorboard, which is not installed. Use `pip install tensorboard`, "
+                f"or leave `log_dir` out. Received: log_dir={log_dir!r}"
+            )
+        self.images, self.labels = images, labels
+        self.path, self.every, self.log_dir = Path(path), every, log_dir
+
+    def on_train_begin(self, logs=None):
+        self._rows = None
+        self._writer = None if self.log_dir is None else tf.summary.create_file_writer(os.fspath(self.log_dir))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._rows is None:
+            self._rows = self._rows_until(epoch)
+            if not any(int(row["epoch"]) == epoch for row in self._rows):
+                self._measure(epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.every == 0:
+            self._measure(epoch + 1)
+
+    def on_train_end(self, logs=None):
+        if self._writer is not None:
+            self._writer.close()
+
+    def _rows_until(self, epoch):
+        """Returns what an earlier part of this training wrote, up to the epoch at which it is resumed."""
+        if epoch == 0 or not self.path.is_file():
+            return []
+        with open(self.path, newline="", encoding="utf-8") as file:
+            return [row for row in csv.DictReader(file) if int(row["epoch"]) <= epoch]
+
+    def _measure(self, epoch):
+        weights = dict(zip(self.model.output_names, head_losses_of(self.model).weights))
+        for head, norms in gradient_norms(self.model, self.images, self.labels).items():
+            for row, norm in norms.items():
+                self._rows.append(dict(zip(self.FIELDS, (epoch, head, weights[head], row, norm))))
+                if self._writer is not None:
+                    with self._writer.as_default(step=epoch):
+                        tf.summary.scalar(f"gradient_norm/{head}/{row}", norm)
+        with files.written_aside(self.path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.FIELDS)
+            writer.writeheader()
+            writer.writerows(self._rows)
+
+
+def _weights_by_row(model):
+    """Returns the paths of the trainable weights of each row that has any, as `gradient_norms` names the rows."""
+    architecture = architectures.of(model)
+    rows = {}
+    for layer in model.layers:
+        owner = architecture.owner(layer.name)
+        if owner is not None and layer.trainable_variables:
+            rows.setdefault(owner, []).extend(weight.path for weight in layer.trainable_variables)
+    order = [*(row.name for row in architecture.rows), "linear", *(head.name for head in architecture.auxiliary_heads)]
+    return {row: rows[row] for row in order if row in rows}

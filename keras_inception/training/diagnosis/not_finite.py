@@ -1,0 +1,113 @@
+"""A training whose losses or weights are NaN or infinite is stopped, and the cause is named."""
+
+import math
+
+import keras
+
+from keras_inception.training.diagnosis.steps import Steps, Watcher
+
+CURES = "What helps: a lower learning rate, a warm-up, `clipnorm` in the optimizer, float32 or bfloat16 for float16."
+
+
+class NotFiniteError(RuntimeError):
+    """A loss, or a weight, became NaN or infinite, and the training was stopped."""
+
+
+class StopWhenNotFinite(Watcher):
+    """Stops the training when a loss is NaN or infinite, and names the step and the first layer that is not finite.
+
+    It looks at the losses and the first trainable weight after every step, at all weights and the losses of the
+    validation at epoch ends: TensorFlow's ReLU turns NaN into 0, so that a batch with NaN can break the weights under a
+    loss that stays finite, and the gradient of the first weight has passed through every layer. It raises before
+    callbacks that stand behind it are called, so that those that save keep what they saved before.
+
+    The layer is the first, in the order of the network, whose output is not finite on the batch of that step with the
+    weights from before it; the model keeps these weights (the optimizer's state is lost: compile again to go on). Where
+    the batch is out of reach (several replicas, `steps_per_execution` above 1), it is the first layer whose weights are
+    not finite.
+
+    Raises:
+        NotFiniteError: In `fit`.
+    """
+
+    def __init__(self):
+        super().__init__()
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self._steps.keep_variables = True
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch + 1
+
+    def on_train_batch_end(self, batch, logs=None):
+        bad = _losses_not_finite(logs)
+        if bad is None and _all_finite(self.model.trainable_variables[:1]):
+            return
+        layer = self._first_layer("gradient" if bad is None else "loss function")
+        Steps.leave(self.model)  # `on_train_end` will not be called
+        bad = bad or "Weights became NaN or infinite under a finite loss"
+        raise NotFiniteError(f"{bad} at step {batch + 1} of epoch {self._epoch}, and training stopped. {layer}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        layer = _first_layer_with_bad_weights(self.model)
+        if layer is not None:
+            raise NotFiniteError(
+                f"Weights are NaN or infinite after the last step of epoch {epoch + 1}, and training stopped. "
+                f"{_bad_weights(layer)}"
+            )
+        bad = _losses_not_finite(logs)
+        if bad:
+            raise NotFiniteError(
+                f"{bad} after epoch {epoch + 1}, and training stopped. All weights are finite: look for NaN in the "
+                "validation images, or for variances of batch normalization that are far too small."
+            )
+
+    def _first_layer(self, otherwise):
+        steps = self._steps
+        if steps.batch is None:
+            layer = _first_layer_with_bad_weights(self.model)
+            return "All weights are finite." if layer is None else _bad_weights(layer)
+        steps.restore_variables()
+        images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(steps.batch)
+        for name, values in (("images", images), ("labels", labels), ("sample weights", sample_weight)):
+            if not _all_finite(values):
+                return f"The {name} of that batch hold NaN or infinite values: look at the input pipeline."
+        layer = _first_layer_with_bad_weights(self.model)
+        if layer is not None:
+            return _bad_weights(layer, "since the step before")
+        layer = _first_layer_with_bad_output(self.model, images)
+        steps.restore_variables()  # the forward pass changed the statistics of batch normalization
+        if layer is None:
+            return f"The output of every layer is finite on that batch, and the {otherwise} is not. {CURES}"
+        return f"The first layer whose output is not finite on that batch is {layer!r}. {CURES}"
+
+
+def _losses_not_finite(logs):
+    """Returns a sentence's beginning that names the losses that are NaN or infinite; None without one."""
+    bad = {name: value for name, value in (logs or {}).items() if name == "loss" or name.endswith("_loss")}
+    bad = {name: value for name, value in bad.items() if not math.isfinite(value)}
+    if not bad:
+        return None
+    return f"The {'loss is' if len(bad) == 1 else 'losses are'} not finite (" + ", ".join(
+        f"{name} = {value}" for name, value in bad.items()
+    ) + ")"  # fmt: skip
+
+
+def _all_finite(values):
+    tensors = [keras.ops.convert_to_tensor(value) for value in keras.tree.flatten(values) if value is not None]
+    return all(bool(keras.ops.all(keras.ops.isfinite(x))) for x in tensors if keras.backend.is_float_dtype(x.dtype))
+
+
+def _first_layer_with_bad_weights(model):
+    return next((layer.name for layer in model.layers if not _all_finite(layer.variables)), None)
+
+
+def _first_layer_with_bad_output(model, images):
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    outputs = keras.Model(model.inputs, [layer.output for layer in layers])(images, training=True)
+    return next((layer.name for layer, output in zip(layers, outputs) if not _all_finite(output)), None)
+
+
+def _bad_weights(layer, since=""):
+    return f"The first layer whose weights are not finite{since and f' {since}'} is {layer!r}. {CURES}"

@@ -1,0 +1,103 @@
+"""The folder of a run: what a training leaves behind, and how it is found again.
+
+model.keras    the network with its weights, class names and preprocessing, from the last finished epoch
+best.keras     the same from the epoch with the best validation accuracy of the main head
+checkpoint.npz all that is needed to go on, as long as the training is not finished
+history.csv    losses and metrics of each epoch
+curves.png     the same as a picture
+config.json    all that is needed to run it again
+results.json   loss and accuracies of each head on the test images
+exits.json     thresholds of early exits, where they were calibrated, with their table in exits.csv and exits.png
+samples/       some test images to predict on
+"""
+
+import shutil
+from pathlib import Path
+
+import keras
+
+from keras_inception import files
+from keras_inception.errors import InputError
+from keras_inception.network.model import InceptionModel  # its import registers the classes that a model file names
+
+MODEL, BEST, CHECKPOINT, HISTORY, CURVES, CONFIG, RESULTS, GRADIENTS, SAMPLES = (
+    "model.keras", "best.keras", "checkpoint.npz", "history.csv", "curves.png", "config.json", "results.json",
+    "gradients.csv", "samples",
+)  # fmt: skip
+EXITS, EXITS_TABLE, EXITS_PICTURE = "exits.json", "exits.csv", "exits.png"
+
+
+def free_folder(name):
+    """Returns `runs/NAME`, or `runs/NAME-2`, `-3`, ... where that exists."""
+    folder, number = Path("runs") / name, 1
+    while folder.exists():
+        number += 1
+        folder = Path("runs") / f"{name}-{number}"
+    return folder
+
+
+def check_free(folder, *, overwrite=False):
+    """Refuses a folder that holds something, unless it is a run that may be overwritten.
+
+    Raises:
+        ValueError: The folder is not empty and not to be overwritten, is not a run, or is a file.
+    """
+    folder = Path(folder)
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not folder.is_dir():
+        raise InputError(f"A run needs a folder of its own, and this is a file. Received: {folder}")
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"A run needs an empty folder, and this one holds something else. Received: {folder}")
+    if not overwrite:
+        raise InputError(
+            f"{folder} holds a run already. Choose another folder with `--out` or replace the run with `--overwrite`."
+        )
+
+
+def is_unfinished(folder):
+    """Returns whether a folder holds a run that was begun and has not come to its end."""
+    return (Path(folder) / CONFIG).is_file() and not (Path(folder) / RESULTS).is_file()
+
+
+def clear(folder):
+    """Removes what an earlier run left in a folder, so that nothing of it is taken for the new one's."""
+    exits = (EXITS, EXITS_TABLE, EXITS_PICTURE)
+    for name in (*exits, RESULTS, CHECKPOINT, HISTORY, CURVES, GRADIENTS, BEST, MODEL, CONFIG):
+        (Path(folder) / name).unlink(missing_ok=True)
+    shutil.rmtree(Path(folder) / SAMPLES, ignore_errors=True)
+
+
+def save_model(model, folder, name=MODEL):
+    """Writes the model whole or not at all: an earlier one stays until the new one is complete."""
+    with files.written_aside(Path(folder) / name) as aside:
+        model.save(aside)
+
+
+def load_model(run):
+    """Loads the model of a run.
+
+    Args:
+        run: The run's folder, or a `.keras` file.
+
+    Returns:
+        An `InceptionModel`.
+
+    Raises:
+        ValueError: It is neither, or the file cannot be read.
+    """
+    path = Path(run)
+    if path.is_dir():
+        path = path / MODEL
+    if path.suffix != ".keras" or not path.is_file():
+        raise InputError(
+            f"A run is a folder with a {MODEL} that `keras-inception train` wrote, or a .keras file. Received: {run}"
+        )
+    try:
+        model = keras.saving.load_model(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise InputError(f"{path} is no Keras model that can be read here ({reason}).") from error
+    if not isinstance(model, InceptionModel):
+        raise InputError(f"{path} holds a Keras model that keras-inception did not build. Use one that it trained.")
+    return model

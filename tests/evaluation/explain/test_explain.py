@@ -1,0 +1,166 @@
+"""Grad-CAM against closed forms and finite differences."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_inception as ki
+
+
+def by_head(explanations):
+    return {found.head: found for found in explanations}
+
+
+def scaled_to_one(heatmap):
+    return heatmap / heatmap.max()
+
+
+def map_of(model, row, image):
+    return ki.features(model, [row]).predict(image[None], verbose=0)[row][0]
+
+
+def test_main_heads_map_is_the_class_activation_map(build, image):
+    # Behind 5b there are only a mean over all places and a linear layer: the gradient of class c is w_c / places.
+    model = build()
+    kernel = model.get_layer("loss3_classifier").get_weights()[0]  # (channels, classes)
+    activations = map_of(model, "inception_5b", image)
+    for index, name in enumerate(("ant", "bee", "cow")):
+        cam = np.maximum(activations @ kernel[:, index], 0)
+        found = by_head(ki.explain(model, image, class_name=name))["main"]
+        np.testing.assert_allclose(found.heatmap, scaled_to_one(cam), atol=1e-5)
+
+
+def logit_by_hand(model, prefix, activations, index):
+    """Computes an auxiliary head with one convolution and two linear layers in float64 NumPy; returns one logit."""
+    conv = model.get_layer(f"{prefix}_conv").get_weights()[0][0, 0].astype("float64")
+    norm = model.get_layer(f"{prefix}_conv_bn")
+    gamma, beta, mean, variance = (weight.astype("float64") for weight in norm.get_weights())
+    (fc, fc_bias), (last, last_bias) = (
+        [weight.astype("float64") for weight in model.get_layer(f"{prefix}_{name}").get_weights()]
+        for name in ("fc", "classifier")
+    )
+    windows = [activations[y : y + 5, x : x + 5].mean(axis=(0, 1)) for y in (0, 3) for x in (0, 3)]  # 8 -> 2 by 5x5/3
+    x = np.stack(windows) @ conv
+    x = np.maximum((x - mean) / np.sqrt(variance + 1e-3) * gamma + beta, 0).reshape(-1)
+    return (np.maximum(x @ fc + fc_bias, 0) @ last + last_bias)[index]
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "prefix"), [("aux1", "inception_4a", "loss1"), ("aux2", "inception_4d", "loss2")]
+)
+def test_an_auxiliary_heads_map_agrees_with_finite_differences(build, image, head, row, prefix):
+    model = build()
+    activations = map_of(model, row, image).astype("float64")
+    # The mean over all places of the derivative is that along moving the whole channel, divided by their number.
+    weights, step = np.zeros(activations.shape[-1]), 1e-5
+    for channel in range(len(weights)):
+        move = step * np.eye(len(weights))[channel]
+        high, low = (logit_by_hand(model, prefix, moved, 1) for moved in (activations + move, activations - move))
+        weights[channel] = (high - low) / (2 * step) / 64
+    expected = scaled_to_one(np.maximum(activations @ weights, 0))
+    found = by_head(ki.explain(model, image, class_name="bee"))[head]
+    np.testing.assert_allclose(found.heatmap, expected, atol=1e-4)
+
+
+def test_a_head_does_not_see_what_comes_after_its_tap(build, image):
+    model = build()
+    before = by_head(ki.explain(model, image, class_name="ant"))
+    layer = model.get_layer("inception_5b_1x1")
+    layer.set_weights([-3 * weight for weight in layer.get_weights()])
+    after = by_head(ki.explain(model, image, class_name="ant"))
+    for head in ("aux1", "aux2"):
+        np.testing.assert_array_equal(before[head].heatmap, after[head].heatmap)
+    assert np.abs(before["main"].heatmap - after["main"].heatmap).max() > 0.01
+
+
+def test_the_classes_are_those_that_the_model_predicts(build, image):
+    model = build()
+    answers = dict(zip(model.output_names, model.predict(image[None], verbose=0)))
+    for found in ki.explain(model, image, top=2):
+        probabilities = answers[found.head][0]
+        order = np.argsort(-probabilities)
+        names = np.array(["ant", "bee", "cow"])[order]
+        assert [name for name, _ in found.top] == list(names[:2])
+        np.testing.assert_allclose([score for _, score in found.top], probabilities[order][:2], atol=1e-6)
+        assert found.class_name == names[0]
+        assert found.probability == found.top[0][1]
+
+
+def test_logits_and_softmax_give_the_same(build, image):
+    for softmax, logits in zip(ki.explain(build(), image), ki.explain(build(classifier_activation=None), image)):
+        np.testing.assert_allclose(softmax.heatmap, logits.heatmap, atol=1e-6)
+        assert softmax.probability == pytest.approx(logits.probability, abs=1e-6)
+
+
+def test_models_cut_at_a_head_and_frozen_ones_explain_as_the_whole_does(build, image):
+    model = build()
+    whole = by_head(ki.explain(model, image))
+    for head in ("main", "aux1", "aux2"):
+        cut = ki.inference_model(model, head)
+        cut.trainable = False
+        [found] = ki.explain(cut, image)
+        assert found.head == head
+        np.testing.assert_allclose(found.heatmap, whole[head].heatmap, atol=1e-6)
+
+
+def test_the_map_has_the_size_of_the_image_and_runs_from_0_to_1():
+    # 32 pixels: maps of 16x16 at 4a and 4d, of 8x8 at 5b.
+    keras.utils.set_random_seed(0)
+    model = ki.GoogLeNet(architecture="googlenet_small@0.1", classes=3)
+    for found in ki.explain(model, np.zeros((32, 32, 3), "float32") + np.linspace(-1, 1, 32)[:, None]):
+        assert found.heatmap.shape == (32, 32)
+        assert found.heatmap.dtype == np.float32
+        assert found.heatmap.min() >= 0
+        assert found.heatmap.max() == 1
+
+
+def test_where_nothing_speaks_for_the_class_the_map_is_0(build, image):
+    model = build()
+    layer = model.get_layer("loss3_classifier")
+    kernel, bias = layer.get_weights()
+    layer.set_weights([-np.abs(kernel), bias])
+    assert by_head(ki.explain(model, image))["main"].heatmap.max() == 0
+
+
+def test_a_network_that_computes_in_bfloat16_is_explained(build, image):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    half = build()
+    keras.config.set_dtype_policy("float32")
+    # bfloat16 keeps 8 bits, and the map is a sum of terms of both signs.
+    for found, exact in zip(ki.explain(half, image, class_name="cow"), ki.explain(build(), image, class_name="cow")):
+        assert found.heatmap.dtype == np.float32
+        np.testing.assert_allclose(found.heatmap, exact.heatmap, atol=0.15)
+
+
+def test_classes_without_names_go_by_their_numbers(build, image):
+    found = ki.explain(build(class_names=None), image, class_name=2)
+    assert {each.class_name for each in found} == {"2"}
+
+
+def test_what_cannot_be_explained_is_refused(build, image):
+    model = build()
+    with pytest.raises(ValueError, match=r"one of the model's 3 classes, ant, bee, cow\. Received: class_name='elk'"):
+        ki.explain(model, image, class_name="elk")
+    with pytest.raises(ValueError, match=r"one image of shape \(8, 8, 3\). Received: image.shape=\(1, 8, 8, 3\)"):
+        ki.explain(model, image[None])
+    with pytest.raises(ValueError, match=r"Received: image.shape=\(9, 8, 3\)"):
+        ki.explain(model, np.zeros((9, 8, 3)))
+    with pytest.raises(ValueError, match="`top` must be at least 1"):
+        ki.explain(model, image, top=0)
+    with pytest.raises(ValueError, match=r"must end in classifiers.*Received: a model with outputs \['avg_pool'\]"):
+        ki.explain(build(include_top=False, pooling="avg", class_names=None), image)
+    keras.config.set_image_data_format("channels_first")
+    with pytest.raises(ValueError, match=r"Grad-CAM reads.*Received: image_data_format='channels_first'"):
+        ki.explain(model, image)
+
+
+def test_the_picture_shows_the_image_and_for_each_head_map_and_classes(build, image):
+    from keras_inception import plots
+
+    figure = plots.explanation((image + 1) * 127.5, ki.explain(build(), image, class_name="bee", top=3))
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles[0] == "image"
+    assert [title.split(",")[0] for title in titles[1:4]] == ["main: bee", "aux1: bee", "aux2: bee"]
+    assert len(figure.axes) == 9  # four pictures above, three sets of bars and an empty place below, a colour bar
+    assert sorted(label.get_text() for label in figure.axes[5].get_yticklabels()) == ["ant", "bee", "cow"]
+    assert figure.axes[5].texts[0].get_text().endswith("%")

@@ -1,0 +1,128 @@
+"""Parameters and multiply-adds of every row against figures typed from the paper and counted by hand."""
+
+import keras
+import pytest
+
+from keras_inception import GoogLeNet
+from keras_inception.network import cost
+
+# FACTS: the hand arithmetic of the paper's network with biases, 1,000 classes.
+MODULE_PARAMETERS = {
+    "inception_3a": 163_696,
+    "inception_3b": 388_736,
+    "inception_4a": 376_176,
+    "inception_4b": 449_160,
+    "inception_4c": 510_104,
+    "inception_4d": 605_376,
+    "inception_4e": 868_352,
+    "inception_5a": 1_043_456,
+    "inception_5b": 1_444_080,
+    "linear": 1_025_000,
+    "aux1": 3_188_840,
+    "aux2": 3_190_888,
+}
+
+# Table 1, columns "params" and "ops", typed from the paper.
+PAPER = {
+    "conv2_3x3": (112, 360),
+    "inception_3a": (159, 128),
+    "inception_3b": (380, 304),
+    "inception_4b": (437, 88),
+    "inception_4d": (580, 119),
+    "inception_4e": (840, 170),
+    "inception_5b": (1388, 71),
+    "linear": (1000, 1),
+}
+
+
+@pytest.fixture(scope="module")
+def costs(googlenet):
+    return {row.name: row for row in cost.rows(googlenet)}
+
+
+@pytest.fixture(scope="module")
+def googlenet():
+    return GoogLeNet()
+
+
+def test_rows_have_the_parameters_counted_by_hand(costs):
+    assert {name: costs[name].parameters for name in MODULE_PARAMETERS} == MODULE_PARAMETERS
+
+
+def test_rows_add_up_to_the_whole_network(costs, googlenet):
+    heads = ("aux1", "aux2")
+    assert sum(row.parameters for row in costs.values()) == googlenet.count_params() == 13_378_280
+    assert sum(row.parameters for name, row in costs.items() if name not in heads) == 6_998_552
+
+
+def test_multiply_adds_at_inference_are_1582_7_million(costs):
+    total = sum(row.multiply_adds for name, row in costs.items() if name not in ("aux1", "aux2"))
+    assert round(total / 1e6, 1) == 1582.7
+
+
+def test_torchvision_graph_takes_1498_4_million_multiply_adds():
+    model = GoogLeNet(architecture="inception_v1_torchvision", aux_heads=False)
+    assert round(sum(row.multiply_adds for row in cost.rows(model)) / 1e6, 1) == 1498.4
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_rows_that_the_paper_prints_right_agree_with_it(costs, googlenet, name):
+    parameters, operations = PAPER[name]
+    assert (cost.PRINTED[name].parameters, cost.PRINTED[name].operations) == (parameters, operations)
+    # The paper counts no biases, in units of 1,024. Its operations are right to the digit, its parameters to 2%.
+    prefix = {"linear": "loss3"}.get(name, name)
+    biases = sum(
+        layer.bias.shape[0] for layer in googlenet.layers if layer.name.startswith(prefix) and layer.get_weights()
+    )
+    assert (costs[name].parameters - biases) / 1024 == pytest.approx(parameters, rel=0.02)
+    assert round(costs[name].multiply_adds / 1e6) == operations
+
+
+def test_notes_explain_the_rows_that_the_paper_prints_otherwise():
+    assert {name for name, printed in cost.PRINTED.items() if printed.note} == {
+        "conv1_7x7_s2", "inception_4a", "inception_4c", "inception_4d", "inception_5a", "inception_5b",
+    }  # fmt: skip
+    # A separable 7x7 with depth multiplier 8: depthwise 7x7x3x8, then pointwise 24 to 64.
+    separable = 7 * 7 * 3 * 8 + 24 * 64
+    assert (round(separable / 1000, 1), round(separable * 112 * 112 / 1e6)) == (2.7, 34)
+    # 4a from 480 channels with 204 filters of 3x3 instead of 208: 1x1, reduce and 3x3, reduce and 5x5, projection.
+    with_204 = 480 * 192 + 480 * 96 + 96 * 204 * 9 + 480 * 16 + 16 * 48 * 25 + 480 * 64
+    biases = 192 + 96 + 204 + 16 + 48 + 64
+    assert (round((with_204 + biases) / 1024), round(with_204 * 14 * 14 / 1e6)) == (364, 73)
+    # 5a from 832 channels with a 5x5 reduce of 48 instead of 32. The operations fit; with 32 they would be 51.
+    with_48 = 832 * 256 + 832 * 160 + 160 * 320 * 9 + 832 * 48 + 48 * 128 * 25 + 832 * 128
+    assert round(with_48 * 7 * 7 / 1e6) == 54
+    assert with_48 / 1024 == pytest.approx(1072, rel=0.01)
+    # 4c, 4d and 5b: what the printed operations say of the parameters (of 1,024) is not what is printed beside them.
+    assert [round(operations * 1e6 / size**2 / 1024) for operations, size in ((100, 14), (119, 14), (71, 7))] == [
+        498, 593, 1415,
+    ]  # fmt: skip
+
+
+def test_textbook_example_of_a_reduction():
+    # 192 channels at 32x32 to 256 by a 3x3, directly and through a 1x1 to 96.
+    assert cost.convolution_multiply_adds(32, 32, 3, 192, 256) == 452_984_832
+    reduced = cost.convolution_multiply_adds(32, 32, 1, 192, 96) + cost.convolution_multiply_adds(32, 32, 3, 96, 256)
+    assert reduced == 245_366_784
+
+
+def test_reductions_compare_with_the_naive_module(googlenet):
+    found = {item.name: item for item in cost.reductions(googlenet)}
+    # 3a without reductions: 192 channels at 28x28 to 64 by 1x1, 128 by 3x3 and 32 by 5x5.
+    assert found["inception_3a"].naive == 28 * 28 * 192 * (64 + 9 * 128 + 25 * 32)
+    assert found["inception_3a"].reduced == 28 * 28 * (
+        192 * 64 + 192 * 96 + 9 * 96 * 128 + 192 * 16 + 25 * 16 * 32 + 192 * 32
+    )
+    assert len(found) == 9
+
+
+def test_a_network_without_a_fixed_size_is_refused():
+    model = GoogLeNet(input_shape=(None, None, 3), aux_heads=False, classes=10)
+    with pytest.raises(ValueError, match=r"fixed `input_shape`.*Received: a model with input_shape=\(None, None, 3\)"):
+        cost.rows(model)
+
+
+def test_a_foreign_model_is_refused():
+    image = keras.Input((8, 8, 3))
+    with pytest.raises(ValueError, match="must know its architecture"):
+        cost.rows(keras.Model(image, keras.layers.Flatten()(image)))

@@ -1,0 +1,197 @@
+"""`inference_model`: one softmax, the same variables, nothing that its head does not need."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_inception as ki
+
+HEADS = ("main", "aux1", "aux2")
+
+# How many of the nine inception modules each head reads: 5b is the ninth, 4a the third, 4d the sixth.
+MODULES = {"main": 9, "aux1": 3, "aux2": 6}
+CLASSIFIER = {"main": "loss3", "aux1": "loss1", "aux2": "loss2"}
+
+
+def modules(model):
+    return [layer.name for layer in model.layers if isinstance(layer, keras.layers.Concatenate)]
+
+
+def assert_serves_as_trained(model, x):
+    """Checks each head's model against the output of that name of the training model."""
+    outputs = dict(zip(model.output_names, (keras.ops.convert_to_numpy(y) for y in model(x))))
+    assert np.ptp(outputs["main"], axis=0).max() > 1e-3  # the images are told apart
+    known = {id(variable) for variable in model.variables}
+    for head in HEADS:
+        classifier = ki.inference_model(model, head)
+        assert {id(variable) for variable in classifier.variables} <= known
+        found = keras.ops.convert_to_numpy(classifier(x))
+        # The same operations; TensorFlow may fuse others in another graph.
+        np.testing.assert_allclose(found, outputs[head], rtol=1e-5, atol=1e-6)
+
+
+def test_main_alone_has_the_papers_parameters(full_networks):
+    model = full_networks("googlenet")
+    classifier = ki.inference_model(model)
+    assert classifier.count_params() == 6_998_552
+    assert classifier.output_shape == (None, 1000)
+    assert classifier.output_names == ["main"]
+    assert classifier.name == "googlenet"
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_no_layer_is_there_that_the_head_does_not_need(googlenet, head):
+    classifier = ki.inference_model(googlenet, head)
+    assert len(modules(classifier)) == MODULES[head]
+    assert {n[:5] for n in (layer.name for layer in classifier.layers) if n.startswith("loss")} == {CLASSIFIER[head]}
+    assert set(classifier.layers) <= set(googlenet.layers)
+
+
+def test_aux1_is_the_network_cut_after_4a(googlenet):
+    layers = [layer.name for layer in ki.inference_model(googlenet, "aux1").layers]
+    after = layers[layers.index("inception_4a_output") + 1 :]
+    assert after == [
+        "loss1_ave_pool",
+        "loss1_conv",
+        "loss1_flatten",
+        "loss1_fc",
+        "loss1_drop_fc",
+        "loss1_classifier",
+        "aux1",
+    ]
+
+
+def test_aux1_has_the_parameters_of_its_part_of_the_papers_table(full_networks):
+    stem = 9_472 + 4_160 + 110_784  # 7x7x3x64, 1x1x64x64, 3x3x64x192, and the biases
+    classifier = ki.inference_model(full_networks("googlenet"), "aux1")
+    assert classifier.count_params() == stem + 163_696 + 388_736 + 376_176 + 3_188_840
+
+
+def test_variables_are_the_same_objects(googlenet):
+    classifier = ki.inference_model(googlenet)
+    trained = {variable.path: variable for variable in googlenet.variables}
+    assert len(classifier.weights) == 2 * (57 + 1)
+    assert all(weight is trained[weight.path] for weight in classifier.weights)
+
+
+def test_architecture_names_and_preprocessing_go_along():
+    names = [f"class {i}" for i in range(4)]
+    model = ki.GoogLeNet(architecture="googlenet_small", classes=4, class_names=names, name="digits")
+    model.preprocessing = "caffe"
+    for head, name in (("main", "digits"), ("aux2", "digits_aux2")):
+        classifier = ki.inference_model(model, head)
+        assert type(classifier) is ki.InceptionModel
+        assert (classifier.class_names, classifier.architecture) == (names, "googlenet_small")
+        assert (classifier.preprocessing, classifier.name, classifier.compiled) == ("caffe", name, False)
+
+
+def test_model_just_built(googlenet, images):
+    assert_serves_as_trained(googlenet, images)
+
+
+def test_calling_it_with_an_image_warns_of_nothing(googlenet, images):
+    assert ki.inference_model(googlenet)(images).shape == (4, 7)  # warnings are errors here
+
+
+def test_model_fitted(fitted, images, tmp_path):
+    assert_serves_as_trained(fitted.model, images)
+    # The classifier was made before the training and has followed it.
+    found = fitted.classifier.predict(images, verbose=0)
+    np.testing.assert_allclose(found, fitted.model.predict(images, verbose=0)[0], rtol=1e-5, atol=1e-6)
+    assert not np.allclose(found, fitted.before["predictions"][0], atol=1e-3)
+    fitted.model.save(tmp_path / "model.keras")
+    loaded = ki.inference_model(keras.models.load_model(tmp_path / "model.keras"))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(loaded(images)), found, rtol=1e-4, atol=1e-6)
+
+
+def test_model_loaded_from_a_keras_file(googlenet, images, tmp_path):
+    googlenet.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert_serves_as_trained(loaded, images)
+    np.testing.assert_allclose(
+        ki.inference_model(loaded).predict(images, verbose=0),
+        ki.inference_model(googlenet).predict(images, verbose=0),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def test_classifier_itself_survives_a_keras_file(googlenet, images, tmp_path):
+    classifier = ki.inference_model(googlenet, "aux1")
+    classifier.save(tmp_path / "classifier.keras")
+    loaded = keras.models.load_model(tmp_path / "classifier.keras")
+    expected = classifier.predict(images, verbose=0)
+    np.testing.assert_allclose(loaded.predict(images, verbose=0), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_model_cloned(googlenet, images):
+    assert_serves_as_trained(keras.models.clone_model(googlenet), images)
+
+
+@pytest.mark.tensorflow
+def test_model_built_under_a_strategy(images):
+    import tensorflow as tf
+
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        model = ki.GoogLeNet(input_shape=(79, 79, 3), classes=7)
+    assert_serves_as_trained(model, images)
+
+
+def test_classifier_compiles_and_evaluates_by_itself():
+    x = np.random.default_rng(0).normal(size=(5, 10, 10, 3)).astype("float32")
+    y = np.arange(5)
+    model = ki.GoogLeNet(architecture="googlenet_small", input_shape=(10, 10, 3), classes=7)
+    classifier = ki.compile_model(ki.inference_model(model))
+    p = classifier.predict(x, verbose=0)
+    logs = classifier.evaluate(x, y, batch_size=3, verbose=0, return_dict=True)
+    assert set(logs) == {"loss", "accuracy", "top_5_accuracy"}
+    assert logs["loss"] == pytest.approx(-np.log(p[np.arange(5), y]).mean(), rel=1e-4)
+    assert logs["accuracy"] == pytest.approx(np.mean(p.argmax(axis=1) == y))
+
+
+def test_any_keras_model_of_named_outputs_is_served():
+    x = keras.Input((3,))
+    model = keras.Model(x, [keras.layers.Dense(4, name=name)(x) for name in HEADS])
+    image = np.ones((1, 3), "float32")
+    found = ki.inference_model(model, "aux2").predict(image, verbose=0)
+    np.testing.assert_allclose(found, model.predict(image, verbose=0)[2], rtol=1e-6)
+
+
+def test_unknown_head_is_refused(googlenet):
+    match = r"`head` must be one of the model's outputs, \['main', 'aux1', 'aux2'\]\. Received: head='softmax2'"
+    with pytest.raises(ValueError, match=match):
+        ki.inference_model(googlenet, "softmax2")
+    with pytest.raises(ValueError, match=r"\['main'\]\. Received: head='aux1'"):
+        ki.inference_model(ki.inference_model(googlenet), "aux1")
+
+
+def test_evaluation_sorts_the_logs_by_head(three_heads):
+    model = three_heads(7)
+    x, y = np.random.default_rng(0).normal(size=(9, 5)).astype("float32"), np.arange(9) % 7
+    batches = [(x[:5], y[:5]), (x[5:], y[5:])]
+    scores = ki.evaluation.evaluate(model, Batches(batches))
+    assert list(scores) == list(HEADS)
+    for name, p in zip(HEADS, model.predict(x, verbose=0)):
+        assert set(scores[name]) == {"loss", "accuracy", "top_5_accuracy"}
+        assert scores[name]["loss"] == pytest.approx(-np.log(p[np.arange(9), y]).mean(), rel=1e-5)
+        assert scores[name]["accuracy"] == pytest.approx(np.mean(p.argmax(axis=1) == y))
+
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, index):
+        return self.batches[index]
+
+
+def test_evaluation_of_one_head_names_it():
+    logs = {"loss": 1.0, "accuracy": 0.5, "val_loss": 2.0}
+    assert ki.logs_by_head(logs, ["main"], "val_") == {"main": {"loss": 2.0}}
+    logs = {"loss": 3.0, "val_main_loss": 1.0, "main_loss": 2.0, "aux1_loss": 4.0, "val_aux1_accuracy": 0.5}
+    assert ki.logs_by_head(logs, ["main", "aux1"]) == {"main": {"loss": 2.0}, "aux1": {"loss": 4.0}}
+    assert ki.logs_by_head(logs, ["main", "aux1"], "val_") == {"main": {"loss": 1.0}, "aux1": {"accuracy": 0.5}}

@@ -1,0 +1,127 @@
+"""What `preprocess_input` makes of pixels, against numbers typed by hand."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_inception as ki
+
+# Three pixels of red, green, blue: black, white, and one whose channels can be told apart.
+PIXELS = np.array([[[[0, 0, 0], [255, 255, 255], [51, 102, 204]]]], "uint8")
+
+# 51 is 0.2 of 255, 102 is 0.4, 204 is 0.8: in [-1, 1] they are -0.6, -0.2, 0.6.
+INCEPTION = np.array([[[[-1, -1, -1], [1, 1, 1], [-0.6, -0.2, 0.6]]]], "float32")
+
+# Blue, green, red, less 104, 117, 123.
+CAFFE = np.array([[[[-104, -117, -123], [151, 138, 132], [100, -15, -72]]]], "float32")
+
+EXPECTED = {"inception": INCEPTION, "caffe": CAFFE}
+MODES = pytest.mark.parametrize("mode", EXPECTED)
+
+# One rounding of float32 in the division, one in the subtraction.
+CLOSE = {"rtol": 0, "atol": 1e-6}
+
+
+def to_channels_first(x):
+    return np.ascontiguousarray(np.moveaxis(x, -1, -3))
+
+
+@MODES
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "float32", "float64"])
+def test_arrays_become_float_arrays(mode, dtype):
+    x = PIXELS.astype(dtype)
+    y = ki.preprocess_input(x, preprocessing=mode)
+    assert isinstance(y, np.ndarray)
+    assert y.dtype == ("float64" if dtype == "float64" else "float32")
+    np.testing.assert_allclose(y, EXPECTED[mode], **CLOSE)
+    np.testing.assert_array_equal(x, PIXELS)  # not changed in place
+
+
+def test_inception_is_the_default():
+    np.testing.assert_allclose(ki.preprocess_input(PIXELS), INCEPTION, **CLOSE)
+
+
+@MODES
+def test_one_image_and_nested_lists_are_taken(mode):
+    np.testing.assert_allclose(ki.preprocess_input(PIXELS[0], preprocessing=mode), EXPECTED[mode][0], **CLOSE)
+    np.testing.assert_allclose(ki.preprocess_input(PIXELS.tolist(), preprocessing=mode), EXPECTED[mode], **CLOSE)
+
+
+@MODES
+@pytest.mark.parametrize("given", ["by argument", "by configuration"])
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_channels_first(mode, given, as_tensor):
+    x = to_channels_first(PIXELS)
+    x = keras.ops.convert_to_tensor(x) if as_tensor else x
+    if given == "by argument":
+        y = ki.preprocess_input(x, "channels_first", preprocessing=mode)
+    else:
+        keras.config.set_image_data_format("channels_first")
+        y = ki.preprocess_input(x, preprocessing=mode)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(y), to_channels_first(EXPECTED[mode]), **CLOSE)
+
+
+@MODES
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "float32"])
+def test_tensors_stay_tensors(mode, dtype):
+    y = ki.preprocess_input(keras.ops.convert_to_tensor(PIXELS.astype(dtype)), preprocessing=mode)
+    assert keras.ops.is_tensor(y)
+    assert keras.backend.standardize_dtype(y.dtype) == "float32"
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(y), EXPECTED[mode], **CLOSE)
+
+
+@MODES
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_keras_tensors_build_a_model_that_preprocesses(mode, dtype):
+    image = keras.Input((None, None, 3), dtype=dtype)
+    model = keras.Model(image, ki.preprocess_input(image, preprocessing=mode))
+    np.testing.assert_allclose(model.predict(PIXELS.astype(dtype), verbose=0), EXPECTED[mode], **CLOSE)
+
+
+@MODES
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_tf_data_maps_it(mode, dtype):
+    tf = pytest.importorskip("tensorflow")
+    if keras.backend.backend() != "tensorflow" and dtype == "uint8":
+        pytest.skip("beside another backend `tf.Tensor`s are taken as floats, as the docstring says")
+    data = tf.data.Dataset.from_tensor_slices(PIXELS.astype(dtype)).map(
+        lambda x: ki.preprocess_input(x, preprocessing=mode)
+    )
+    (y,) = list(data.as_numpy_iterator())
+    np.testing.assert_allclose(y, EXPECTED[mode][0], **CLOSE)
+
+
+def test_other_numbers_of_channels_are_scaled_too():
+    for channels in (1, 4):
+        x = np.full((1, 2, 2, channels), 204, "uint8")
+        np.testing.assert_allclose(ki.preprocess_input(x), np.full(x.shape, 0.6), **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("x", "data_format"),
+    [(np.zeros((1, 2, 2, 1)), "channels_last"), (np.zeros((1, 4, 3, 3)), "channels_first")],
+)
+def test_caffe_refuses_images_that_are_not_rgb(x, data_format):
+    with pytest.raises(
+        ValueError, match=r'`preprocessing="caffe"` is for images of 3 channels.*Received: x\.shape=\(1, '
+    ):
+        ki.preprocess_input(x, data_format, preprocessing="caffe")
+
+
+def test_unknown_modes_are_refused():
+    match = r"`preprocessing` must be one of \('inception', 'caffe'\)\. Received: preprocessing='torch'"
+    with pytest.raises(ValueError, match=match):
+        ki.preprocess_input(PIXELS, preprocessing="torch")
+
+
+def test_unknown_data_formats_are_refused():
+    match = r'`data_format` must be "channels_last" or "channels_first"\. Received: data_format=\'NHWC\''
+    with pytest.raises(ValueError, match=match):
+        ki.preprocess_input(PIXELS, "NHWC")
+
+
+@MODES
+def test_undo_preprocessing_gives_the_pixels_back(mode):
+    from keras_inception.network.preprocess import undo_preprocessing
+
+    np.testing.assert_allclose(undo_preprocessing(EXPECTED[mode], preprocessing=mode), PIXELS, rtol=0, atol=1e-4)

@@ -1,0 +1,199 @@
+"""Requests that nobody should send, and that somebody will."""
+
+import ctypes
+import gc
+import resource
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from encoded_pictures import encode, huge_png, picture
+
+from keras_inception.serving.classifier import Classifier
+
+GOOD = [encode(picture(seed=seed), kind) for seed, kind in ((1, "JPEG"), (2, "PNG"))]
+BAD = {
+    "empty": b"",
+    "text": b"<html>not found</html>",
+    "truncated jpeg": encode(picture(200, 150), "JPEG")[:2000],
+    "truncated png": encode(picture(200, 150), "PNG")[:-2000],
+    "truncated gif": encode(picture(200, 150), "GIF")[:2000],
+    "start of a jpeg": b"\xff\xd8\xff",
+    "start of a png": b"\x89PNG\r\n\x1a\n",
+    "huge png": huge_png(),
+    "hugest png": huge_png(2**31 - 1, 2**31 - 1),
+    "tiff": encode(picture(), "TIFF"),
+    "bmp with coloured palette": encode(picture().convert("P"), "BMP"),
+}
+WAYS = pytest.mark.parametrize("way", ["server", "loaded"])
+# What Python raises for a request that does not fit the signature, and what the C API does.
+REFUSED = (RuntimeError, TypeError, ValueError, tf.errors.OpError)
+
+
+def memory():
+    """Returns the largest memory that this process has held, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@WAYS
+@pytest.mark.parametrize("kind", BAD)
+def test_an_image_that_cannot_be_read_fails_the_request_with_its_index(way, kind, request):
+    call = request.getfixturevalue(way)
+    before = memory()
+    with pytest.raises((RuntimeError, tf.errors.OpError), match=r"by index in the batch:\] \[1\]"):
+        call("serving_bytes", image_bytes=[GOOD[0], BAD[kind], GOOD[1]])
+    assert memory() - before < 500e6
+
+
+def test_all_of_them_are_named(server):
+    with pytest.raises(RuntimeError, match=r"must be complete JPEG, PNG, BMP, GIF or WebP images.*\[0 2 3\]"):
+        server("serving_bytes", image_bytes=[b"?", GOOD[0], b"", b"!"])
+
+
+def test_masked_images_leave_the_others_as_they_are(server, masking_server):
+    expected = server("serving_bytes", image_bytes=GOOD)["probabilities"]
+    files = [*BAD.values(), GOOD[0], *BAD.values(), GOOD[1]]
+    answer = masking_server("serving_bytes", image_bytes=files)
+    good = np.isin(np.arange(len(files)), [len(BAD), len(files) - 1])
+    np.testing.assert_allclose(answer["probabilities"][good], expected, rtol=0, atol=1e-6)
+    assert np.isnan(answer["probabilities"][~good]).all()
+    assert np.isnan(answer["scores"][~good]).all()
+    assert (answer["classes"][~good] == b"").all()
+    assert (answer["classes"][good] != b"").all()
+
+
+def test_a_request_of_bad_images_alone_is_masked(masking_server):
+    answer = masking_server("serving_bytes", image_bytes=list(BAD.values()))
+    assert np.isnan(answer["probabilities"]).all()
+    assert answer["probabilities"].shape == (len(BAD), 7)
+
+
+@WAYS
+def test_an_empty_batch_has_an_empty_answer(way, request):
+    call = request.getfixturevalue(way)
+    empty = {
+        "serving_bytes": {"image_bytes": tf.zeros(0, tf.string).numpy().tolist()},
+        "serving_default": {"images": np.zeros((0, 16, 16, 3), "float32")},
+        "serving_uint8": {"images": np.zeros((0, 9, 5, 3), "uint8")},
+    }
+    if way == "loaded":
+        empty["serving_bytes"] = {"image_bytes": tf.zeros(0, tf.string)}
+    for signature, inputs in empty.items():
+        answer = call(signature, **inputs)
+        assert {name: array.shape for name, array in answer.items()} == {
+            "probabilities": (0, 7),
+            "classes": (0, 5),
+            "scores": (0, 5),
+        }, signature
+    assert call("features", images=np.zeros((0, 16, 16, 3), "float32"))["features"].shape[0] == 0
+
+
+@WAYS
+def test_one_pixel_is_an_image(way, request):
+    answer = request.getfixturevalue(way)("serving_default", images=np.full((1, 1, 1, 3), 200, "float32"))
+    assert np.isfinite(answer["probabilities"]).all()
+
+
+@pytest.mark.parametrize(
+    ("signature", "inputs", "message"),
+    [
+        (
+            "serving_default",
+            {"images": np.zeros((16, 16, 3), "float32")},
+            r"\[16,16,3\].*expected shape \[\?,\?,\?,3\]",
+        ),
+        ("serving_default", {"images": np.zeros((1, 16, 16, 1), "float32")}, r"images.*\[1,16,16,1\]"),
+        ("serving_default", {"images": np.zeros((2, 0, 5, 3), "float32")}, r"with pixels.*\[2 0 5"),
+        ("serving_default", {"images": np.zeros((1, 16, 16, 3), "float64")}, "float but double"),
+        ("serving_default", {"images": [b"text"]}, "float but string"),
+        ("serving_bytes", {"image_bytes": np.zeros(3, "float32")}, "string but float"),
+        ("features", {"images": np.zeros((3,), "float32")}, r"images.*\[3\]"),
+    ],
+)
+def test_the_wrong_rank_or_type_is_refused(server, loaded, signature, inputs, message):
+    before = server("serving_bytes", image_bytes=GOOD)
+    with pytest.raises(RuntimeError, match=message):
+        server(signature, **inputs)
+    with pytest.raises(REFUSED):
+        loaded(signature, **inputs)
+    after = server("serving_bytes", image_bytes=GOOD)
+    np.testing.assert_array_equal(after["probabilities"], before["probabilities"])
+
+
+def requests(count, seed=0):
+    """Yields signatures and inputs, every third of them bad."""
+    random = np.random.default_rng(seed)
+    for _ in range(count):
+        size = int(random.integers(0, 4))
+        kind = random.integers(0, 6)
+        if kind == 0:
+            files = [list(BAD.values())[random.integers(len(BAD))] for _ in range(size)] + GOOD
+            yield "serving_bytes", {"image_bytes": files}
+        elif kind == 1:
+            yield "serving_default", {"images": np.zeros((size, 16), "float32")}
+        elif kind == 2:
+            yield "serving_bytes", {"image_bytes": [GOOD[0]] * size}
+        else:
+            shape = (size, *random.integers(1, 60, 2), 3)
+            pixels = random.integers(0, 256, shape).astype("uint8")
+            yield (
+                ("serving_uint8", {"images": pixels})
+                if kind == 3
+                else (
+                    ("serving_default", "features")[kind - 4],
+                    {"images": pixels.astype("float32")},
+                )
+            )
+
+
+def resident():
+    """Returns the memory that this process holds now, without garbage and what malloc keeps for later, in bytes."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["server", "masking_server"])
+def test_ten_thousand_mixed_requests_leave_neither_traces_nor_memory(way, request):
+    call = request.getfixturevalue(way)
+
+    def send(count, seed):
+        for signature, inputs in requests(count, seed):
+            try:
+                call(signature, **inputs)
+            except RuntimeError:
+                continue
+
+    first = call("serving_bytes", image_bytes=GOOD)
+    send(3000, seed=1)
+    before = resident()
+    send(10_000, seed=2)
+    grown = resident() - before
+    np.testing.assert_array_equal(call("serving_bytes", image_bytes=GOOD)["probabilities"], first["probabilities"])
+    assert grown < 5e6  # half a kB a request; the smallest image is larger
+
+
+def test_the_command_refuses_the_same_files(model, tmp_path):
+    files = {**BAD, "good": GOOD[0]}
+    paths = [tmp_path / name for name in files]
+    for path, file in zip(paths, files.values()):
+        path.write_bytes(file)
+    said = {path.name: answer for path, answer in Classifier(model).predict_files(paths)}
+    assert [name for name, answer in said.items() if not isinstance(answer, str)] == ["good"]
+    assert said["huge png"] == said["hugest png"] == "it has more than 89,478,485 pixels; scale it down"
+    assert said["text"] == said["tiff"] == "it is no JPEG, PNG, BMP, GIF or WebP image"
+    assert said["truncated jpeg"] == said["truncated png"] == "it is damaged or truncated"
+
+
+@pytest.mark.parametrize("way", ["server", "loaded"])
+def test_bytes_at_random_do_no_harm(way, request, masking_server):
+    random = np.random.default_rng(0)
+    starts = [
+        file[:30] for file in (*GOOD, BAD["huge png"], b"GIF89a", b"BM", b"RIFF....WEBPVP8 ", b"RIFF....WEBPVP8X", b"")
+    ]
+    files = [starts[index % len(starts)] + random.bytes(int(random.integers(0, 60))) for index in range(64)]
+    assert np.isnan(masking_server("serving_bytes", image_bytes=files)["probabilities"]).all()
+    with pytest.raises((RuntimeError, tf.errors.OpError), match="by index in the batch"):
+        request.getfixturevalue(way)("serving_bytes", image_bytes=files)

@@ -1,0 +1,189 @@
+"""What an export answers to, and what is not in its graph."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from c_loader import Server
+from encoded_pictures import encode, picture
+from served_network import CLASS_NAMES, FEATURES, SIDE
+from tensorflow.core.protobuf import saved_model_pb2
+
+import keras_inception as ki
+from keras_inception.serving.export import frozen, serving_network
+
+ANSWER = {"probabilities", "classes", "scores"}
+CLOSE = {"rtol": 0, "atol": 1e-5}
+
+
+def images(count=3, height=SIDE, width=SIDE):
+    return np.random.default_rng(count).uniform(0, 255, (count, height, width, 3)).astype("float32")
+
+
+def graph_of(version):
+    """Returns the nodes of a SavedModel's graph, and those of its functions."""
+    saved = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
+    graph = saved.meta_graphs[0].graph_def
+    return list(graph.node), [node for function in graph.library.function for node in function.node_def]
+
+
+def test_signatures_inputs_and_outputs_have_names(server, masking_server):
+    names = {name: (set(definition.inputs), set(definition.outputs)) for name, definition in server.signatures.items()}
+    metadata = names.pop("metadata")
+    assert metadata[0] == set()
+    assert {key: value for key, value in names.items() if not key.startswith("__")} == {
+        "serving_default": ({"images"}, ANSWER),
+        "serving_uint8": ({"images"}, ANSWER),
+        "serving_bytes": ({"image_bytes"}, ANSWER),
+        "features": ({"images"}, {"features"}),
+    }
+    assert set(masking_server.signatures["all_heads"].outputs) == {"main", "aux1", "aux2"}
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_any_batch_size_and_image_size(server, count):
+    for size in ((SIDE, SIDE), (7, 90)):
+        answer = server("serving_default", images=images(count, *size))
+        assert answer["probabilities"].shape == (count, 7)
+        assert answer["classes"].shape == answer["scores"].shape == (count, 5)
+        np.testing.assert_allclose(answer["probabilities"].sum(1), 1, rtol=1e-5)
+
+
+def test_classes_are_the_names_of_the_likeliest(server, masking_server):
+    answer = server("serving_default", images=images())
+    for row, names, scores in zip(answer["probabilities"], answer["classes"], answer["scores"]):
+        order = np.argsort(-row)[:5]
+        assert [name.decode() for name in names] == [CLASS_NAMES[index] for index in order]
+        np.testing.assert_array_equal(scores, row[order])
+    # There are no 100 classes to name.
+    assert masking_server("serving_default", images=images())["classes"].shape == (3, 7)
+
+
+def test_features_are_the_pooled_ones(server, model):
+    pooled = tf.keras.Model(model.input, model.get_layer("pool5").output)
+    inputs = ki.preprocess_input(images(), preprocessing=model.preprocessing)
+    answer = server("features", images=images())["features"]
+    assert answer.shape == (3, FEATURES)
+    np.testing.assert_allclose(answer, pooled(inputs, training=False), rtol=1e-4, atol=1e-4)
+
+
+def test_all_heads_are_the_model_s(masking_server, model):
+    inputs = ki.preprocess_input(images(), preprocessing=model.preprocessing)
+    answer = masking_server("all_heads", images=images())
+    for name, expected in zip(model.output_names, model(inputs, training=False)):
+        np.testing.assert_allclose(answer[name], expected, **CLOSE)
+
+
+def test_metadata_says_what_the_model_is(server, model):
+    said = server("metadata")
+    assert [name.decode() for name in said["class_names"]] == CLASS_NAMES
+    assert said["image_shape"].tolist() == [SIDE, SIDE, 3]
+    assert (said["preprocessing"].item(), said["architecture"].item()) == (b"inception", b"tiny")
+    assert json.loads(said["training"].item()) == {"results": {"main": {"accuracy": 0.5}}}
+
+
+def test_assets_and_card_travel_with_the_version(directory, server):
+    assets = directory / "1" / "assets"
+    assert sorted(server.asset_files) == sorted(path.name for path in assets.iterdir())
+    assert (assets / "class_names.txt").read_text().split() == CLASS_NAMES
+    assert json.loads((assets / "preprocessing.json").read_text()) == {
+        "preprocessing": "inception",
+        "image_shape": [SIDE, SIDE, 3],
+    }
+    assert json.loads((assets / "training.json").read_text())["results"]["main"]["accuracy"] == 0.5
+    card = (directory / "1" / "README.md").read_text()
+    assert all(text in card for text in ("serving_bytes", "`image_bytes` (any) string", "0.5", "gnu", "fails with"))
+
+
+def test_nothing_of_the_training_is_in_the_graph(directory):
+    graph, functions = graph_of(directory / "1")
+    variables = [node for node in graph if node.op == "VarHandleOp"]
+    # TensorFlow keeps the paths of the three assets in variables; the network has none.
+    assert [node.attr["dtype"].type for node in variables] == 3 * [tf.string.as_datatype_enum]
+    operations = {node.op for node in functions}
+    assert not {op for op in operations if "Variable" in op or "VarHandle" in op or "PyFunc" in op}
+    assert not {op for op in operations if "Random" in op or "BatchNorm" in op}
+    names = [node.name for node in graph + functions]
+    assert not [name for name in names if "aux" in name or "loss1" in name or "loss2" in name or "pool5_drop" in name]
+
+
+def test_the_weights_are_there_once(directory, model):
+    main = ki.inference_model(model)
+    for version, parameters in (("1", main.count_params()), ("2", model.count_params())):
+        size = (directory / version / "saved_model.pb").stat().st_size
+        assert 0.95 * 4 * parameters < size < 4 * parameters + 0.4e6, version
+
+
+def test_uint8_and_float_requests_are_different_signatures(server):
+    with pytest.raises(RuntimeError, match=r"Expects arg\[0\] to be float but uint8"):
+        server("serving_default", images=np.zeros((1, 32, 32, 3), "uint8"))
+
+
+def test_bfloat16_is_near_and_half_the_size(model, tmp_path):
+    version = ki.export_saved_model(model, tmp_path / "served", precision="bfloat16")
+    server = Server(version)
+    inputs = ki.preprocess_input(images(), preprocessing=model.preprocessing)
+    expected = ki.inference_model(model)(inputs, training=False)
+    answer = server("serving_default", images=images())
+    assert answer["probabilities"].dtype == np.float32
+    assert server("features", images=images())["features"].dtype == np.float32
+    # 8 bits of mantissa through 22 layers.
+    np.testing.assert_allclose(answer["probabilities"], expected, rtol=0, atol=0.05)
+    size = (version / "saved_model.pb").stat().st_size
+    assert size < 2.1 * ki.inference_model(model).count_params() + 0.4e6
+    server.close()
+
+
+def test_any_function_of_images_can_classify(model, tmp_path):
+    part = frozen(serving_network(model, ["aux1"]))
+
+    def network(x):
+        probabilities = part(x)["aux1"]
+        return {"probabilities": probabilities, "exit": tf.ones(tf.shape(probabilities)[:1], tf.int32)}
+
+    version = ki.export_saved_model(model, tmp_path / "served", network=network, on_bad_image="mask")
+    inputs = ki.preprocess_input(images(1), preprocessing=model.preprocessing)
+    server = Server(version)
+    answer = server("serving_default", images=images(1))
+    np.testing.assert_allclose(answer["probabilities"], ki.inference_model(model, "aux1")(inputs), **CLOSE)
+    masked = server("serving_bytes", image_bytes=[b"?", encode(picture(), "PNG")])
+    assert masked["exit"].tolist() == [-1, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top_k": 0}, "`top_k` must be a whole number of at least 1.*top_k=0"),
+        ({"on_bad_image": "skip"}, "`on_bad_image` must be one of.*on_bad_image='skip'"),
+        ({"precision": "int8"}, "`precision` must be one of.*precision='int8'"),
+        ({"version": -1}, "`version` must be a whole number of at least 0.*version=-1"),
+        ({"version": "2"}, "`version` must be a whole number of at least 0.*version='2'"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(model, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        ki.export_saved_model(model, tmp_path / "served", **options)
+    assert not (tmp_path / "served").exists() or not list((tmp_path / "served").iterdir())
+
+
+def test_models_that_cannot_be_served_are_refused(tmp_path):
+    trunk = ki.GoogLeNet(architecture="tiny", include_top=False, pooling="avg")
+    with pytest.raises(ValueError, match=r"An export needs the main head.*include_top=True"):
+        ki.export_saved_model(trunk, tmp_path)
+    any_size = ki.GoogLeNet(architecture="tiny", aux_heads=False, input_shape=(None, None, 3))
+    with pytest.raises(ValueError, match="Build the network with a fixed `input_shape`"):
+        ki.export_saved_model(any_size, tmp_path)
+
+
+def test_logits_become_probabilities(tmp_path):
+    model = ki.GoogLeNet(architecture="tiny", classes=3, classifier_activation=None, aux_heads=False)
+    inputs = ki.preprocess_input(images())
+    answer = frozen(serving_network(model))(tf.constant(inputs))
+    np.testing.assert_allclose(answer["main"], tf.nn.softmax(model(inputs, training=False)), **CLOSE)
+
+
+def test_channels_first_is_refused(channels_first, tmp_path):
+    model = ki.GoogLeNet(architecture="tiny", classes=3)
+    with pytest.raises(ValueError, match=r"An export takes images of \(height, width, channels\)"):
+        ki.export_saved_model(model, tmp_path)

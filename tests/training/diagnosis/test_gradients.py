@@ -1,0 +1,163 @@
+"""The gradient that each head sends to each row is the one that training uses."""
+
+import csv
+import importlib.util
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from small_trainings import CLASSES, examples
+
+import keras_inception as ki
+from keras_inception.training import diagnosis
+
+pytestmark = pytest.mark.tensorflow
+
+
+@pytest.fixture(scope="module")
+def gradients(googlenet, images):
+    """Labels, the gradient of each head on the paper's network, and its norms."""
+    labels = np.array([0, 3, 6, 2])
+    by_head = diagnosis.head_gradients(googlenet, images, labels)
+    return labels, by_head, diagnosis.gradient_norms(googlenet, images, labels)
+
+
+# Table 1's rows with weights, typed again, in order.
+ROWS = [
+    "conv1_7x7_s2", "conv2_3x3", "inception_3a", "inception_3b", "inception_4a", "inception_4b", "inception_4c",
+    "inception_4d", "inception_4e", "inception_5a", "inception_5b", "linear", "aux1", "aux2",
+]  # fmt: skip
+
+
+def test_rows_behind_a_tap_get_exactly_nothing_from_its_head(gradients):
+    _, _, norms = gradients
+    assert list(norms) == ["main", "aux1", "aux2"]
+    reached = {"main": {*ROWS[:12]}, "aux1": {*ROWS[:5], "aux1"}, "aux2": {*ROWS[:8], "aux2"}}
+    for head, by_row in norms.items():
+        assert list(by_row) == ROWS
+        assert {row for row, norm in by_row.items() if norm > 0} == reached[head]
+        assert all(by_row[row] == 0 for row in set(ROWS) - reached[head])
+
+
+def test_norms_equal_an_independent_computation(gradients, googlenet, images):
+    labels, _, norms = gradients
+    with tf.GradientTape(persistent=True) as tape:
+        outputs = googlenet(images, training=True)
+        values = [tf.reduce_mean(-tf.math.log(tf.gather(p, labels, axis=1, batch_dims=1))) for p in outputs]
+    for head, value in zip(("main", "aux1", "aux2"), values):
+        for row, prefix in (("conv1_7x7_s2", "conv1_7x7_s2"), ("inception_3b", "inception_3b_"), ("aux2", "loss2_")):
+            found = [w.value for w in googlenet.trainable_variables if w.path.startswith(prefix)]
+            expected = [g for g in tape.gradient(value, found) if g is not None]
+            norm = np.sqrt(sum(np.square(g.numpy().astype("float64")).sum() for g in expected))
+            np.testing.assert_allclose(norms[head][row], norm, rtol=1e-4)  # float32 sums of 100,000 terms
+
+
+def test_the_weighted_sum_of_the_heads_is_the_gradient_of_the_total_loss(gradients, googlenet, images):
+    labels, by_head, _ = gradients
+    weights = googlenet.trainable_variables
+    with tf.GradientTape() as tape:
+        total = googlenet.compute_loss(images, labels, googlenet(images, training=True))
+    for weight, gradient in zip(weights, tape.gradient(total, [weight.value for weight in weights])):
+        ours = sum(share * by_head[head][weight.path] for head, share in (("main", 1), ("aux1", 0.3), ("aux2", 0.3)))
+        # Float32 rounds relative to the largest term of a sum.
+        np.testing.assert_allclose(ours, gradient, rtol=1e-4, atol=1e-5 * np.abs(gradient).max())
+
+
+def rows_of_dense_layers(dropout=0.2):
+    """A model with the names of rows of the paper's network, which trains at once."""
+    x = image = keras.Input((8,))
+    outputs = {}
+    x = layers.Dense(6, "relu", name="conv1_7x7_s2")(x)
+    x = layers.BatchNormalization(name="conv1_7x7_s2_bn")(x)
+    for row, head, prefix in (
+        ("inception_4a", "aux1", "loss1"),
+        ("inception_4d", "aux2", "loss2"),
+        ("inception_5b", "main", "loss3"),
+    ):
+        x = layers.Dense(6, "relu", name=f"{row}_1x1")(x)
+        y = layers.Dense(CLASSES, name=f"{prefix}_classifier")(layers.Dropout(dropout)(x))
+        outputs[head] = layers.Activation("softmax", name=head)(y)
+    model = ki.InceptionModel(image, [outputs[head] for head in ("main", "aux1", "aux2")], architecture="googlenet")
+    return ki.compile_model(model)
+
+
+def test_measuring_leaves_statistics_and_random_state_as_they_were():
+    model = rows_of_dense_layers()
+    before = [np.array(variable) for variable in model.variables]
+    diagnosis.gradient_norms(model, *examples(16))
+    for old, variable in zip(before, model.variables):
+        np.testing.assert_array_equal(old, variable)
+    assert any("seed" in variable.path for variable in model.variables)
+
+
+def logged(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_gradient_flow_logs_start_and_every_nth_epoch(tmp_path):
+    images, labels = examples(16)
+    model = rows_of_dense_layers(dropout=0)
+    at_start = diagnosis.gradient_norms(model, images, labels)
+    path = tmp_path / "gradients.csv"
+    model.fit(*examples(), epochs=5, verbose=0, callbacks=[diagnosis.GradientFlow(images, labels, path, every=2)])
+    rows = logged(path)
+    assert list(rows[0]) == ["epoch", "head", "loss_weight", "row", "gradient_norm"]
+    assert list(dict.fromkeys(row["epoch"] for row in rows)) == ["0", "2", "4"]
+    assert {(row["head"], row["loss_weight"]) for row in rows} == {("main", "1.0"), ("aux1", "0.3"), ("aux2", "0.3")}
+    first = {(row["head"], row["row"]): float(row["gradient_norm"]) for row in rows if row["epoch"] == "0"}
+    assert first == {(head, row): norm for head, norms in at_start.items() for row, norm in norms.items()}
+    assert first["aux1", "inception_5b"] == 0 < first["aux1", "inception_4a"]
+    assert [path.name for path in tmp_path.iterdir()] == ["gradients.csv"]
+
+
+def test_gradient_flow_does_not_change_the_training(tmp_path):
+    def trained(callbacks):
+        keras.utils.set_random_seed(2)
+        model = rows_of_dense_layers()
+        model.fit(*examples(), epochs=2, verbose=0, callbacks=callbacks)
+        return model.get_weights()
+
+    flow = diagnosis.GradientFlow(*examples(16), tmp_path / "gradients.csv")
+    for ours, theirs in zip(trained([flow]), trained([])):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_gradient_flow_goes_on_in_the_file_of_a_resumed_training(tmp_path):
+    path, model, probe = tmp_path / "gradients.csv", rows_of_dense_layers(), examples(16)
+    model.fit(*examples(), epochs=3, verbose=0, callbacks=[diagnosis.GradientFlow(*probe, path)])
+    before = logged(path)
+    # Killed in the third epoch, and resumed after the second: what was written of the third is written again.
+    model.fit(*examples(), initial_epoch=2, epochs=4, verbose=0, callbacks=[diagnosis.GradientFlow(*probe, path)])
+    rows = logged(path)
+    until_second = [row for row in before if int(row["epoch"]) <= 2]
+    assert rows[: len(until_second)] == until_second
+    assert [rows.count(row) for row in rows] == [1] * len(rows)
+    assert list(dict.fromkeys(row["epoch"] for row in rows)) == ["0", "1", "2", "3", "4"]
+
+
+def test_gradient_flow_writes_for_tensorboard(tmp_path):
+    pytest.importorskip("tensorboard")
+    flow = diagnosis.GradientFlow(*examples(16), tmp_path / "gradients.csv", log_dir=tmp_path / "logs")
+    rows_of_dense_layers().fit(*examples(), verbose=0, callbacks=[flow])
+    (events,) = (tmp_path / "logs").iterdir()
+    tags = {value.tag for event in tf.compat.v1.train.summary_iterator(str(events)) for value in event.summary.value}
+    assert "gradient_norm/aux1/inception_4a" in tags
+
+
+def test_gradient_flow_refuses_what_it_cannot_do(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"`every` must be at least 1\. Received: every=0"):
+        diagnosis.GradientFlow(None, None, tmp_path / "a.csv", every=0)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"TensorBoard logs need the package tensorboard, .* Received: log_dir='logs'"):
+        diagnosis.GradientFlow(None, None, tmp_path / "a.csv", log_dir="logs")
+
+
+def test_gradients_need_a_compiled_model_that_knows_its_architecture(three_heads):
+    with pytest.raises(ValueError, match=r"must know its architecture, .* Received: model 'three_heads'"):
+        diagnosis.gradient_norms(three_heads(), None, None)
+    x = keras.Input((2,))
+    with pytest.raises(ValueError, match="must be an `InceptionModel` that is compiled"):
+        diagnosis.head_gradients(ki.InceptionModel(x, layers.Dense(2)(x)), None, None)

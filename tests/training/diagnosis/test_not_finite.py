@@ -1,0 +1,145 @@
+"""Losses and weights that are not finite stop the training, and the cause is named."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from small_trainings import CLASSES, batches, classifier, examples
+
+import keras_inception as ki
+from keras_inception.training import diagnosis
+
+pytestmark = pytest.mark.tensorflow
+
+
+def fit_until_stopped(model, data, epochs=3, more=(), **options):
+    callbacks = [diagnosis.StopWhenNotFinite(), *more]
+    with pytest.raises(diagnosis.NotFiniteError) as stopped:
+        model.fit(data, epochs=epochs, verbose=0, shuffle=False, callbacks=callbacks, **options)
+    assert "\n" not in str(stopped.value)
+    return str(stopped.value)
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_images_that_are_not_finite_are_named_with_the_step(eagerly):
+    images, labels = examples()
+    images[43, 0] = np.nan
+    message = fit_until_stopped(classifier(run_eagerly=eagerly), batches(images, labels))
+    assert message == (
+        "The losses are not finite (aux1_loss = nan, aux2_loss = nan, loss = nan, main_loss = nan) at step 6 of epoch "
+        "1, and training stopped. The images of that batch hold NaN or infinite values: look at the input pipeline."
+    )
+
+
+def test_the_first_layer_whose_output_overflows_is_named_and_the_weights_are_those_from_before():
+    images, labels = examples()
+    images[40:48] = 100  # exp(100) is infinite in float32
+    model = classifier(middle=layers.Activation("exponential", name="overflow"), dropout=0.5)
+    message = fit_until_stopped(model, batches(images, labels))
+    assert "at step 6 of epoch 1" in message
+    assert "The first layer whose output is not finite on that batch is 'overflow'. What helps: a lower" in message
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+def test_the_weights_kept_are_those_of_a_training_that_ended_one_step_earlier():
+    images, labels = examples()
+    images[40:48] = 100
+
+    def build():
+        keras.utils.set_random_seed(5)
+        return classifier(middle=layers.Activation("exponential", name="overflow"))
+
+    stopped, shorter = build(), build()
+    fit_until_stopped(stopped, batches(images, labels))
+    shorter.fit(batches(images[:40], labels[:40]), verbose=0, shuffle=False)
+    for ours, theirs in zip(stopped.get_weights(), shorter.get_weights()):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_weights_that_break_under_a_finite_loss_are_seen_at_once():
+    """The hyperbolic tangent of infinity is 1, its gradient NaN; a ReLU does so with NaN in the images."""
+    images, labels = examples()
+    images[43, 0] = np.inf
+    message = fit_until_stopped(classifier(), batches(images, labels))
+    assert message == (
+        "Weights became NaN or infinite under a finite loss at step 6 of epoch 1, and training stopped. The images of "
+        "that batch hold NaN or infinite values: look at the input pipeline."
+    )
+    message = fit_until_stopped(classifier(learning_rate=float("inf")), batches(*examples()))
+    assert message.startswith(
+        "Weights became NaN or infinite under a finite loss at step 1 of epoch 1, and training stopped. The output of "
+        "every layer is finite on that batch, and the gradient is not. What helps: a lower learning rate, a warm-up"
+    )
+
+
+def test_weights_that_were_broken_before_the_step_are_named():
+    model = classifier()
+    model.get_layer("aux1_dense").bias.assign(np.full(CLASSES, np.nan, "float32"))
+    message = fit_until_stopped(model, batches(*examples()))
+    assert "(aux1_loss = nan, loss = nan) at step 1 of epoch 1" in message
+    assert "The first layer whose weights are not finite since the step before is 'aux1_dense'." in message
+
+
+def test_a_loss_that_is_not_finite_by_itself_is_told_apart():
+    model = classifier()
+
+    def infinite(y, y_pred):
+        return keras.ops.sum(y_pred, axis=-1) / 0.0
+
+    model.compile("sgd", loss=infinite)
+    message = fit_until_stopped(model, batches(*examples()))
+    assert "main_loss = inf" in message
+    assert "The output of every layer is finite on that batch, and the loss function is not. What helps:" in message
+
+
+def test_without_the_batch_the_first_layer_with_bad_weights_is_named():
+    images, labels = examples()
+    images[43, 0] = np.nan
+    message = fit_until_stopped(classifier(steps_per_execution=4), batches(images, labels))
+    assert "at step 8 of epoch 1" in message  # Keras tells the callbacks every fourth step only
+    assert "The first layer whose weights are not finite is 'trunk'." in message
+
+
+def test_nothing_is_saved_after_weights_broke(tmp_path):
+    """Also those that no step looks at: here the weights behind the first break, in the last step of an epoch."""
+
+    class Break(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.optimizer.iterations) == 3:
+                self.model.get_layer("aux1_dense").bias.assign(np.full(CLASSES, np.nan, "float32"))
+
+    images, labels = examples()
+    save = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")
+    message = fit_until_stopped(classifier(), batches(images, labels, size=192), epochs=9, more=[Break(), save])
+    assert message.startswith(
+        "Weights are NaN or infinite after the last step of epoch 3, and training stopped. The first layer whose "
+        "weights are not finite is 'aux1_dense'."
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.keras", "2.keras"]
+    assert all(np.isfinite(weight).all() for weight in keras.saving.load_model(tmp_path / "2.keras").get_weights())
+
+
+def test_validation_that_is_not_finite_stops_before_the_epoch_is_saved(tmp_path):
+    images, labels = examples(8)
+    images[0, 0] = np.nan
+    save = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")
+    message = fit_until_stopped(
+        classifier(), batches(*examples()), more=[save], validation_data=batches(images, labels)
+    )
+    assert re.match(r"The losses are not finite \(val_aux1_loss = nan, .*\) after epoch 1, and training", message)
+    assert message.endswith("All weights are finite: look for NaN in the validation images, or for variances of batch "
+                            "normalization that are far too small.")  # fmt: skip
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_after_it_was_stopped():
+    model = classifier()
+    images, labels = examples()
+    images[43, 0] = np.nan
+    fit_until_stopped(model, batches(images, labels))
+    ki.compile_model(model)
+    history = model.fit(*examples(), epochs=1, verbose=0, callbacks=diagnosis.callbacks()).history
+    assert np.isfinite(history["loss"]).all()

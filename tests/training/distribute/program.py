@@ -1,0 +1,270 @@
+"""The program that the tests run in processes of their own, once on two devices and once as each of two workers.
+
+    python program.py CASES OUT [--devices N]
+
+Every case trains or evaluates something small and returns arrays; they land in the file OUT. Devices must be
+configured, and workers joined, before TensorFlow does anything else: that is why these are processes.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_inception as ki
+from keras_inception.training import distribute
+from keras_inception.training.distribute import steps
+
+BATCH = 8
+CLASSES = 5
+
+
+def arrays(count, size=8):
+    generator = np.random.default_rng(7)
+    images = generator.normal(size=(count, size, size, 3)).astype("float32")
+    return images, generator.integers(0, CLASSES, count)
+
+
+def dataset(count, batch_size=BATCH):
+    return tf.data.Dataset.from_tensor_slices(arrays(count)).batch(batch_size)
+
+
+def three_heads(optimizer, *, batch_norm=False, dropout=0.0):
+    """Three heads on one convolution, as GoogLeNet has them."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 3), name="image")
+    x = keras.layers.Conv2D(6, 3, use_bias=not batch_norm)(image)
+    if batch_norm:
+        x = keras.layers.BatchNormalization(momentum=0.9)(x)
+    x = keras.layers.ReLU()(x)
+    x = keras.layers.MaxPooling2D()(x)
+    x = keras.layers.Dropout(dropout)(keras.layers.Flatten()(x))
+    outputs = []
+    for name in ("main", "aux1", "aux2"):
+        y = keras.layers.Dense(CLASSES, name=f"{name}_dense")(x)
+        outputs.append(keras.layers.Activation("softmax", name=name)(y))
+    return ki.compile_model(ki.InceptionModel(image, outputs), optimizer)
+
+
+def sgd():
+    return keras.optimizers.SGD(0.05, momentum=0.9)
+
+
+def weights_of(model):
+    return {f"weight{index}": weight for index, weight in enumerate(model.get_weights())}
+
+
+def trained(strategy, optimizer, data=dataset, count=21, **options):
+    """Two epochs on batches of 8, 8 and 5."""
+    with strategy.scope():
+        model = three_heads(optimizer(), **options)
+    logs = model.fit(data(count), epochs=2, shuffle=False, verbose=0).history
+    return {**weights_of(model), "loss": logs["loss"], "main_loss": logs["main_loss"]}
+
+
+def case_sgd(strategy):
+    return trained(strategy, sgd)
+
+
+def case_adam_batch_norm(strategy):
+    return trained(strategy, lambda: keras.optimizers.Adam(1e-3), batch_norm=True)
+
+
+def case_own_batches(strategy):
+    """Each worker decodes only its own examples: batches of 7 over two workers are 4 and 3; at the end 1 and 0."""
+
+    def data(count):
+        indices = tf.data.Dataset.range(count).shuffle(count, seed=3, reshuffle_each_iteration=False)
+        images, labels = map(tf.constant, arrays(count))
+
+        def decode(index):
+            return tf.gather(images, index), tf.gather(labels, index)
+
+        return distribute.batch(indices, 7, decode, strategy=strategy)
+
+    result = trained(strategy, sgd, data, count=20)
+    with strategy.scope():
+        model = three_heads("sgd")
+    return {**result, "evaluated": list(model.evaluate(data(22), verbose=0, return_dict=True).values())}
+
+
+def case_arrays(strategy):
+    """Plain arrays, with validation data and class weights."""
+    with strategy.scope():
+        model = three_heads(sgd())
+    x, y = arrays(21)
+    class_weight = {index: 1.0 + index for index in range(CLASSES)}
+    logs = model.fit(x, y, BATCH, 2, 0, validation_data=arrays(9), shuffle=False, class_weight=class_weight).history
+    return {**weights_of(model), "val_loss": logs["val_loss"], "val_accuracy": logs["val_main_accuracy"]}
+
+
+def case_evaluate(strategy):
+    """The last batch of 17 holds one example, fewer than there are replicas; that of 13 is uneven."""
+    with strategy.scope():
+        model = three_heads("sgd", batch_norm=True)
+    return {
+        f"evaluated{count}": list(model.evaluate(dataset(count), verbose=0, return_dict=True).values())
+        for count in (13, 17, 1)
+    }
+
+
+def case_predict(strategy):
+    with strategy.scope():
+        model = three_heads("sgd")
+    return {f"predicted{count}": model.predict(arrays(count)[0], BATCH, verbose=0)[0] for count in (13, 17)}
+
+
+def case_small_end(strategy):
+    """A last training batch of one example on two replicas: it is left out, so these are the weights of 16 examples."""
+
+    def data(count):
+        return dataset(count) if strategy.num_replicas_in_sync > 1 else dataset(count).take(count // BATCH)
+
+    return trained(strategy, sgd, data, count=17, batch_norm=True)
+
+
+def case_dropout(strategy):
+    """Returns how many of the batch's two examples kept each of 1000 units: one per replica on two replicas."""
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        units = keras.Input((1000,))
+        y = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")(keras.layers.Dropout(0.5)(units))
+        model = keras.Model(units, y)
+        model.compile(keras.optimizers.SGD(1.0), loss=lambda _, y: y)
+    model.fit(np.ones((2, 1000), "float32"), np.zeros((2, 1)), batch_size=2, verbose=0)
+    kept = -model.get_weights()[0][:, 0]  # the mean over two examples of a mask of 0 and 2
+    return {"kept": np.round(kept).astype(int)}
+
+
+def case_seed(strategy):
+    return {"drawn": tf.random.uniform([4]).numpy()}
+
+
+def case_chief_writes(strategy):
+    with strategy.scope():
+        model = three_heads(sgd(), batch_norm=True, dropout=0.5)
+    model.fit(dataset(16), verbose=0, shuffle=False)
+    path = f"{ARGUMENTS.out}.keras"
+    if distribute.is_chief(strategy):
+        model.save(path)
+    model.fit(dataset(16), verbose=0, shuffle=False)
+    synchronized = [layer.synchronized for layer in model.layers if hasattr(layer, "synchronized")]
+    return {"synchronized": synchronized, "wrote": os.path.exists(path), **weights_of(model)}
+
+
+def case_googlenet(strategy):
+    """Two steps of the real network at its smallest size, three heads and batch norm, no dropout.
+
+    In float64: batch norm over four images multiplies what float32 rounds in another order by ten thousand.
+    """
+    keras.config.set_floatx("float64")
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        model = ki.GoogLeNet(
+            input_shape=(32, 32, 3), classes=CLASSES, architecture="googlenet_small", dropout=0, aux_dropout=0
+        )
+        ki.compile_model(model, keras.optimizers.SGD(0.01))
+    images, labels = arrays(8, 32)
+    data = tf.data.Dataset.from_tensor_slices((images.astype("float64"), labels)).batch(4)
+    logs = model.fit(data, verbose=0, shuffle=False).history
+    return {**weights_of(model), "loss": logs["loss"]}
+
+
+def case_refusals(strategy):
+    """Returns the text with which each setting is refused, and how many steps were taken before."""
+    settings = {
+        "steps_per_execution": ({"steps_per_execution": 2}, {}),
+        "jit_compile": ({"jit_compile": True}, {}),
+        "gradient_accumulation_steps": ({}, {"gradient_accumulation_steps": 2}),
+        "clipnorm": ({}, {"clipnorm": 1.0}),
+        "clipvalue": ({}, {"clipvalue": 1.0}),
+        "global_clipnorm": ({}, {"global_clipnorm": 1.0}),
+        "ema_overwrite_frequency": ({}, {"use_ema": True, "ema_overwrite_frequency": 2}),
+    }
+    refused, fitted = {}, ("steps_per_execution", "jit_compile", "global_clipnorm")  # the others are only checked
+    for name, (compiled, optimized) in settings.items():
+        with strategy.scope():
+            model = ki.compile_model(three_heads("sgd"), keras.optimizers.SGD(0.1, **optimized), **compiled)
+        refused[name] = (
+            f"{_error_of(model, strategy, fit=name in fitted)}; steps: {int(model.optimizer.iterations.numpy())}"
+        )
+    outside = three_heads("sgd")
+    with strategy.scope():
+        refused["scope"] = f"{_error_of(outside, strategy)}; steps: {int(outside.optimizer.iterations.numpy())}"
+    return refused
+
+
+def _error_of(model, strategy, *, fit=True):
+    try:
+        if not fit:
+            distribute.check_trainable(model, strategy)
+        model.fit(dataset(16), verbose=0, shuffle=False)
+    except ValueError as error:
+        return str(error)
+    return "not refused"
+
+
+def case_dropout_uncured(strategy):
+    """The same without the seed of its own for each replica: what Keras 3.15 does, and what the test must notice."""
+    cured = steps._seed_of_this_replica
+    steps._seed_of_this_replica = lambda generator, ordered=True: type(generator).next(generator, ordered)
+    try:
+        return case_dropout(strategy)
+    finally:
+        steps._seed_of_this_replica = cured
+
+
+def case_loses_a_worker(strategy):
+    """Worker 1 dies in its second epoch, worker 0 learns of it."""
+    with strategy.scope():
+        model = three_heads("sgd")
+
+    class Die(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1 and distribute.worker_index(strategy) == ARGUMENTS.dies:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    try:
+        with distribute.lost_workers(strategy):
+            model.fit(dataset(16), epochs=1000, verbose=0, shuffle=False, callbacks=[Die()])
+    except distribute.WorkerLostError as error:
+        sys.stdout.write(f"Lost: {error}\n")
+        sys.exit(7)
+    return {}
+
+
+def main():
+    if ARGUMENTS.devices > 1:
+        devices = [tf.config.LogicalDeviceConfiguration()] * ARGUMENTS.devices
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
+    strategy = distribute.get_strategy("mirrored" if ARGUMENTS.devices > 1 else "auto")
+    strategies = {"": strategy}
+    if ARGUMENTS.devices > 1:
+        strategies["one/"] = tf.distribute.get_strategy()  # what one device gives, to compare with
+    results = {"replicas": strategy.num_replicas_in_sync, "worker": distribute.worker_index(strategy)}
+    for case in ARGUMENTS.cases.split(","):
+        for prefix, chosen in strategies.items():
+            if prefix and case in ("refusals", "dropout_uncured", "seed"):
+                continue
+            begin = time.monotonic()
+            result = globals()[f"case_{case}"](chosen)
+            sys.stdout.write(f"{prefix}{case}: {time.monotonic() - begin:.1f} s\n")
+            results |= {f"{prefix}{case}/{name}": np.asarray(value) for name, value in result.items()}
+    np.savez(ARGUMENTS.out, **results)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("cases")
+    parser.add_argument("out")
+    parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--dies", type=int)
+    ARGUMENTS = parser.parse_args()
+    warnings.simplefilter("ignore")
+    main()

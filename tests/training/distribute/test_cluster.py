@@ -1,0 +1,168 @@
+"""Which strategy is taken, and which worker of which cluster this is; in this process, with one worker."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_inception.training import distribute
+from keras_inception.training.distribute import batches, cluster
+
+pytestmark = pytest.mark.tensorflow
+
+
+@pytest.fixture(autouse=True)
+def _no_cluster(monkeypatch):
+    for name in ("TF_CONFIG", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_JOB_NODELIST", "SLURM_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def tf_config(**changes):
+    config = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
+    return {"TF_CONFIG": json.dumps({**config, **changes})}
+
+
+def test_one_device_is_the_default_strategy():
+    default = tf.distribute.get_strategy()
+    assert distribute.get_strategy("one") is default
+    if len(tf.config.list_physical_devices("GPU")) < 2:
+        assert distribute.get_strategy() is default
+    assert distribute.is_chief()
+    assert (distribute.worker_count(), distribute.worker_index()) == (1, 0)
+
+
+def test_an_unknown_strategy_is_refused():
+    with pytest.raises(ValueError, match=r"`name` must be one of .*'multi-worker'.*Received: name='many'"):
+        distribute.get_strategy("many")
+
+
+def test_several_workers_need_a_cluster():
+    with pytest.raises(ValueError, match=r"must know each other, through the variable `TF_CONFIG`.*Received: no TF_"):
+        distribute.get_strategy("multi-worker")
+
+
+def test_the_cluster_is_read_from_tf_config():
+    resolver = cluster.resolver_of_environment(tf_config())
+    assert resolver.cluster_spec().as_dict() == {"worker": ["a:1", "b:2"]}
+    assert (distribute.worker_count(resolver), distribute.worker_index(resolver)) == (2, 1)
+    assert not distribute.is_chief(resolver)
+
+
+def test_the_chief_stands_before_the_workers():
+    jobs = {"chief": ["c:1"], "worker": ["a:1", "b:2"]}
+    chief = cluster.resolver_of_environment(tf_config(cluster=jobs, task={"type": "chief", "index": 0}))
+    worker = cluster.resolver_of_environment(tf_config(cluster=jobs, task={"type": "worker", "index": 1}))
+    assert distribute.is_chief(chief)
+    assert (distribute.worker_count(worker), distribute.worker_index(worker)) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{cluster",
+        "[]",
+        "{}",
+        json.dumps({"cluster": {"worker": ["a:1"]}}),
+        json.dumps({"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}),
+        json.dumps({"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}),
+        json.dumps({"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker", "index": 0}}),
+        json.dumps({"cluster": {"worker": ["a:1"]}, "task": {"type": "evaluator", "index": 0}}),
+    ],
+)
+def test_a_malformed_tf_config_is_refused(text):
+    with pytest.raises(ValueError, match=r"`TF_CONFIG` must be JSON such as .* Received: TF_CONFIG="):
+        cluster.resolver_of_environment({"TF_CONFIG": text})
+
+
+def slurm(**changes):
+    return {
+        "SLURM_NTASKS": "4",
+        "SLURM_PROCID": "2",
+        "SLURM_JOB_NODELIST": "node[08-09]",
+        "SLURM_JOB_ID": "40001",
+        **changes,
+    }
+
+
+def test_the_cluster_is_read_from_slurm():
+    resolver = cluster.resolver_of_environment(slurm())
+    assert resolver.cluster_spec().as_dict() == {
+        "worker": ["node08:12001", "node08:12002", "node09:12001", "node09:12002"]
+    }
+    assert (distribute.worker_count(resolver), distribute.worker_index(resolver)) == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "hosts"),
+    [
+        ("login", ["login"]),
+        ("a,b", ["a", "b"]),
+        ("node[1-3,7],login", ["node1", "node2", "node3", "node7", "login"]),
+        ("rack2-n[098-101].site", ["rack2-n098.site", "rack2-n099.site", "rack2-n100.site", "rack2-n101.site"]),
+    ],
+)
+def test_slurms_short_form_of_hosts(nodes, hosts):
+    assert cluster._expand_hosts(nodes) == hosts
+
+
+def test_one_task_of_slurm_is_no_cluster():
+    assert cluster.resolver_of_environment(slurm(SLURM_NTASKS="1", SLURM_PROCID="0")) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"SLURM_JOB_NODELIST": "node[1-3"}, "must name the nodes, the number of tasks and this task"),
+        ({"SLURM_PROCID": "4"}, "must name the nodes, the number of tasks and this task"),
+        ({"SLURM_NTASKS": "3"}, "Each node must run the same number of tasks"),
+    ],
+)
+def test_a_malformed_slurm_is_refused(changes, text):
+    with pytest.raises(ValueError, match=rf"{text}.*Received: SLURM_PROCID="):
+        cluster.resolver_of_environment(slurm(**changes))
+
+
+def workers_of(count, index):
+    """What `batch` needs of a strategy."""
+    spec = tf.train.ClusterSpec({"worker": [f"w{i}:1" for i in range(count)]})
+
+    class Strategy:
+        num_replicas_in_sync = count
+        cluster_resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(spec, "", "worker", index)
+
+    return Strategy()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("count", [0, 7, 8, 15, 21])
+def test_the_workers_batches_are_together_the_global_ones(workers, count):
+    examples = tf.data.Dataset.range(count)
+    own = [
+        distribute.batch(examples, 7, lambda x: x * 10, strategy=workers_of(workers, index)) for index in range(workers)
+    ]
+    steps = [0 if count == 0 else -(-count // 7)] * workers
+    assert [int(dataset.cardinality()) for dataset in own] == steps
+    together = [sorted(np.concatenate(parts).tolist()) for parts in zip(*(d.as_numpy_iterator() for d in own))]
+    assert together == [list(range(10 * first, 10 * min(first + 7, count), 10)) for first in range(0, count, 7)]
+    sizes = [[len(part) for part in parts] for parts in zip(*(d.as_numpy_iterator() for d in own))]
+    assert all(max(size) - min(size) <= 1 for size in sizes)
+
+
+def test_a_batch_smaller_than_the_replicas_is_refused():
+    with pytest.raises(ValueError, match=r"at least the number of replicas.*Received: batch_size=2, 3 replicas"):
+        distribute.batch(tf.data.Dataset.range(9), 2, strategy=workers_of(3, 0))
+
+
+@pytest.mark.parametrize("size", [8, 7, 3, 1])
+def test_a_batch_is_split_evenly_and_completely(size):
+    dataset = tf.data.Dataset.range(size).map(lambda x: (x, -x)).batch(size)
+    contexts = [tf.distribute.InputContext(2, worker, 4) for worker in range(2)]  # two workers with two devices each
+    parts = [list(batches.split(dataset, context).as_numpy_iterator()) for context in contexts]
+    assert [len(own) for own in parts] == [2, 2]
+    in_order = [parts[0][0], parts[1][0], parts[0][1], parts[1][1]]  # as Keras puts predictions together
+    assert np.concatenate([x for x, _ in in_order]).tolist() == list(range(size))
+    assert np.concatenate([y for _, y in in_order]).tolist() == [-x for x in range(size)]
+    sizes = [len(x) for x, _ in in_order]
+    assert max(sizes) - min(sizes) <= 1
+    assert sizes[0] > 0  # Keras builds the model from the first part

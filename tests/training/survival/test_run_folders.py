@@ -1,0 +1,73 @@
+"""Which folder a training may write to, and which run in it it goes on with."""
+
+import shutil
+import signal
+import threading
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("tensorflow")
+
+from keras_inception.training import runs
+from keras_inception.training.config import TrainConfig
+from keras_inception.training.interruption import termination_signal
+from keras_inception.training.loop import train
+
+
+@pytest.fixture
+def unfinished(run, tmp_path):
+    """A folder with what a run that was killed leaves."""
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    (folder / "results.json").unlink()
+    return folder
+
+
+def test_an_unfinished_run_of_another_configuration_is_refused_with_the_difference(unfinished):
+    config = replace(TrainConfig.from_file(unfinished / "config.json"), epochs=9, seed=5)
+    with pytest.raises(ValueError, match=r"another configuration: epochs was 2 and is 9, seed was 0 and is 5\. Go on"):
+        train(config, unfinished)
+    assert (unfinished / "model.keras").is_file()
+
+
+def test_a_finished_run_is_not_gone_on_with(run):
+    with pytest.raises(ValueError, match="holds a finished run: there is nothing to go on with"):
+        train(out=run.folder, resume=True)
+
+
+@pytest.mark.parametrize("content", [None, "thesis.txt"])
+def test_a_folder_without_a_run_is_not_gone_on_with(content, tmp_path):
+    if content:
+        (tmp_path / content).write_text("years of work")
+    with pytest.raises(ValueError, match=r"There is no run to go on with: .* has no config\.json"):
+        train(out=tmp_path, resume=True)
+
+
+def test_clearing_leaves_nothing_of_the_earlier_run_and_nothing_else_out(unfinished):
+    (unfinished / "notes.txt").write_text("mine")
+    runs.clear(unfinished)
+    assert [path.name for path in unfinished.iterdir()] == ["notes.txt"]
+
+
+def test_the_termination_signal_is_caught_inside_and_not_after():
+    before = signal.getsignal(signal.SIGTERM)
+    with termination_signal() as came:
+        assert not came.is_set()
+        signal.raise_signal(signal.SIGTERM)
+        assert came.is_set()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_outside_the_main_thread_the_signal_is_left_alone():
+    handlers = []
+
+    def enter():
+        with termination_signal() as came:
+            handlers.append((signal.getsignal(signal.SIGTERM), came.is_set()))
+
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert handlers == [(before, False)]

@@ -1,0 +1,181 @@
+"""Recipes against their sources, typed again; their optimizers against what NumPy computes."""
+
+import math
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from keras_inception.recipes import recipe
+from keras_inception.recipes.recipe import BVLC, MODERN, PAPER, QUICK
+from keras_inception.training import optimizers
+
+
+def test_paper_is_what_the_paper_says():
+    # Going Deeper with Convolutions, sections 5 and 6.
+    assert (PAPER.optimizer, PAPER.momentum) == ("sgd", 0.9)
+    assert (PAPER.schedule, PAPER.decay_rate, PAPER.decay_epochs) == ("exponential", 0.96, 8)
+    assert PAPER.ema_epochs > 0  # Polyak averaging
+    assert (PAPER.crop_area, PAPER.crop_aspect) == ((0.08, 1.0), (3 / 4, 4 / 3))
+    assert PAPER.random_interpolation
+    assert min(PAPER.brightness, PAPER.contrast, PAPER.saturation, PAPER.lighting) > 0  # photometric distortions
+    assert PAPER.loss_weights == (1.0, 0.3, 0.3)
+    assert (PAPER.weight_decay, PAPER.label_smoothing, PAPER.mixup, PAPER.cutmix) == (0, 0, None, None)
+
+
+def test_bvlc_is_what_its_solver_says():
+    # models/bvlc_googlenet/quick_solver.prototxt and train_val.prototxt of BVLC Caffe
+    assert (BVLC.optimizer, BVLC.momentum, BVLC.learning_rate) == ("sgd", 0.9, 0.01)
+    assert (BVLC.schedule, BVLC.decay_power, BVLC.epochs, BVLC.batch_size) == ("polynomial", 0.5, 60, 32)
+    assert (BVLC.weight_decay, BVLC.bias_rate) == (2e-4, 2)
+    assert BVLC.crop_area == ((224 / 256) ** 2, (224 / 256) ** 2)
+    assert BVLC.flip
+    assert BVLC.ema_epochs == 0
+
+
+def test_modern_has_what_it_is_called_after():
+    assert (MODERN.schedule, MODERN.label_smoothing, MODERN.randaugment) == ("cosine", 0.1, (2, 9))
+    assert min(MODERN.warmup_fraction, MODERN.weight_decay, MODERN.ema_epochs) > 0
+    assert (MODERN.mixup, MODERN.cutmix) == (None, None)  # to be switched on
+
+
+def test_quick_leaves_the_images_as_they_are():
+    assert (QUICK.crop_area, QUICK.flip, QUICK.randaugment, QUICK.brightness) == (None, False, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "`epochs` must be a whole number of at least 1. Received: epochs=0"),
+        ({"epochs": 1.5}, "`epochs` must be a whole number"),
+        ({"batch_size": 0}, "`batch_size` must be a whole number of at least 1. Received: batch_size=0"),
+        ({"learning_rate": 0.0}, "`learning_rate` must be a number above 0. Received: learning_rate=0.0"),
+        ({"learning_rate": math.inf}, "`learning_rate` must be"),
+        ({"optimizer": "lion"}, r"`optimizer` must be one of \('sgd', 'adam'\). Received: optimizer='lion'"),
+        ({"schedule": "linear"}, "`schedule` must be one of"),
+        ({"momentum": 1}, "`momentum` must be at least 0 and below 1. Received: momentum=1"),
+        ({"warmup_fraction": 1.0}, "`warmup_fraction` must be at least 0 and below 1"),
+        ({"weight_decay": -1}, "`weight_decay` must be a finite number of at least 0"),
+        ({"label_smoothing": 1}, "`label_smoothing` must be at least 0 and below 1"),
+        ({"loss_weights": (0, 0, 0)}, "`loss_weights` must be numbers of at least 0, not all 0"),
+        ({"loss_weights": 1}, "`loss_weights` must be"),
+        ({"bias_rate": 2}, '`bias_rate` needs `optimizer="sgd"`'),
+        ({"crop_area": (0, 1)}, "`crop_area` must be"),
+    ],
+)
+def test_values_out_of_range_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(QUICK, **changes)
+
+
+def test_an_unknown_recipe_is_refused():
+    with pytest.raises(ValueError, match=r"`recipe` must be one of quick, paper, bvlc, modern\. Received"):
+        recipe.get("best")
+
+
+def rates(changes, steps, steps_per_epoch=10):
+    rate = optimizers.learning_rate(replace(QUICK, **changes), steps_per_epoch)
+    return [float(rate(step)) for step in steps]
+
+
+def test_the_rate_of_the_paper_falls_by_4_percent_every_8_epochs():
+    changes = {"schedule": "exponential", "warmup_fraction": 0.0, "learning_rate": 0.5, "epochs": 40}
+    expected = [0.5, 0.5, 0.5 * 0.96, 0.5 * 0.96**2]
+    assert rates(changes, (0, 79, 80, 160)) == pytest.approx(expected)
+
+
+def test_the_rate_of_bvlc_falls_with_the_square_root_of_what_is_left():
+    changes = {"schedule": "polynomial", "warmup_fraction": 0.0, "learning_rate": 0.01, "epochs": 10}
+    assert rates(changes, (0, 75, 96, 100)) == pytest.approx([0.01, 0.005, 0.002, 0.0], abs=1e-9)
+
+
+def test_the_rate_rises_then_falls_along_a_cosine():
+    changes = {"learning_rate": 0.5, "warmup_fraction": 0.1, "epochs": 10}
+    # a tenth of the peak at first: the first of ten steps of warm-up; half of it half way down
+    assert rates(changes, (0, 10, 55, 100)) == pytest.approx([0.05, 0.5, 0.25, 0.0], abs=1e-7)
+
+
+def test_a_constant_rate_is_a_number():
+    assert optimizers.learning_rate(replace(QUICK, schedule="constant", warmup_fraction=0.0), 10) == 5e-4
+
+
+@pytest.fixture
+def layers():
+    """A model of a kernel, a bias, gamma and beta, with weights that are not zero."""
+    x = keras.Input((3,))
+    norm = keras.layers.BatchNormalization(beta_initializer="ones", name="norm")
+    dense = keras.layers.Dense(2, bias_initializer="ones", name="dense")
+    model = keras.Model(x, norm(dense(x)))
+    return model, {variable.path: variable for variable in model.trainable_variables}
+
+
+def steps_with_gradient_one(optimizer, variables, steps):
+    for _ in range(steps):
+        optimizer.apply([keras.ops.ones(variable.shape) for variable in variables], variables)
+
+
+def test_caffes_sgd_decays_weights_through_the_momentum_and_moves_biases_twice_as_fast(layers):
+    model, variables = layers
+    start = {path: np.array(variable) for path, variable in variables.items()}
+    constant = replace(BVLC, schedule="constant", learning_rate=0.1, weight_decay=0.5)
+    steps_with_gradient_one(optimizers.optimizer(constant, 10), model.trainable_variables, 2)
+    expected = {}
+    for path, value in start.items():
+        decay, speed = {"dense/kernel": (0.5, 1), "dense/bias": (0, 2)}.get(path, (0, 1))
+        velocity = 0.0
+        for _ in range(2):  # Caffe: V = 0.9 V + rate * (gradient + decay * W); W = W - V
+            velocity = 0.9 * velocity + 0.1 * speed * (1 + decay * value)
+            value = value - velocity
+        expected[path] = value
+    assert len(expected) == 4
+    for path, variable in variables.items():
+        np.testing.assert_allclose(np.array(variable), expected[path], rtol=1e-5, err_msg=path)
+
+
+def test_adamw_spares_biases_and_norms_also_after_a_round_trip(layers):
+    model, variables = layers
+    optimizer = optimizers.optimizer(replace(MODERN, schedule="constant", warmup_fraction=0.0, weight_decay=0.5), 10)
+    optimizer = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
+    before = {path: np.array(variable) for path, variable in variables.items()}
+    optimizer.apply([keras.ops.zeros(variable.shape) for variable in model.trainable_variables],
+                    model.trainable_variables)  # fmt: skip
+    for path, variable in variables.items():
+        factor = 1 - 5e-4 * 0.5 if path == "dense/kernel" else 1
+        np.testing.assert_allclose(np.array(variable), before[path] * factor, rtol=1e-6, err_msg=path)
+
+
+@pytest.mark.parametrize("name", list(recipe.RECIPES))
+def test_every_optimizer_survives_a_round_trip(name, layers):
+    model, _ = layers
+    optimizer = optimizers.optimizer(recipe.RECIPES[name], 10)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
+    assert again.get_config() == optimizer.get_config()
+    before = [np.array(variable) for variable in model.trainable_variables]
+    steps_with_gradient_one(optimizer, model.trainable_variables, 2)
+    first = [np.array(variable) for variable in model.trainable_variables]
+    for variable, value in zip(model.trainable_variables, before):
+        variable.assign(value)
+    steps_with_gradient_one(again, model.trainable_variables, 2)
+    for variable, value in zip(model.trainable_variables, first):
+        np.testing.assert_array_equal(np.array(variable), value)
+
+
+def test_the_average_spans_as_many_epochs_as_the_recipe_says():
+    optimizer = optimizers.optimizer(replace(QUICK, ema_epochs=2), steps_per_epoch=50)
+    assert optimizer.ema_momentum**100 == pytest.approx(1 / math.e)  # after two epochs of 50 steps
+
+
+def test_averaged_weights_come_and_go_without_a_rounding(layers):
+    model, _ = layers
+    optimizer = optimizers.optimizer(replace(PAPER, ema_epochs=1), steps_per_epoch=2)
+    model.compile(optimizer)
+    first = [np.array(variable) for variable in model.trainable_variables]
+    steps_with_gradient_one(optimizer, model.trainable_variables, 3)
+    weights = [np.array(variable) for variable in model.trainable_variables]
+    with optimizers.averaged_weights(model):
+        for variable, begin, end in zip(model.trainable_variables, first, weights):
+            assert (np.array(variable) < begin).all()
+            assert (np.array(variable) > end).all()
+    for variable, value in zip(model.trainable_variables, weights):
+        np.testing.assert_array_equal(np.array(variable), value)
