@@ -1,0 +1,1 @@
+"""Undocumented names stand in one file, and each is still there."""
