@@ -35,4 +35,4 @@ def test_the_configuration_file_is_one(tmp_path):
 
 def test_the_two_commands_stand_at_the_top():
     first_block = README.read_text(encoding="utf-8").split("```")[1]
-    assert first_block == 'sh\npip install -e . && keras-inception train\npip install -e ".[test]" && pytest\n'
+    assert first_block == 'sh\npip install -e . && keras-inception train\npip install -e ".[test]" && pytest -n 2 --dist loadfile\n'
