@@ -1,12 +1,14 @@
 """The networks as data: Table 1 of "Going Deeper with Convolutions" and its relatives.
 
-Nothing here computes. The builder (`model.py`) loops over `Architecture.rows`, and nothing else in the package
-knows a channel count.
+Nothing here computes. The builder (`network/googlenet.py`) loops over `Architecture.rows`, and nothing else in the
+package knows a channel count or a number of heads.
 
 Reference: Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842, Table 1.
 """
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 from keras_inception.errors import InputError
 
@@ -70,7 +72,15 @@ class Convolution:
 class AuxiliaryHead:
     """An auxiliary classifier on the output of the row `tap`; `prefix` begins the names of its layers.
 
-    `pool` is "5x5/3" (the paper's average pooling, valid) or "adaptive_4x4" (torchvision's).
+    Attributes:
+        name: The name of its output.
+        tap: The name of a row.
+        prefix: What the names of its layers begin with, of no row and no other head.
+        pool: `"5x5/3"`, the paper's average pooling (valid), or `"adaptive_4x4"`, torchvision's.
+        conv: Number of filters of its 1x1 convolution.
+        dense: Number of units of its hidden linear layer.
+        dropout: Rate in [0, 1).
+        loss_weight: Weight of its loss beside the main head's, which is 1; at least 0.
     """
 
     name: str
@@ -80,15 +90,26 @@ class AuxiliaryHead:
     conv: int = 128
     dense: int = 1024
     dropout: float = 0.7
+    loss_weight: float = 0.3
 
 
 @dataclass(frozen=True)
 class Architecture:
     """One network: what is built, for which images, and how it wants them preprocessed.
 
-    `padding` is "symmetric" (Caffe's and PyTorch's: strided convolutions pad the same number of pixels on every
-    side, pooling does not pad and rounds its output size up) or "same" (TensorFlow's). `conv5x5_kernel_size` is
-    the real size of the kernels in the column "5x5".
+    A record of your own goes where the name of one in `ARCHITECTURES` goes, and into the `.keras` file.
+
+    Attributes:
+        name: What the network is called; `GoogLeNet` names the model so.
+        rows: The trunk, from the image on.
+        auxiliary_heads: Any number of them, in the order of the outputs, after the main head on the last row.
+        convolution: What "a convolution" means.
+        image_size: Height and width, in pixels, of the images by default.
+        padding: `"symmetric"` (Caffe's and PyTorch's: strided convolutions pad the same number of pixels on every
+            side, pooling does not pad and rounds its output size up) or `"same"` (TensorFlow's).
+        conv5x5_kernel_size: The real size of the kernels in the column "5x5".
+        dropout: Rate of the main head's dropout in [0, 1).
+        preprocessing: The mode of `preprocess_input`.
     """
 
     name: str
@@ -101,12 +122,124 @@ class Architecture:
     dropout: float = 0.4
     preprocessing: str = "inception"
 
-    def owner(self, layer_name):
+    def __post_init__(self) -> None:
+        rows = [row.name for row in self.rows]
+        heads = [name for head in self.auxiliary_heads for name in {head.name, head.prefix}]
+        names = [*rows, *heads, *MAIN_HEAD]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InputError(
+                f"Rows, heads and the prefixes of heads must have names of their own; {', '.join(MAIN_HEAD)} are the "
+                f"main head's. Received: {', '.join(twice)} twice in architecture {self.name!r}"
+            )
+        for head in self.auxiliary_heads:
+            if head.tap not in rows:
+                raise InputError(
+                    f"The tap of an auxiliary head must be a row: {', '.join(rows)}. "
+                    f"Received: head {head.name!r} with tap={head.tap!r}"
+                )
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The names of all heads in the order of the outputs, `"main"` first."""
+        return ("main", *(head.name for head in self.auxiliary_heads))
+
+    @property
+    def loss_weights(self) -> tuple[float, ...]:
+        """The weights of the losses in the order of `heads`."""
+        return (1.0, *(head.loss_weight for head in self.auxiliary_heads))
+
+    @property
+    def taps(self) -> dict[str, str]:
+        """The name of the row that each head reads, by the name of the head."""
+        return {"main": self.rows[-1].name, **{head.name: head.tap for head in self.auxiliary_heads}}
+
+    def head(self, name: str) -> AuxiliaryHead:
+        """Returns the auxiliary head called `name`.
+
+        Raises:
+            InputError: There is none of that name.
+        """
+        for head in self.auxiliary_heads:
+            if head.name == name:
+                return head
+        raise InputError(
+            f"The auxiliary heads of {self.name!r} are {', '.join(self.heads[1:]) or 'none'}. Received: {name!r}"
+        )
+
+    def owner(self, layer_name: str) -> str | None:
         """Returns what a layer belongs to: a row's name, `"linear"`, an auxiliary head's name, or None."""
         owners = {row.name: row.name for row in self.rows}
-        owners |= {"pool5": "linear", "loss3": "linear", "main": "linear"}
+        owners |= dict.fromkeys(MAIN_HEAD, "linear")
         owners |= {prefix: head.name for head in self.auxiliary_heads for prefix in (head.prefix, head.name)}
-        return next((owners[prefix] for prefix in owners if f"{layer_name}_".startswith(f"{prefix}_")), None)
+        found = [prefix for prefix in owners if f"{layer_name}_".startswith(f"{prefix}_")]
+        return owners[max(found, key=len)] if found else None
+
+    def scaled(self, width: float) -> "Architecture":
+        """Returns the architecture whose trunk is `width` times as wide, called such as "googlenet_bn_0.5" (ours).
+
+        Numbers of filters are rounded to multiples of 8 (MobileNet's habit), and are 8 at least. The heads keep theirs.
+
+        Raises:
+            InputError: The width is not from 0.05 to 10.
+        """
+        if not 0.05 <= width <= 10:
+            raise InputError(f"`width` must be from 0.05 to 10, 1 for the trunk as it is. Received: width={width}")
+        if width == 1:
+            return self
+
+        def scale(row: Row) -> Row:
+            channels = {
+                field.name: max(8, 8 * round(getattr(row, field.name) * width / 8))
+                for field in fields(row)
+                if field.name not in NOT_CHANNELS and getattr(row, field.name)
+            }
+            return replace(row, **channels)
+
+        return replace(self, name=f"{self.name}_{width:g}", rows=tuple(map(scale, self.rows)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the record as JSON's types; each row says its `kind`. `from_dict` reads it."""
+        return {
+            **asdict(self),
+            "rows": [{"kind": type(row).__name__, **asdict(row)} for row in self.rows],
+            "auxiliary_heads": [asdict(head) for head in self.auxiliary_heads],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Architecture":
+        """Returns the record that `to_dict` wrote.
+
+        Raises:
+            InputError: The values are not those of an architecture.
+        """
+        try:
+            return cls(
+                **{
+                    **values,
+                    "rows": tuple(_row(**row) for row in values["rows"]),
+                    "auxiliary_heads": tuple(AuxiliaryHead(**head) for head in values["auxiliary_heads"]),
+                    "convolution": Convolution(**values["convolution"]),
+                }
+            )
+        except (TypeError, KeyError) as error:
+            raise InputError(
+                "An architecture must be what `Architecture.to_dict` returns. If it is a newer version's, update "
+                f"keras-inception. Received: {dict(values)}, where {error} does not fit"
+            ) from error
+
+
+# What the names of the main head's layers begin with.
+MAIN_HEAD = ("main", "pool5", "loss3")
+
+# What in a row is no number of channels.
+NOT_CHANNELS = ("name", "kernel_size", "pool_size", "strides")
+
+ROW_KINDS = {kind.__name__: kind for kind in (Conv, MaxPool, LRN, Inception)}
+
+
+def _row(kind: str, **values: Any) -> Row:
+    return ROW_KINDS[kind](**values)
 
 
 # Table 1: the stem. The two LRN rows stand where the paper's Figure 3 and BVLC's network have them.
@@ -140,12 +273,14 @@ POOL4 = MaxPool("pool4_3x3_s2", 3, 2)
 
 STEM_WITHOUT_LRN = tuple(row for row in STEM if not isinstance(row, LRN))
 
-# Two auxiliary classifiers, on 4a and 4d (the paper, section 5), and the weights of the three losses in training.
+# Two auxiliary classifiers, on 4a and 4d, whose losses weigh 0.3 (the paper, section 5).
 AUXILIARY_HEADS = (
     AuxiliaryHead("aux1", "inception_4a", "loss1"),
     AuxiliaryHead("aux2", "inception_4d", "loss2"),
 )
 LOSS_WEIGHTS = (1.0, 0.3, 0.3)
+
+LOSS_WEIGHTS = (1.0, 0.3, 0.3)  # until recipes take the architecture's
 
 GOOGLENET = Architecture(
     name="googlenet",
@@ -196,70 +331,69 @@ INCEPTION_V1_TORCHVISION = replace(
     padding="symmetric",
 )
 
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, Architecture] = {
     architecture.name: architecture
     for architecture in (GOOGLENET, GOOGLENET_BN, GOOGLENET_SMALL, INCEPTION_V1_SLIM, INCEPTION_V1_TORCHVISION)
 }
 
 
-def scaled(architecture: Architecture, width: float) -> Architecture:
-    """Returns an architecture whose trunk is `width` times as wide, called such as "googlenet_bn@0.5" (ours).
-
-    Numbers of filters are rounded to multiples of 8 (MobileNet's habit), and are 8 at least. The heads keep theirs.
+def get(architecture: str | Architecture, width: float = 1.0) -> Architecture:
+    """Returns the architecture of a name in `ARCHITECTURES`, or the record itself, its trunk `width` times as wide.
 
     Raises:
-        ValueError: The width is not from 0.05 to 10.
+        InputError: There is none of that name, or the width is not from 0.05 to 10.
     """
-    if not 0.05 <= width <= 10:
-        raise InputError(f"The width of a trunk must be from 0.05 to 10, 1 for the paper's. Received: width={width}")
-    if width == 1:
-        return architecture
-
-    def scale(row):
-        channels = {
-            field.name: max(8, 8 * round(getattr(row, field.name) * width / 8))
-            for field in fields(row)
-            if field.name not in NOT_CHANNELS and getattr(row, field.name)
-        }
-        return replace(row, **channels)
-
-    return replace(architecture, name=f"{architecture.name}@{width:g}", rows=tuple(map(scale, architecture.rows)))
+    if isinstance(architecture, Architecture):
+        return architecture.scaled(width)
+    if architecture in ARCHITECTURES:
+        return ARCHITECTURES[architecture].scaled(width)
+    base, at, factor = str(architecture).partition("@")
+    way_out = f" The width of a trunk is an argument: {base!r} with width={factor}." if at else ""
+    raise InputError(
+        f"`architecture` must be an `Architecture` or one of {', '.join(ARCHITECTURES)}.{way_out} "
+        f"Received: architecture={architecture!r}"
+    )
 
 
-# What in a row is no number of channels.
-NOT_CHANNELS = ("name", "kernel_size", "pool_size", "strides")
+def saved(value: Mapping[str, Any] | str | None) -> Architecture | None:
+    """Returns the architecture that a `.keras` file holds: a dict; in old files a name, such as "googlenet@0.5"."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        name, _, width = value.partition("@")
+        return get(name, float(width or 1))
+    return Architecture.from_dict(value)
 
 
-def get(name: str) -> Architecture:
-    """Returns the architecture called `name`, or of "NAME@WIDTH" the `scaled` one.
-
-    Raises:
-        ValueError: There is none of that name.
-    """
-    base, at, width = str(name).partition("@")
-    if at and base in ARCHITECTURES:
-        try:
-            return scaled(ARCHITECTURES[base], float(width))
-        except ValueError as error:
-            raise InputError(
-                '`architecture` with a width must be such as "googlenet@0.5", a number from 0.05 to 10. '
-                f"Received: architecture={name!r}"
-            ) from error
-    if name not in ARCHITECTURES:
-        raise InputError(f"`architecture` must be one of {', '.join(ARCHITECTURES)}. Received: architecture={name!r}")
-    return ARCHITECTURES[name]
-
-
-def of(model) -> Architecture:
+def of(model: Any) -> Architecture:
     """Returns the architecture of a built model.
 
     Raises:
-        ValueError: The model does not say which it has.
+        InputError: The model does not say which it has.
     """
-    name = getattr(model, "architecture", None)
-    if name is None:
+    architecture = getattr(model, "architecture", None)
+    if not isinstance(architecture, Architecture):
         raise InputError(
             "The model must know its architecture, as what `GoogLeNet` returns does. "
-            f"Received: model {model.name!r} with architecture={name!r}"
+            f"Received: model {model.name!r} with architecture={architecture!r}"
         )
-    return get(name)
+    return architecture
+
+
+def layers_by_owner(model: Any) -> dict[str, list[Any]]:
+    """Returns the layers of a built model, in its order, by what they belong to (see `Architecture.owner`).
+
+    The keys are the rows that the model has, in the order of the architecture, then `"linear"` and the auxiliary heads.
+    The last layer of a row gives the row's output.
+
+    Raises:
+        InputError: The model does not say its architecture.
+    """
+    architecture = of(model)
+    owners = (*(row.name for row in architecture.rows), "linear", *architecture.heads[1:])
+    layers: dict[str, list[Any]] = {owner: [] for owner in owners}
+    for layer in model.layers:
+        owner = architecture.owner(layer.name)
+        if owner is not None:
+            layers[owner].append(layer)
+    return {owner: found for owner, found in layers.items() if found}

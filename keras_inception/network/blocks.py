@@ -10,7 +10,7 @@ from keras import layers
 
 from keras_inception import architectures
 from keras_inception.architectures import AuxiliaryHead
-from keras_inception.network.layers import CeilMaxPooling2D, LocalResponseNormalization
+from keras_inception.network.layers import BatchNormalization, CeilMaxPooling2D, Dropout, LocalResponseNormalization
 
 
 def convolution_unit(architecture: architectures.Architecture):
@@ -29,9 +29,7 @@ def _apply_conv(x, filters, kernel_size, strides=1, *, name, unit, padding):
         return conv(activation="relu")(x)
     x = conv(use_bias=False)(x)
     # 0.9, not Keras's 0.99: statistics that lag keep the validation at chance for the first hundreds of steps.
-    x = layers.BatchNormalization(
-        channel_axis(), momentum=0.9, epsilon=unit.epsilon, scale=unit.gamma, name=f"{name}_bn"
-    )(x)
+    x = BatchNormalization(channel_axis(), momentum=0.9, epsilon=unit.epsilon, scale=unit.gamma, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
@@ -106,7 +104,7 @@ def apply_main_head(x, classes, activation, dropout):
         `(batch, classes)`, float32 also under mixed precision; the layer is called "main".
     """
     x = layers.GlobalAveragePooling2D(name="pool5")(x)  # (batch, 1024)
-    x = layers.Dropout(dropout, name="pool5_drop")(x)
+    x = Dropout(dropout, name="pool5_drop")(x)
     x = layers.Dense(classes, name="loss3_classifier")(x)
     return layers.Activation(activation, dtype="float32", name=MAIN)(x)
 
@@ -124,6 +122,6 @@ def apply_auxiliary_head(x, head: AuxiliaryHead, conv, classes, activation, drop
     x = conv(x, head.conv, 1, name=f"{head.prefix}_conv")
     x = layers.Flatten(name=f"{head.prefix}_flatten")(x)
     x = layers.Dense(head.dense, "relu", kernel_initializer="he_normal", name=f"{head.prefix}_fc")(x)
-    x = layers.Dropout(dropout, name=f"{head.prefix}_drop_fc")(x)
+    x = Dropout(dropout, name=f"{head.prefix}_drop_fc")(x)
     x = layers.Dense(classes, name=f"{head.prefix}_classifier")(x)
     return layers.Activation(activation, dtype="float32", name=head.name)(x)

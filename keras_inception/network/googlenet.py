@@ -1,34 +1,42 @@
 """GoogLeNet with three softmaxes: the builder, and its compilation."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import keras
 from keras import layers
 
 from keras_inception import architectures
+from keras_inception.architectures import Architecture, AuxiliaryHead
 from keras_inception.errors import InputError
 from keras_inception.network import blocks, losses
 from keras_inception.network.model import InceptionModel, gives_logits
+from keras_inception.types import PathLike, Shape, Tensor
 from keras_inception.weights import load_published_weights, source_of
 
 # Ours: for `fit` without a schedule, low enough to need no warm-up.
 LEARNING_RATE = 3e-4
+# The paper's, for the auxiliary heads of a model that does not know its architecture.
+LOSS_WEIGHT = 0.3
 
 
 def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=1000,
-    classifier_activation="softmax",
-    name="googlenet",
+    include_top: bool = True,
+    weights: PathLike | None = None,
+    input_tensor: Tensor | None = None,
+    input_shape: Sequence[int | None] | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: str | None = "softmax",
+    name: str | None = None,
     *,
-    architecture="googlenet",
-    aux_heads=True,
-    dropout=None,
-    aux_dropout=None,
-    class_names=None,
-):
+    architecture: str | Architecture = "googlenet",
+    width: float = 1.0,
+    aux_heads: bool | str | Sequence[str] = True,
+    dropout: float | None = None,
+    aux_dropout: float | None = None,
+    class_names: Sequence[str] | None = None,
+) -> InceptionModel:
     """Builds GoogLeNet with its auxiliary classifiers, compiled: outputs `main`, `aux1` (on 4a), `aux2` (on 4d).
 
     The model trains with `fit` on plain `(image, label)` data; `inference_model` then drops the auxiliary heads. Its
@@ -54,25 +62,29 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
         classes: Number of classes, at least 2.
         classifier_activation: `"softmax"`, or None for logits (the loss is set to match). With any other activation the
             model is not compiled.
-        name: Name of the model.
+        name: Name of the model; by default that of the architecture.
         architecture: `"googlenet"`, `"googlenet_bn"`, `"googlenet_small"`, `"inception_v1_slim"` or
-            `"inception_v1_torchvision"`; see `architectures.py`. TF-slim's graph has no auxiliary heads.
+            `"inception_v1_torchvision"`, or an `Architecture` of your own; see `architectures.py`. TF-slim's graph has
+            no auxiliary heads.
+        width: How many times as wide the trunk is, from 0.05 to 10 (ours); the paper's is 1.
         aux_heads: True for all auxiliary heads of the architecture, False for none, or the names of some, such as
             `["aux1"]`.
         dropout: Rate of the main head's dropout in [0, 1); by default the architecture's (paper: 0.4).
-        aux_dropout: Rate of the auxiliary heads' dropout in [0, 1); by default 0.7 (the paper's).
+        aux_dropout: Rate of the auxiliary heads' dropout in [0, 1); by default each head's own (paper: 0.7).
         class_names: Names of the classes, kept in the `.keras` file.
 
     Returns:
-        An `InceptionModel`. With heads, the outputs are a list of `(batch, classes)` in the order main, aux1, aux2;
-        without auxiliary heads one tensor.
+        An `InceptionModel`. With heads, the outputs are a list of `(batch, classes)` in the order of
+        `architecture.heads` (main, aux1, aux2); without auxiliary heads one tensor.
 
     Raises:
-        ValueError: An argument is out of range, or the images are smaller than the network needs.
+        InputError: An argument is out of range, or the images are smaller than the network needs.
 
     Reference: Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842, section 5 and Table 1.
     """
-    architecture = architectures.get(architecture)
+    architecture = architectures.get(architecture, width)
+    dropout = _rate(dropout, "dropout")
+    aux_dropout = _rate(aux_dropout, "aux_dropout")
     auxiliary = _auxiliary_heads(architecture, aux_heads) if include_top else ()
     if include_top and (not isinstance(classes, int) or classes < 2):
         raise InputError(f"`classes` must be an integer of at least 2. Received: classes={classes!r}")
@@ -103,12 +115,12 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
     model = InceptionModel(
         sources[0] if len(sources) == 1 else sources,  # Keras warns when a list of one is called with an image.
         outputs if len(outputs) > 1 else outputs[0],
-        name=name,
-        architecture=architecture.name,
+        name=architecture.name if name is None else name,
+        architecture=architecture,
         class_names=class_names,
         preprocessing=architecture.preprocessing,
     )
-    source = source_of(weights, architecture.name)
+    source = source_of(weights, architecture)
     if source is not None:
         load_published_weights(model, source.name, None if weights == "imagenet" else weights)
     elif weights is not None:
@@ -119,16 +131,22 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
 
 
 def compile_model(
-    model, optimizer=None, loss_weights=architectures.LOSS_WEIGHTS, *, label_smoothing=0.0, metrics=None, **kwargs
-):
+    model: InceptionModel,
+    optimizer: keras.optimizers.Optimizer | str | None = None,
+    loss_weights: Sequence[float] | Mapping[str, float] | None = None,
+    *,
+    label_smoothing: float = 0.0,
+    metrics: Any = None,
+    **kwargs: Any,
+) -> InceptionModel:
     """Compiles a GoogLeNet, or compiles it again with other choices.
 
     Args:
         model: What `GoogLeNet` or `inference_model` returned, with outputs of softmax or of logits.
         optimizer: A Keras optimizer or its name; by default Adam with a rate of 3e-4 (ours: the paper names SGD with
             momentum 0.9 but neither rate nor batch size).
-        loss_weights: Weight of each head's loss, in the order of the outputs (the paper: 1, 0.3, 0.3), or a dict by
-            output names. A model of one output takes the first, one without aux1 or aux2 leaves that head's out.
+        loss_weights: Weight of each head's loss: one for each output, in their order, or a dict by output names. By
+            default the main head's is 1 and every other's is the architecture's (the paper: 0.3).
         label_smoothing: Share of each label, in [0, 1), that is spread evenly over all classes.
         metrics: Metrics for every head; by default accuracy, and top-5 accuracy from 6 classes up.
         **kwargs: Further arguments of `keras.Model.compile`.
@@ -137,11 +155,13 @@ def compile_model(
         The model.
 
     Raises:
-        ValueError: The weights do not fit the heads, or an output is neither softmax nor logits.
+        InputError: The weights do not fit the heads, or an output is neither softmax nor logits.
     """
     names = model.output_names
-    if isinstance(loss_weights, (list, tuple)) and len(loss_weights) > len(names):
-        loss_weights = _loss_weights_of(names, loss_weights)
+    if loss_weights is None:
+        record = getattr(model, "architecture", None)
+        own = dict(zip(record.heads, record.loss_weights)) if record else {}
+        loss_weights = [1.0, *(own.get(name, LOSS_WEIGHT) for name in names[1:])]
     if metrics is None:
         metrics = [losses.SparseCategoricalAccuracy(name="accuracy")]
         if model.classes > 5:
@@ -156,15 +176,15 @@ def compile_model(
     return model
 
 
-def _loss_weights_of(names, loss_weights):
-    """Returns the weights of some of the heads main, aux1, aux2 from those of all; of a single head, the first."""
-    if len(names) == 1:
-        return loss_weights[:1]
-    by_name = dict(zip((blocks.MAIN, *(head.name for head in architectures.AUXILIARY_HEADS)), loss_weights))
-    return [by_name[name] for name in names] if set(names) <= set(by_name) else loss_weights
+def _rate(rate: float | None, argument: str) -> float | None:
+    if rate is not None and not 0 <= rate < 1:
+        raise InputError(
+            f"`{argument}` must be a share of the units, at least 0 and below 1. Received: {argument}={rate}"
+        )
+    return rate
 
 
-def _auxiliary_heads(architecture, aux_heads):
+def _auxiliary_heads(architecture: Architecture, aux_heads: bool | str | Sequence[str]) -> tuple[AuxiliaryHead, ...]:
     if isinstance(aux_heads, bool):
         return architecture.auxiliary_heads if aux_heads else ()
     known = [head.name for head in architecture.auxiliary_heads]
@@ -177,7 +197,12 @@ def _auxiliary_heads(architecture, aux_heads):
     return tuple(head for head in architecture.auxiliary_heads if head.name in aux_heads)
 
 
-def _image_input(architecture, auxiliary, input_tensor, input_shape):
+def _image_input(
+    architecture: Architecture,
+    auxiliary: Sequence[AuxiliaryHead],
+    input_tensor: Tensor | None,
+    input_shape: Sequence[int | None] | None,
+) -> keras.KerasTensor:
     """Returns the image as a Keras tensor, of a shape that the network and its heads accept."""
     channels_first = keras.config.image_data_format() == "channels_first"
     if input_tensor is not None:
@@ -204,7 +229,9 @@ def _image_input(architecture, auxiliary, input_tensor, input_shape):
     return keras.Input(shape, name="image") if input_tensor is None else input_tensor
 
 
-def _check_image_size(architecture, auxiliary, shape, size):
+def _check_image_size(
+    architecture: Architecture, auxiliary: Sequence[AuxiliaryHead], shape: Shape, size: Shape
+) -> None:
     flattening = [head.name for head in auxiliary if head.pool != "adaptive_4x4"]
     if None in size:
         if flattening:
@@ -228,7 +255,7 @@ def _check_image_size(architecture, auxiliary, shape, size):
     )
 
 
-def minimum_image_size(architecture, auxiliary_heads):
+def minimum_image_size(architecture: Architecture, auxiliary_heads: Sequence[AuxiliaryHead]) -> int:
     """Returns the smallest height and width, in pixels, of images for a network with these auxiliary heads."""
     taps = {head.tap for head in auxiliary_heads if head.pool != "adaptive_4x4"}
 

@@ -1,10 +1,14 @@
-"""Layers that GoogLeNet needs and Keras has not: local response normalization and ceil-mode max pooling."""
+"""Layers that Keras lacks (local response normalization, ceil-mode max pooling) and two that know about replicas."""
+
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_inception.errors import InputError
+from keras_inception.network.replicas import replica_count, replica_index
+from keras_inception.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_inception")
@@ -141,3 +145,47 @@ def _overhang(size, pool_size, strides):
 def _same_padding(size, pool_size, strides):
     """Returns the number of rows that "same" padding adds, on both sides together; None if `size` is unknown."""
     return None if size is None else max(pool_size - (size % strides or strides), 0)
+
+
+@keras.saving.register_keras_serializable(package="keras_inception")
+class Dropout(keras.layers.Dropout):
+    """Keras's layer of that name whose replicas draw masks of their own; Keras's would all draw the same one."""
+
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
+        if replica_count() == 1 or not training or not self.rate:
+            return super().call(inputs, training)
+        return keras.random.dropout(inputs, self.rate, self.noise_shape, _SeedOfThisReplica(self.seed_generator))
+
+
+class _SeedOfThisReplica(keras.random.SeedGenerator):
+    """The seeds of another generator, shifted on all replicas but the first. It has no state of its own."""
+
+    def __init__(self, generator: keras.random.SeedGenerator):
+        self.generator = generator
+
+    def next(self, ordered: bool = True) -> Tensor:
+        seed = self.generator.next(ordered)
+        shift = ops.cast(replica_index() * 1_000_003, seed.dtype)
+        return seed + ops.stack([shift, ops.zeros_like(shift)])
+
+
+@keras.saving.register_keras_serializable(package="keras_inception")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Keras's layer of that name whose moments are those of the whole batch, whatever the number of replicas.
+
+    There is nothing to choose: under several replicas it computes as Keras's does with `synchronized=True`, and on one
+    device as with `synchronized=False`, which rounds otherwise.
+    """
+
+    @property
+    def synchronized(self) -> bool:
+        return replica_count() > 1
+
+    @synchronized.setter
+    def synchronized(self, value: bool) -> None:
+        """Keras's constructor sets it; it is decided while a step is traced."""
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        del config["synchronized"]
+        return config

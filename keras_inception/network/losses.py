@@ -72,7 +72,7 @@ class SparseTopKCategoricalAccuracy(keras.metrics.SparseTopKCategoricalAccuracy)
         return super().update_state(_class_indices(y_true, y_pred), y_pred, sample_weight)
 
 
-def per_head(value, names, argument):
+def spread(value, names, argument):
     """Returns a list with one entry per head from a value for all of them, a list, or a dict by output names."""
     if isinstance(value, dict):
         unknown = sorted(set(value) - set(names))
@@ -96,7 +96,7 @@ def metrics_per_head(metrics, names, argument):
     if metrics is None or isinstance(metrics, dict) or len(names) == 1:
         return metrics
     if isinstance(metrics, (list, tuple)) and any(isinstance(metric, (list, tuple)) for metric in metrics):
-        return per_head(metrics, names, argument)
+        return spread(metrics, names, argument)
     metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
 
     def copy(metric):

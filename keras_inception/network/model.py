@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_inception import architectures
 from keras_inception.errors import InputError
 from keras_inception.network import losses
 from keras_inception.network.preprocess import check_mode
@@ -22,7 +23,7 @@ class InceptionModel(keras.Model):
     - `architecture`, `class_names` and `preprocessing` travel in its `.keras` file.
 
     Attributes:
-        architecture: The name of the architecture.
+        architecture: The `Architecture`, or None.
         class_names: The names of the classes in the order of the outputs, or None.
         preprocessing: The mode of `preprocess_input` that the model's input went through.
     """
@@ -61,8 +62,8 @@ class InceptionModel(keras.Model):
         as a dict by output names; `loss_weights` as a list or a dict. A head whose loss is None does not learn.
         """
         names = self.output_names
-        head_losses = losses.per_head(loss, names, "loss")
-        loss_weights = None if loss_weights is None else losses.per_head(loss_weights, names, "loss_weights")
+        head_losses = losses.spread(loss, names, "loss")
+        loss_weights = None if loss_weights is None else losses.spread(loss_weights, names, "loss_weights")
         super().compile(
             optimizer=optimizer,
             loss=head_losses if len(names) > 1 else head_losses[0],
@@ -121,7 +122,7 @@ class InceptionModel(keras.Model):
     def get_config(self):
         return {
             **super().get_config(),
-            "architecture": self.architecture,
+            "architecture": None if self.architecture is None else self.architecture.to_dict(),
             "class_names": self.class_names,
             "preprocessing": self.preprocessing,
         }
@@ -130,20 +131,20 @@ class InceptionModel(keras.Model):
     def from_config(cls, config, custom_objects=None):
         own = ("architecture", "class_names", "preprocessing")
         model = super().from_config({k: v for k, v in config.items() if k not in own}, custom_objects)
-        for key in own:
-            setattr(model, key, config[key])
+        model.architecture = architectures.saved(config["architecture"])
+        model.class_names, model.preprocessing = config["class_names"], config["preprocessing"]
         return model
 
     def _spread(self, y, y_pred, sample_weight):
         """Returns labels, predictions and sample weights as lists with one entry per head."""
         names = self.output_names
         predictions = list(y_pred) if isinstance(y_pred, (list, tuple)) else [y_pred]
-        return losses.per_head(y, names, "y"), predictions, losses.per_head(sample_weight, names, "sample_weight")
+        return losses.spread(y, names, "y"), predictions, losses.spread(sample_weight, names, "sample_weight")
 
     def _check_labels(self, y):
         if y is None or self._head_losses is None or not self._head_losses.take_class_indices:
             return
-        for labels in losses.per_head(y, self.output_names, "y"):
+        for labels in losses.spread(y, self.output_names, "y"):
             labels, classes = ops.convert_to_numpy(labels), self.classes
             if labels.size == 0 or (labels.ndim > 1 and labels.shape[-1] == classes):
                 continue

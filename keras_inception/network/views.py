@@ -1,6 +1,5 @@
 """Models that serve: one head of a trained GoogLeNet, or its features, without what training alone needs."""
 
-from keras_inception import architectures
 from keras_inception.errors import InputError
 from keras_inception.network.blocks import MAIN
 from keras_inception.network.model import InceptionModel
@@ -66,7 +65,7 @@ def features(model, names):
 def _output_of(model, name):
     """Returns the output of a row or of a layer."""
     architecture = getattr(model, "architecture", None)
-    rows = [row.name for row in architectures.get(architecture).rows] if architecture else []
+    rows = [row.name for row in architecture.rows] if architecture else []
     layers = {layer.name: layer for layer in model.layers}
     # The last layer of a row: a module's concatenation, a convolution's ReLU, or the row's only layer.
     candidates = (f"{name}_output", f"{name}_relu", name) if name in rows else (name,)

@@ -16,7 +16,7 @@ def graph(model):
     Returns:
         A `matplotlib.figure.Figure`.
     """
-    architecture = architectures.get(model.architecture)
+    architecture = architectures.of(model)
     names = {layer.name for layer in model.layers}
     rows = [row for row in architecture.rows if any(name.startswith(row.name) for name in names)]
     main = "main" if "main" in names else None

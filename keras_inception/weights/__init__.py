@@ -6,7 +6,7 @@
 """
 
 from keras_inception.weights.freezing import freeze
-from keras_inception.weights.published import imagenet_source, load_published_weights, source_of
+from keras_inception.weights.published import load_published_weights, source_of
 from keras_inception.weights.sources import SOURCES
 
-__all__ = ["SOURCES", "freeze", "imagenet_source", "load_published_weights", "source_of"]
+__all__ = ["SOURCES", "freeze", "load_published_weights", "source_of"]

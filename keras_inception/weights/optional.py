@@ -2,6 +2,8 @@
 
 import importlib
 
+from keras_inception.errors import MissingPackageError
+
 
 def require(module, reason, package):
     """Imports a library that the package itself can do without.
@@ -15,11 +17,11 @@ def require(module, reason, package):
         The module.
 
     Raises:
-        ImportError: It is not installed; the message says what to install.
+        MissingPackageError: It is not installed; the message says what to install.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f"{reason} needs the module `{module}`, which is not installed. Run `pip install {package}`."
         ) from error

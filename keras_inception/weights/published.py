@@ -5,9 +5,12 @@ import warnings
 
 import numpy as np
 
+from keras_inception import architectures
+from keras_inception.architectures import Architecture
 from keras_inception.errors import InputError
+from keras_inception.types import PathLike
 from keras_inception.weights import download
-from keras_inception.weights.sources import SOURCES
+from keras_inception.weights.sources import SOURCES, Source
 
 CLASSIFIERS = ("loss3_classifier", "loss1_classifier", "loss2_classifier")
 SHOWN = 5  # weights that an error names; a foreign file lacks them all
@@ -52,8 +55,8 @@ def load_published_weights(model, source, path=None):
     if architecture != source.architecture:
         raise InputError(
             f"The weights of {source.publisher} belong to the graph of `GoogLeNet(architecture="
-            f'"{source.architecture}")`; in another graph they compute something else. '
-            f"Received: a model with architecture={architecture!r}"
+            f'"{source.architecture.name}")`; in another graph they compute something else. '
+            f"Received: a model with architecture={getattr(architecture, 'name', architecture)!r}"
         )
     arrays = _downloaded(source) if path is None else _read(source, path)
     values, fresh = _match(model, source, arrays, path)
@@ -69,40 +72,30 @@ def load_published_weights(model, source, path=None):
     return model
 
 
-def imagenet_source(architecture):
-    """Returns the name of the source of `weights="imagenet"`.
-
-    Args:
-        architecture: The name of an architecture.
-
-    Raises:
-        ValueError: Nobody published weights for that architecture.
-    """
-    for source in SOURCES.values():
-        if source.architecture == architecture:
-            return source.name
-    raise InputError(
-        '`weights="imagenet"` needs an architecture that weights were published for: '
-        f"{', '.join(source.architecture for source in SOURCES.values())}. Received: architecture={architecture!r}"
-    )
-
-
-def source_of(weights, architecture):
+def source_of(weights: PathLike | None, architecture: str | Architecture) -> Source | None:
     """Returns the `Source` that the argument `weights` of `GoogLeNet` means.
 
     Args:
         weights: None, `"imagenet"`, the path of a publisher's file, or that of a Keras weights file (`.h5`).
-        architecture: The name of the architecture.
+        architecture: The architecture or its name.
 
     Returns:
-        The source; None for random weights and for Keras's files, which say nothing about where they come from.
+        The source; None for random weights and for Keras's files, which do not say where they are from.
 
     Raises:
-        ValueError: Nobody published weights for that architecture.
+        InputError: Nobody published weights for that architecture.
     """
     if weights is None or os.fspath(weights).endswith(".h5"):
         return None
-    return SOURCES[imagenet_source(architecture)]
+    architecture = architectures.get(architecture)
+    for source in SOURCES.values():
+        if source.architecture == architecture:
+            return source
+    raise InputError(
+        '`weights="imagenet"` needs an architecture that weights were published for: '
+        f"{', '.join(source.architecture.name for source in SOURCES.values())}. "
+        f"Received: architecture={architecture.name!r}"
+    )
 
 
 def _downloaded(source):

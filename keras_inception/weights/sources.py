@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from keras_inception import architectures
+from keras_inception.architectures import Architecture
 from keras_inception.weights import caffe, slim, torchvision
 
 
@@ -26,7 +27,7 @@ class Source:
 
     name: str
     publisher: str
-    architecture: str
+    architecture: Architecture
     address: str
     read: Callable
     layout: Callable
@@ -37,13 +38,13 @@ class Source:
 
     def tensors(self):
         """Returns where the file holds each weight of the network: a dict of `Tensor` by `"layer/weight"`."""
-        return self.layout(architectures.get(self.architecture))
+        return self.layout(self.architecture)
 
 
 BVLC = Source(
     name="bvlc",
     publisher="BVLC Caffe",
-    architecture="googlenet",
+    architecture=architectures.GOOGLENET,
     address="http://dl.caffe.berkeleyvision.org/bvlc_googlenet.caffemodel",
     read=caffe.read,
     layout=caffe.layout,
@@ -55,7 +56,7 @@ BVLC = Source(
 TF_SLIM = Source(
     name="tf_slim",
     publisher="TF-slim",
-    architecture="inception_v1_slim",
+    architecture=architectures.INCEPTION_V1_SLIM,
     address="http://download.tensorflow.org/models/inception_v1_2016_08_28.tar.gz",
     read=slim.read,
     layout=slim.layout,
@@ -66,7 +67,7 @@ TF_SLIM = Source(
 TORCHVISION = Source(
     name="torchvision",
     publisher="torchvision",
-    architecture="inception_v1_torchvision",
+    architecture=architectures.INCEPTION_V1_TORCHVISION,
     address="https://download.pytorch.org/models/googlenet-1378be20.pth",
     read=torchvision.read,
     layout=torchvision.layout,

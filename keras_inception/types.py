@@ -1,0 +1,15 @@
+"""The types that the annotations of the package share."""
+
+import os
+from typing import Any, TypeAlias
+
+import numpy as np
+
+# A tensor of Keras's backend, a symbolic `keras.KerasTensor`, or an array: Keras has no common type for them.
+Tensor: TypeAlias = Any
+Array: TypeAlias = np.ndarray
+PathLike: TypeAlias = str | os.PathLike[str]
+# `(batch, height, width, channels)` and its like; None where a size is not fixed.
+Shape: TypeAlias = tuple[int | None, ...]
+# What Keras logs of an epoch or a batch, by name.
+Logs: TypeAlias = dict[str, float]
