@@ -3,22 +3,36 @@
 Every function takes `conv`, the network's convolution unit: `conv(x, filters, kernel_size, strides=1, name=...)`.
 """
 
+from collections.abc import Callable
 from functools import partial, singledispatch
+from typing import TypeAlias
 
 import keras
 from keras import layers
 
 from keras_inception import architectures
-from keras_inception.architectures import AuxiliaryHead
+from keras_inception.architectures import Architecture, AuxiliaryHead
 from keras_inception.network.layers import BatchNormalization, CeilMaxPooling2D, Dropout, LocalResponseNormalization
+from keras_inception.types import Tensor
+
+ConvolutionUnit: TypeAlias = Callable[..., Tensor]
 
 
-def convolution_unit(architecture: architectures.Architecture):
+def convolution_unit(architecture: Architecture) -> ConvolutionUnit:
     """Returns the network's convolution unit: convolution, bias or batch normalization, ReLU, with its padding."""
     return partial(_apply_conv, unit=architecture.convolution, padding=architecture.padding)
 
 
-def _apply_conv(x, filters, kernel_size, strides=1, *, name, unit, padding):
+def _apply_conv(
+    x: Tensor,
+    filters: int,
+    kernel_size: int,
+    strides: int = 1,
+    *,
+    name: str,
+    unit: architectures.Convolution,
+    padding: str,
+) -> Tensor:
     if padding == "symmetric" and strides > 1:
         x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
         padding = "valid"
@@ -33,7 +47,7 @@ def _apply_conv(x, filters, kernel_size, strides=1, *, name, unit, padding):
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def output_size(row, size, architecture):
+def output_size(row: architectures.Row, size: int, architecture: Architecture) -> int:
     """Returns the height or width, in pixels, of the row's output for an input of `size`."""
     if isinstance(row, architectures.MaxPool):
         window, strides = row.pool_size, row.strides
@@ -43,13 +57,13 @@ def output_size(row, size, architecture):
     return -(-size // row.strides) if isinstance(row, architectures.Conv) else size
 
 
-def channel_axis():
+def channel_axis() -> int:
     """Returns the axis of the channels under the current `keras.config.image_data_format()`."""
     return 1 if keras.config.image_data_format() == "channels_first" else -1
 
 
 @singledispatch
-def apply_row(row, x, architecture, conv):
+def apply_row(row: architectures.Row, x: Tensor, architecture: Architecture, conv: ConvolutionUnit) -> Tensor:
     """Applies one row of an architecture to `x`, `(batch, height, width, channels)`.
 
     Returns:
@@ -59,26 +73,26 @@ def apply_row(row, x, architecture, conv):
 
 
 @apply_row.register
-def _(row: architectures.Conv, x, architecture, conv):
+def _(row: architectures.Conv, x: Tensor, architecture: Architecture, conv: ConvolutionUnit) -> Tensor:
     if row.reduce:
         x = conv(x, row.reduce, 1, name=f"{row.name}_reduce")
     return conv(x, row.filters, row.kernel_size, row.strides, name=row.name)
 
 
 @apply_row.register
-def _(row: architectures.MaxPool, x, architecture, conv):
+def _(row: architectures.MaxPool, x: Tensor, architecture: Architecture, conv: ConvolutionUnit) -> Tensor:
     if architecture.padding == "symmetric":
         return CeilMaxPooling2D(row.pool_size, row.strides, name=row.name)(x)
     return layers.MaxPooling2D(row.pool_size, row.strides, "same", name=row.name)(x)
 
 
 @apply_row.register
-def _(row: architectures.LRN, x, architecture, conv):
+def _(row: architectures.LRN, x: Tensor, architecture: Architecture, conv: ConvolutionUnit) -> Tensor:
     return LocalResponseNormalization(name=row.name)(x)
 
 
 @apply_row.register
-def _(row: architectures.Inception, x, architecture, conv):
+def _(row: architectures.Inception, x: Tensor, architecture: Architecture, conv: ConvolutionUnit) -> Tensor:
     name = row.name
     branches = [
         conv(x, row.conv1x1, 1, name=f"{name}_1x1"),
@@ -97,7 +111,7 @@ def _(row: architectures.Inception, x, architecture, conv):
 MAIN = "main"
 
 
-def apply_main_head(x, classes, activation, dropout):
+def apply_main_head(x: Tensor, classes: int, activation: str | None, dropout: float) -> Tensor:
     """Applies the main head to the trunk's output: global average pooling, dropout, linear, softmax.
 
     Returns:
@@ -109,7 +123,9 @@ def apply_main_head(x, classes, activation, dropout):
     return layers.Activation(activation, dtype="float32", name=MAIN)(x)
 
 
-def apply_auxiliary_head(x, head: AuxiliaryHead, conv, classes, activation, dropout):
+def apply_auxiliary_head(
+    x: Tensor, head: AuxiliaryHead, conv: ConvolutionUnit, classes: int, activation: str | None, dropout: float
+) -> Tensor:
     """Applies an auxiliary head to its tap: average pooling, 1x1 convolution, FC 1024, dropout, linear, softmax.
 
     Returns:

@@ -6,6 +6,7 @@ import keras
 
 from keras_inception import architectures
 from keras_inception.errors import InputError
+from keras_inception.types import Shape
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class RowCost:
     """
 
     name: str
-    output_shape: tuple
+    output_shape: Shape
     parameters: int
     multiply_adds: int
 
@@ -34,7 +35,7 @@ class Printed:
     note: str = ""
 
 
-PRINTED = {
+PRINTED: dict[str, Printed] = {
     "conv1_7x7_s2": Printed(2.7, 34, "printed: fits a separable 7x7 with depth multiplier 8, not this 7x7"),
     "conv2_3x3": Printed(112, 360),
     "inception_3a": Printed(159, 128),
@@ -65,78 +66,59 @@ class Reductions:
     reduced: int
 
 
-def convolution_multiply_adds(height, width, kernel_size, channels, filters):
+def convolution_multiply_adds(height: int, width: int, kernel_size: int, channels: int, filters: int) -> int:
     """Returns the multiply-adds of a convolution whose output map is `height` x `width` pixels."""
     return height * width * kernel_size**2 * channels * filters
 
 
-def rows(model):
+def rows(model: keras.Model) -> list[RowCost]:
     """Measures a built model row by row.
 
     Args:
         model: An `InceptionModel`. Its input must have a height and a width.
 
     Returns:
-        A list of `RowCost`: the rows of the architecture in order, then the main classifier and the auxiliary heads,
-        where the model has them.
+        The rows of the architecture in order, then the main classifier and the auxiliary heads, where the model has
+        them.
 
     Raises:
-        ValueError: The model does not say its architecture, or has no fixed image size.
+        InputError: The model does not say its architecture, or has no fixed image size.
     """
-    architecture = _architecture(model)
-    layers = {name: [] for name in (*(row.name for row in architecture.rows), "linear")}
-    layers |= {head.name: [] for head in architecture.auxiliary_heads}
-    for layer in model.layers:
-        owner = architecture.owner(layer.name)
-        if owner is not None:
-            layers[owner].append(layer)
+    shape = tuple(model.inputs[0].shape)[1:]
+    if None in shape:
+        raise InputError(
+            "The costs of a network depend on the size of its images. Build it with a fixed `input_shape`. "
+            f"Received: a model with input_shape={shape}"
+        )
     return [
         RowCost(
             name=name,
-            output_shape=tuple(found[-1].output.shape[1:]),
-            parameters=sum(layer.count_params() for layer in found),
-            multiply_adds=sum(_multiply_adds(layer) for layer in found),
+            output_shape=tuple(layers[-1].output.shape[1:]),
+            parameters=sum(layer.count_params() for layer in layers),
+            multiply_adds=sum(map(_multiply_adds, layers)),
         )
-        for name, found in layers.items()
-        if found
+        for name, layers in architectures.layers_by_owner(model).items()
     ]
 
 
-def reductions(model):
-    """Compares each inception module of a built model with the naive module; returns a list of `Reductions`."""
-    architecture = _architecture(model)
+def reductions(model: keras.Model) -> list[Reductions]:
+    """Compares each inception module of a built model with the naive module."""
     costs = {cost.name: cost for cost in rows(model)}
-    found = []
+    architecture, found = architectures.of(model), []
     for row in architecture.rows:
         if not isinstance(row, architectures.Inception) or row.name not in costs:
             continue
         first = model.get_layer(f"{row.name}_1x1")
-        channels = first.kernel.shape[2]
-        height, width = _map_size(first)
+        kernels = ((1, row.conv1x1), (3, row.conv3x3), (architecture.conv5x5_kernel_size, row.conv5x5))
         naive = sum(
-            convolution_multiply_adds(height, width, kernel_size, channels, filters)
-            for kernel_size, filters in (
-                (1, row.conv1x1),
-                (3, row.conv3x3),
-                (architecture.conv5x5_kernel_size, row.conv5x5),
-            )
+            convolution_multiply_adds(*_map_size(first), kernel_size, first.kernel.shape[2], filters)
+            for kernel_size, filters in kernels
         )
         found.append(Reductions(row.name, naive, costs[row.name].multiply_adds))
     return found
 
 
-def _architecture(model):
-    architecture = architectures.of(model)
-    shape = tuple(model.inputs[0].shape)
-    if None in shape[1:]:
-        raise InputError(
-            f"The costs of a network depend on the size of its images. Build it with a fixed `input_shape`. "
-            f"Received: a model with input_shape={shape[1:]}"
-        )
-    return architecture
-
-
-def _multiply_adds(layer):
+def _multiply_adds(layer: keras.Layer) -> int:
     if isinstance(layer, keras.layers.Conv2D):
         kernel_height, _, channels, filters = layer.kernel.shape
         return convolution_multiply_adds(*_map_size(layer), kernel_height, channels, filters)
@@ -145,6 +127,6 @@ def _multiply_adds(layer):
     return 0
 
 
-def _map_size(layer):
+def _map_size(layer: keras.Layer) -> tuple[int, int]:
     shape = layer.output.shape
     return tuple(shape[1:3]) if layer.data_format == "channels_last" else tuple(shape[2:4])

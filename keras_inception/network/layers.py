@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_inception.errors import InputError
 from keras_inception.network.replicas import replica_count, replica_index
-from keras_inception.types import Tensor
+from keras_inception.types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_inception")
@@ -35,7 +35,15 @@ class LocalResponseNormalization(keras.layers.Layer):
     Reference: Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, section 3.3.
     """
 
-    def __init__(self, depth_radius=2, bias=1.0, alpha=2e-5, beta=0.75, data_format=None, **kwargs):
+    def __init__(
+        self,
+        depth_radius: int = 2,
+        bias: float = 1.0,
+        alpha: float = 2e-5,
+        beta: float = 0.75,
+        data_format: str | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         if depth_radius < 0 or bias <= 0:
             raise InputError(
@@ -52,12 +60,12 @@ class LocalResponseNormalization(keras.layers.Layer):
                 f'`data_format` must be "channels_last" or "channels_first". Received: data_format={data_format!r}'
             )
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
         divisor = self.bias + self.alpha * self._window_sum(ops.square(x))
-        return ops.cast(x * _negative_power(divisor, self.beta), inputs.dtype)
+        return ops.cast(x * negative_power(divisor, self.beta), inputs.dtype)
 
-    def _window_sum(self, x):
+    def _window_sum(self, x: Tensor) -> Tensor:
         channels = x.shape[1 if self.data_format == "channels_first" else -1]
         index = np.arange(channels)
         band = np.abs(index[:, None] - index[None, :]) <= self.depth_radius
@@ -66,10 +74,10 @@ class LocalResponseNormalization(keras.layers.Layer):
             return ops.matmul(x, band)
         return ops.moveaxis(ops.matmul(ops.moveaxis(x, 1, -1), band), -1, 1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "depth_radius": self.depth_radius,
@@ -80,7 +88,7 @@ class LocalResponseNormalization(keras.layers.Layer):
         }
 
 
-def _negative_power(x, exponent):
+def negative_power(x: Tensor, exponent: float) -> Tensor:
     """Returns `x ** -exponent`; the two exponents in use take square roots, several times faster than a power."""
     if exponent == 0.75:
         root = ops.rsqrt(x)
@@ -99,10 +107,10 @@ class CeilMaxPooling2D(keras.layers.MaxPooling2D):
     one larger on odd ones. Arguments and shapes are those of `keras.layers.MaxPooling2D` without `padding`.
     """
 
-    def __init__(self, pool_size=3, strides=2, **kwargs):
+    def __init__(self, pool_size: int = 3, strides: int = 2, **kwargs: Any):
         super().__init__(pool_size=pool_size, strides=strides, **kwargs)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         spatial = self._spatial(inputs.shape)
         overhangs = [_overhang(*dimension) for dimension in spatial]
         if not any(overhangs):
@@ -114,7 +122,7 @@ class CeilMaxPooling2D(keras.layers.MaxPooling2D):
         pad = [(0, 0), *pad, (0, 0)] if self.data_format == "channels_last" else [(0, 0), (0, 0), *pad]
         return super().call(ops.pad(inputs, pad, constant_values=-np.inf))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         sizes = [
             None if size is None else -(-(size - pool) // stride) + 1
             for size, pool, stride in self._spatial(input_shape)
@@ -123,26 +131,26 @@ class CeilMaxPooling2D(keras.layers.MaxPooling2D):
             return (input_shape[0], *sizes, input_shape[3])
         return (*input_shape[:2], *sizes)
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
 
-    def _spatial(self, shape):
+    def _spatial(self, shape: Shape) -> list[tuple[int | None, int, int]]:
         sizes = shape[1:3] if self.data_format == "channels_last" else shape[2:4]
         return list(zip(sizes, self.pool_size, self.strides))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["padding"]
         return config
 
 
-def _overhang(size, pool_size, strides):
+def _overhang(size: int | None, pool_size: int, strides: int) -> int:
     """Returns how far the last window reaches past the edge."""
     # An unknown size is padded as far as any size needs: what no window reaches changes nothing.
     return strides - 1 if size is None else (pool_size - size) % strides
 
 
-def _same_padding(size, pool_size, strides):
+def _same_padding(size: int | None, pool_size: int, strides: int) -> int | None:
     """Returns the number of rows that "same" padding adds, on both sides together; None if `size` is unknown."""
     return None if size is None else max(pool_size - (size % strides or strides), 0)
 

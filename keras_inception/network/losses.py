@@ -3,17 +3,23 @@
 Labels come in either form, integers `(batch,)` or one-hot `(batch, classes)`.
 """
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
 import keras
 from keras import ops
 
 from keras_inception.errors import InputError
+from keras_inception.types import Tensor
+
+T = TypeVar("T")
 
 
-def _is_one_hot(y_true, y_pred):
+def _is_one_hot(y_true: Tensor, y_pred: Tensor) -> bool:
     return len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == y_pred.shape[-1]
 
 
-def _class_indices(y_true, y_pred):
+def _class_indices(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """Returns the labels as integers, `(batch,)` or `(batch, 1)`, whichever form they came in."""
     y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
     return ops.argmax(y_true, axis=-1) if _is_one_hot(y_true, y_pred) else y_true
@@ -33,7 +39,13 @@ class SparseCategoricalCrossentropy(keras.losses.SparseCategoricalCrossentropy):
     Reference: Szegedy et al., Rethinking the Inception Architecture for Computer Vision, section 7.
     """
 
-    def __init__(self, from_logits=False, label_smoothing=0.0, name="sparse_categorical_crossentropy", **kwargs):
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        name: str = "sparse_categorical_crossentropy",
+        **kwargs: Any,
+    ):
         super().__init__(from_logits=from_logits, name=name, **kwargs)
         if not 0 <= label_smoothing < 1:
             raise InputError(
@@ -42,7 +54,7 @@ class SparseCategoricalCrossentropy(keras.losses.SparseCategoricalCrossentropy):
         self.from_logits = from_logits
         self.label_smoothing = label_smoothing
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         if not _is_one_hot(y_true, y_pred):
             if not self.label_smoothing:
                 return super().call(y_true, y_pred)
@@ -52,7 +64,7 @@ class SparseCategoricalCrossentropy(keras.losses.SparseCategoricalCrossentropy):
             y_true, y_pred, from_logits=self.from_logits, label_smoothing=self.label_smoothing
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "label_smoothing": self.label_smoothing}
 
 
@@ -60,7 +72,7 @@ class SparseCategoricalCrossentropy(keras.losses.SparseCategoricalCrossentropy):
 class SparseCategoricalAccuracy(keras.metrics.SparseCategoricalAccuracy):
     """Keras's metric of that name that takes one-hot labels as well."""
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         return super().update_state(_class_indices(y_true, y_pred), y_pred, sample_weight)
 
 
@@ -68,11 +80,11 @@ class SparseCategoricalAccuracy(keras.metrics.SparseCategoricalAccuracy):
 class SparseTopKCategoricalAccuracy(keras.metrics.SparseTopKCategoricalAccuracy):
     """Keras's metric of that name that takes one-hot labels as well."""
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         return super().update_state(_class_indices(y_true, y_pred), y_pred, sample_weight)
 
 
-def spread(value, names, argument):
+def spread(value: Any, names: Sequence[str], argument: str) -> list[Any]:
     """Returns a list with one entry per head from a value for all of them, a list, or a dict by output names."""
     if isinstance(value, dict):
         unknown = sorted(set(value) - set(names))
@@ -91,7 +103,7 @@ def spread(value, names, argument):
     return [value] * len(names)
 
 
-def metrics_per_head(metrics, names, argument):
+def metrics_per_head(metrics: Any, names: Sequence[str], argument: str) -> Any:
     """Returns metrics as Keras wants them: for several heads a list of lists, with objects of its own for each head."""
     if metrics is None or isinstance(metrics, dict) or len(names) == 1:
         return metrics
@@ -99,7 +111,7 @@ def metrics_per_head(metrics, names, argument):
         return spread(metrics, names, argument)
     metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
 
-    def copy(metric):
+    def copy(metric: Any) -> Any:
         return metric.from_config(metric.get_config()) if isinstance(metric, keras.metrics.Metric) else metric
 
     return [[copy(metric) for metric in metrics] for _ in names]
@@ -108,7 +120,7 @@ def metrics_per_head(metrics, names, argument):
 class HeadLosses:
     """The losses of all heads: their weighted sum for the gradient and, for the log, an exact mean of each."""
 
-    def __init__(self, names, losses, loss_weights):
+    def __init__(self, names: Sequence[str], losses: Sequence[Any], loss_weights: Sequence[float] | None):
         self.losses = [_resolve_loss(loss) for loss in losses]
         self.weights = [1.0] * len(names) if loss_weights is None else loss_weights
         # A single head's loss is the model's loss, which Keras logs already.
@@ -116,14 +128,21 @@ class HeadLosses:
         self.metrics = [keras.metrics.Mean(name=f"{name}_loss") for name in learning] if len(names) > 1 else []
 
     @property
-    def take_class_indices(self):
+    def take_class_indices(self) -> bool:
+        """Whether a head learns from labels that name a class."""
         return any(isinstance(loss, keras.losses.SparseCategoricalCrossentropy) for loss in self.losses)
 
-    def total(self, labels, predictions, sample_weights):
+    def total(
+        self, labels: Sequence[Tensor], predictions: Sequence[Tensor], sample_weights: Sequence[Tensor | None]
+    ) -> Tensor:
+        """Returns the weighted sum of the losses, a scalar, from one entry a head."""
         heads = zip(self.losses, self.weights, labels, predictions, sample_weights)
         return sum(loss(y, y_pred, w) * weight for loss, weight, y, y_pred, w in heads if loss is not None)
 
-    def update_metrics(self, labels, predictions, sample_weights):
+    def update_metrics(
+        self, labels: Sequence[Tensor], predictions: Sequence[Tensor], sample_weights: Sequence[Tensor | None]
+    ) -> None:
+        """Adds a batch to the mean of each head's loss, from one entry a head."""
         heads = [head for head in zip(self.losses, labels, predictions, sample_weights) if head[0] is not None]
         for metric, (loss, y, y_pred, sample_weight) in zip(self.metrics, heads):
             values = loss.call(ops.convert_to_tensor(y), y_pred)  # (batch,), not reduced
@@ -135,23 +154,23 @@ class HeadLosses:
 class _FunctionLoss(keras.losses.Loss):
     """A loss given as a function of labels and predictions."""
 
-    def __init__(self, function):
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]):
         # The name opens a name scope, which "<lambda>" may not.
         super().__init__(name=getattr(function, "__name__", "loss").strip("<>"))
         self.function = function
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return self.function(y_true, y_pred)
 
 
-def _resolve_loss(loss):
+def _resolve_loss(loss: Any) -> keras.losses.Loss | None:
     if loss in ("sparse_categorical_crossentropy", "categorical_crossentropy", "crossentropy", "ce"):
         return SparseCategoricalCrossentropy()
     loss = keras.losses.get(loss)
     return loss if loss is None or isinstance(loss, keras.losses.Loss) else _FunctionLoss(loss)
 
 
-def logs_by_head(logs, names, prefix=""):
+def logs_by_head(logs: Mapping[str, T], names: Sequence[str], prefix: str = "") -> dict[str, dict[str, T]]:
     """Sorts Keras's logs by head.
 
     Args:

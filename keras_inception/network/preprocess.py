@@ -7,18 +7,20 @@ import numpy as np
 from keras import ops
 
 from keras_inception.errors import InputError
+from keras_inception.types import Array, Tensor
+from keras_inception.weights import download
 
 # The mean of ImageNet's training images in BVLC's network, in its order of channels: blue, green, red.
 CAFFE_MEAN_BGR = (104.0, 117.0, 123.0)
 
-MODES = ("inception", "caffe")
+MODES: tuple[str, ...] = ("inception", "caffe")
 
 # The names of ImageNet's classes, the file that `keras.applications` uses, with its md5.
 CLASS_INDEX = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
 CLASS_INDEX_MD5 = "c2c37ea517e94d9795004a39431a14cb"
 
 
-def preprocess_input(x, data_format=None, *, preprocessing="inception"):
+def preprocess_input(x: Tensor, data_format: str | None = None, *, preprocessing: str = "inception") -> Tensor:
     """Turns pixels into the input of a GoogLeNet.
 
     Args:
@@ -34,7 +36,7 @@ def preprocess_input(x, data_format=None, *, preprocessing="inception"):
         A float array or tensor, as `x` is one, of the same shape.
 
     Raises:
-        ValueError: `preprocessing` or `data_format` is unknown, or `"caffe"` is asked for other than 3 channels.
+        InputError: `preprocessing` or `data_format` is unknown, or `"caffe"` is asked for other than 3 channels.
     """
     data_format = keras.config.image_data_format() if data_format is None else data_format
     if data_format not in ("channels_last", "channels_first"):
@@ -62,13 +64,13 @@ def preprocess_input(x, data_format=None, *, preprocessing="inception"):
     return blue_green_red - np.asarray(mean, dtype=x.dtype if isinstance(x, np.ndarray) else x.dtype.as_numpy_dtype)
 
 
-def check_mode(preprocessing):
-    """Raises a `ValueError` if there is no such preprocessing."""
+def check_mode(preprocessing: str) -> None:
+    """Raises an `InputError` if there is no such preprocessing."""
     if preprocessing not in MODES:
         raise InputError(f"`preprocessing` must be one of {MODES}. Received: preprocessing={preprocessing!r}")
 
 
-def undo_preprocessing(x, *, preprocessing="inception"):
+def undo_preprocessing(x: Array, *, preprocessing: str = "inception") -> Array:
     """Turns the input of a GoogLeNet back into pixels.
 
     Args:
@@ -84,7 +86,7 @@ def undo_preprocessing(x, *, preprocessing="inception"):
     return (x + np.asarray(CAFFE_MEAN_BGR, x.dtype))[..., ::-1]
 
 
-def decode_predictions(preds, top=5):
+def decode_predictions(preds: Tensor, top: int = 5) -> list[list[tuple[str, str, float]]]:
     """Names the likeliest classes of ImageNet, as `keras.applications` does.
 
     Args:
@@ -96,7 +98,8 @@ def decode_predictions(preds, top=5):
         For each image a list of `top` tuples `(WordNet id, class name, score)`, the likeliest first.
 
     Raises:
-        ValueError: `preds` has another shape.
+        InputError: `preds` has another shape.
+        DownloadError: The names could not be downloaded.
     """
     shape = getattr(preds, "shape", None)
     if shape is None or len(shape) != 2 or shape[1] not in (1000, 1001):
@@ -111,7 +114,7 @@ def decode_predictions(preds, top=5):
     return [[(*index[str(i)], row[i]) for i in indices] for row, indices in zip(preds, best)]
 
 
-def imagenet_class_names():
+def imagenet_class_names() -> list[str]:
     """Returns the names of ImageNet's 1,000 classes in the order of every published network's outputs.
 
     They are downloaded once, as for `decode_predictions`.
@@ -120,9 +123,8 @@ def imagenet_class_names():
     return [index[str(i)][1] for i in range(1000)]
 
 
-def _imagenet_class_index():
-    path = keras.utils.get_file(
-        "imagenet_class_index.json", CLASS_INDEX, cache_subdir="models", file_hash=CLASS_INDEX_MD5
-    )
+def _imagenet_class_index() -> dict[str, list[str]]:
+    name = "imagenet_class_index.json"
+    path = download.get_file(name, CLASS_INDEX, "The names of ImageNet's classes", file_hash=CLASS_INDEX_MD5)
     with open(path) as file:
         return json.load(file)

@@ -1,11 +1,16 @@
 """Models that serve: one head of a trained GoogLeNet, or its features, without what training alone needs."""
 
+from collections.abc import Sequence
+
+import keras
+
+from keras_inception import architectures
 from keras_inception.errors import InputError
 from keras_inception.network.blocks import MAIN
 from keras_inception.network.model import InceptionModel
 
 
-def inference_model(model, head=MAIN):
+def inference_model(model: keras.Model, head: str = MAIN) -> InceptionModel:
     """Returns the model of one head, which shares the trained model's layers and variables.
 
     Args:
@@ -18,7 +23,7 @@ def inference_model(model, head=MAIN):
         need. Its variables are those of `model`, not copies: training either one changes both.
 
     Raises:
-        ValueError: The model has no such head.
+        InputError: The model has no such head.
     """
     names = list(model.output_names)
     if head not in names:
@@ -33,7 +38,7 @@ def inference_model(model, head=MAIN):
     )
 
 
-def features(model, names):
+def features(model: keras.Model, names: Sequence[str]) -> InceptionModel:
     """Returns the model of the maps at some places of the network, which shares the model's layers and variables.
 
     `features(model, ["inception_3b", "inception_4e", "inception_5b"])` gives the maps at strides 8, 16 and 32 that
@@ -49,29 +54,26 @@ def features(model, names):
         `names`; a row's map is `(batch, height, width, channels)`, as in Table 1. Its variables are those of `model`.
 
     Raises:
-        ValueError: A name is neither a row nor a layer, or there is none.
+        InputError: A name is neither a row nor a layer, or there is none.
     """
     if isinstance(names, str) or not names:
         raise InputError(f"`names` must be a list of at least one name. Received: names={names!r}")
+    architecture = getattr(model, "architecture", None)
+    rows = {}
+    if architecture is not None:
+        layers = architectures.layers_by_owner(model)
+        rows = {row.name: layers[row.name][-1].output for row in architecture.rows if row.name in layers}
+    outputs = {layer.name: layer.output for layer in model.layers} | rows
+    for name in names:
+        if name not in outputs:
+            raise InputError(
+                f"`names` must be rows of the network ({', '.join(rows)}) or layers in `model.layers`. "
+                f"Received: {name!r}"
+            )
     return InceptionModel(
         model.input,
-        {name: _output_of(model, name) for name in names},
+        {name: outputs[name] for name in names},
         name=f"{model.name}_features",
-        architecture=getattr(model, "architecture", None),
+        architecture=architecture,
         preprocessing=getattr(model, "preprocessing", "inception"),
-    )
-
-
-def _output_of(model, name):
-    """Returns the output of a row or of a layer."""
-    architecture = getattr(model, "architecture", None)
-    rows = [row.name for row in architecture.rows] if architecture else []
-    layers = {layer.name: layer for layer in model.layers}
-    # The last layer of a row: a module's concatenation, a convolution's ReLU, or the row's only layer.
-    candidates = (f"{name}_output", f"{name}_relu", name) if name in rows else (name,)
-    for candidate in candidates:
-        if candidate in layers:
-            return layers[candidate].output
-    raise InputError(
-        f"`names` must be rows of the network ({', '.join(rows)}) or layers in `model.layers`. Received: {name!r}"
     )

@@ -1,25 +1,29 @@
 """The graph of a network."""
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from keras_inception import architectures
+from keras_inception.network.model import InceptionModel
 from keras_inception.plots.training import HEAD_COLOURS
+from keras_inception.types import Shape
+
+MODULE_COLOURS: tuple[str, ...] = ("#cfe2f3", "#9fc5e8", "#6fa8dc", "#d9ead3")
 
 
-def graph(model):
+def graph(model: InceptionModel) -> Figure:
     """Draws a network row by row: the branches of each module, the size of each map, the heads at their taps.
 
     Args:
-        model: An `InceptionModel` that knows its architecture.
+        model: A model that knows its architecture.
 
     Returns:
-        A `matplotlib.figure.Figure`.
+        The figure.
     """
+    layers = architectures.layers_by_owner(model)
     architecture = architectures.of(model)
-    names = {layer.name for layer in model.layers}
-    rows = [row for row in architecture.rows if any(name.startswith(row.name) for name in names)]
-    main = "main" if "main" in names else None
+    rows = [row for row in architecture.rows if row.name in layers]
     figure = Figure(figsize=(11, 0.62 * (len(rows) + 3)), layout="constrained")
     axes = figure.subplots()
     axes.set(xlim=(-1, 11), ylim=(-len(rows) - 1.6, 1.2))
@@ -31,22 +35,21 @@ def graph(model):
         for x, width, text, colour in _branches(row, architecture):
             _box(axes, x, 0.5 - index, width, text, colour)
         axes.text(-0.9, 0.5 - index, row.name, va="center", fontsize=8, family="monospace")
-        axes.text(7.35, 0.5 - index, _size(_row_output(model, row).shape), va="center", fontsize=8, color="#555555")
-        for head in architecture.auxiliary_heads:
-            if head.tap == row.name and head.name in names:
-                _arrow(axes, (8.55, 0.5 - index), (8.9, 0.5 - index))
-                _box(axes, 9.9, 0.5 - index, 1.9, f"{head.name}, softmax", HEAD_COLOURS[head.name])
-    if main:
+        axes.text(7.35, 0.5 - index, _size(layers[row.name][-1].output.shape), va="center", fontsize=8, color="#555555")
+        tapped = [head for head, tap in architecture.taps.items() if tap == row.name and head in layers]
+        if tapped:
+            _arrow(axes, (8.55, 0.5 - index), (8.9, 0.5 - index))
+            colour = HEAD_COLOURS.get(tapped[0], "#7f7f7f")
+            _box(axes, 9.9, 0.5 - index, 1.9, f"{', '.join(tapped)}: softmax", colour, "white")
+    if "linear" in layers:
         _arrow(axes, (4, 0.26 - len(rows)), (4, -0.24 - len(rows)))
-        _box(axes, 4, -0.5 - len(rows), 5, "global average pool, dropout, linear, softmax: main", HEAD_COLOURS["main"])
+        text, colour = "global average pool, dropout, linear, softmax: main", HEAD_COLOURS["main"]
+        _box(axes, 4, -0.5 - len(rows), 5, text, colour, "white")
     axes.set_title(f"{model.name}: {model.count_params():,} parameters")
     return figure
 
 
-MODULE_COLOURS = ("#cfe2f3", "#9fc5e8", "#6fa8dc", "#d9ead3")
-
-
-def _branches(row, architecture):
+def _branches(row: architectures.Row, architecture: architectures.Architecture) -> list[tuple[float, float, str, str]]:
     """Returns the boxes of a row: centre, width, text and colour of each."""
     match row:
         case architectures.Conv():
@@ -67,24 +70,18 @@ def _branches(row, architecture):
     return [(1.75 + 1.5 * i, 1.42, text, colour) for i, (text, colour) in enumerate(zip(texts, MODULE_COLOURS))]
 
 
-def _row_output(model, row):
-    """Returns the tensor that a row gives: the output of its last layer."""
-    return [layer for layer in model.layers if f"{layer.name}_".startswith(f"{row.name}_")][-1].output
-
-
-def _size(shape):
+def _size(shape: Shape) -> str:
     return "x".join("?" if size is None else str(size) for size in shape[1:])
 
 
-def _box(axes, x, y, width, text, colour):
-    dark = colour in HEAD_COLOURS.values()
+def _box(axes: Axes, x: float, y: float, width: float, text: str, colour: str, text_colour: str = "black") -> None:
     axes.add_patch(
         FancyBboxPatch((x - width / 2, y - 0.22), width, 0.44, "round,pad=0.02", facecolor=colour, edgecolor="#666666")
     )
-    axes.text(x, y, text, ha="center", va="center", fontsize=7.5, color="white" if dark else "black")
+    axes.text(x, y, text, ha="center", va="center", fontsize=7.5, color=text_colour)
 
 
-def _arrow(axes, start, end):
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
     axes.add_patch(
         FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, color="#666666", shrinkA=0, shrinkB=0)
     )

@@ -8,12 +8,24 @@ Reference: BVLC Caffe, `src/caffe/proto/caffe.proto`, for the numbers and types 
 
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
+from keras_inception.architectures import Architecture
 from keras_inception.errors import InputError
-from keras_inception.weights.layout import BRANCHES, Tensor, flattened_matrix, kernel, matrix, modules, stem_layers
-from keras_inception.weights.optional import require
+from keras_inception.types import Array, PathLike
+from keras_inception.weights.layout import (
+    BRANCHES,
+    Stored,
+    flattened_matrix,
+    kernel,
+    matrix,
+    modules,
+    stem_layers,
+)
 
 # message: ((field, number, label, type), ...); a type in capitals is another message.
 MESSAGES = {
@@ -37,7 +49,7 @@ MESSAGES = {
 LEGACY_SHAPE = ("num", "channels", "height", "width")
 
 
-def read(path):
+def read(path: PathLike) -> dict[str, Array]:
     """Reads the weights of a `.caffemodel` file.
 
     Args:
@@ -48,16 +60,14 @@ def read(path):
         A dict of float32 arrays. The second blob of the layer "conv1/7x7_s2" is called "conv1/7x7_s2[1]".
 
     Raises:
-        ImportError: The package `protobuf`, which TensorFlow brings, is not installed.
-        ValueError: The file is cut short, or no `.caffemodel`, or a blob does not fill its shape.
+        InputError: The file is cut short, or no `.caffemodel`, or a blob does not fill its shape.
     """
-    message = require("google.protobuf.message", "Reading a `.caffemodel` file", "protobuf")
     network = _network_message()
     with open(path, "rb") as file:
         data = file.read()
     try:
         network.ParseFromString(data)
-    except message.DecodeError as error:
+    except DecodeError as error:
         raise InputError(
             "The file is cut short or is no `.caffemodel`: it does not parse as a `NetParameter` message. "
             f"Received: path={str(path)!r}"
@@ -69,7 +79,7 @@ def read(path):
     }
 
 
-def _array(blob, layer, index):
+def _array(blob: Any, layer: str, index: int) -> Array:
     values = np.asarray(blob.data or blob.double_data, "float32")
     shape = tuple(blob.shape.dim) if blob.HasField("shape") else tuple(getattr(blob, size) for size in LEGACY_SHAPE)
     if math.prod(shape) != values.size:
@@ -80,13 +90,10 @@ def _array(blob, layer, index):
     return values.reshape(shape)
 
 
-def _network_message():
+def _network_message() -> Any:
     """Returns an empty `NetParameter` of a class made at run time."""
-    descriptor = require("google.protobuf.descriptor_pb2", "Reading a `.caffemodel` file", "protobuf")
-    pools = require("google.protobuf.descriptor_pool", "Reading a `.caffemodel` file", "protobuf")
-    factory = require("google.protobuf.message_factory", "Reading a `.caffemodel` file", "protobuf")
     package = "keras_inception.caffe"
-    file = descriptor.FileDescriptorProto(name="keras_inception/caffe.proto", package=package, syntax="proto2")
+    file = descriptor_pb2.FileDescriptorProto(name="keras_inception/caffe.proto", package=package, syntax="proto2")
     for name, fields in MESSAGES.items():
         message = file.message_type.add(name=name)
         for field, number, label, kind in fields:
@@ -96,13 +103,13 @@ def _network_message():
                 entry.type, entry.type_name = entry.TYPE_MESSAGE, f".{package}.{kind}"
             else:
                 entry.type = getattr(entry, f"TYPE_{kind.upper()}")
-    pool = pools.DescriptorPool()
+    pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.NetParameter"))()
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.NetParameter"))()
 
 
-def layout(architecture):
-    """Returns where BVLC's file holds each weight of `googlenet`: a dict of `Tensor` by `"layer/weight"`."""
+def layout(architecture: Architecture) -> dict[str, Stored]:
+    """Returns where BVLC's file holds each weight of `googlenet`: a dict of `Stored` by `"layer/weight"`."""
     names = {layer: layer.replace("_", "/", 1) for layer in stem_layers(architecture)}
     names |= {
         f"inception_{m}_{branch}": f"inception_{m}/{branch}" for m in modules(architecture) for branch in BRANCHES
@@ -118,19 +125,19 @@ def layout(architecture):
     names["loss3_classifier"], kernels["loss3_classifier"] = "loss3/classifier", _matrix
     found = {}
     for layer, name in names.items():
-        found[f"{layer}/kernel"] = Tensor(f"{name}[0]", kernels[layer])
-        found[f"{layer}/bias"] = Tensor(f"{name}[1]", np.ravel)  # (1, 1, 1, filters) where the header is the old one
+        found[f"{layer}/kernel"] = Stored(f"{name}[0]", kernels[layer])
+        found[f"{layer}/bias"] = Stored(f"{name}[1]", np.ravel)  # (1, 1, 1, filters) where the header is the old one
     return found
 
 
-def _matrix(array):
+def _matrix(array: Array) -> Array:
     return matrix(_without_leading_ones(array))
 
 
-def _flattened_matrix(array, channels):
+def _flattened_matrix(array: Array, channels: int) -> Array:
     return flattened_matrix(_without_leading_ones(array), channels)
 
 
-def _without_leading_ones(array):
+def _without_leading_ones(array: Array) -> Array:
     """Turns the old header's `(1, 1, outputs, inputs)` into `(outputs, inputs)`."""
     return array[0, 0] if array.ndim == 4 and array.shape[:2] == (1, 1) else array

@@ -4,18 +4,23 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import urllib.error
+from typing import Any
 
 import h5py
 import keras
 import numpy as np
 
-from keras_inception.errors import InputError
+from keras_inception import files
+from keras_inception.errors import DownloadError, InputError
+from keras_inception.types import Array
+from keras_inception.weights.sources import Source
 
 # Raise it whenever a change of the layouts makes the files that earlier versions converted wrong.
 CONVERSION = 1
 
 
-def cache_folder():
+def cache_folder() -> str:
     """Returns the folder of downloaded models in Keras's cache, `~/.keras/models` unless `KERAS_HOME` says otherwise.
 
     As `keras.utils.get_file` does, it falls back on the folder for temporary files where that one is read-only.
@@ -28,15 +33,37 @@ def cache_folder():
     return os.path.join(home, "models")
 
 
-def fetch(source):
+def get_file(name: str, address: str, what: str, **options: Any) -> str:
+    """Downloads a file into Keras's cache as `keras.utils.get_file` does; returns its path.
+
+    Args:
+        name: Name of the file in the cache.
+        address: Where it is offered.
+        what: What it holds, for the error.
+        **options: Further arguments of `keras.utils.get_file`.
+
+    Raises:
+        DownloadError: The address does not answer, or stopped answering.
+    """
+    try:
+        return keras.utils.get_file(name, address, cache_subdir="models", **options)
+    except Exception as error:
+        # Keras makes a plain `Exception` of an address that does not answer. What is no such thing goes on.
+        cause = error.__context__ if type(error) is Exception else error
+        if not isinstance(cause, (urllib.error.URLError, ConnectionError, TimeoutError)):
+            raise
+        raise DownloadError(f"{what} could not be downloaded: {error}.") from error
+
+
+def fetch(source: Source) -> str:
     """Downloads the file of a `Source`, with a progress bar, unless the cache has it.
 
     Returns:
         The path of the file, whose hash is the published one where the publisher gives one.
 
     Raises:
-        ConnectionError: The file could not be downloaded.
-        ValueError: What was downloaded has another hash; it is not kept.
+        DownloadError: The file could not be downloaded.
+        InputError: What was downloaded has another hash; it is not kept.
     """
     folder, name = cache_folder(), os.path.basename(source.address)
     path = os.path.join(folder, name)
@@ -44,13 +71,15 @@ def fetch(source):
         return path
     part = f"{name}.{os.getpid()}.part"  # never a half file under the final name
     try:
-        part = keras.utils.get_file(
-            part, source.address, cache_dir=os.path.dirname(folder), cache_subdir="models", force_download=True
+        part = get_file(
+            part,
+            source.address,
+            f"The weights of {source.publisher}",
+            cache_dir=os.path.dirname(folder),
+            force_download=True,
         )
-    except Exception as error:  # Keras raises a plain Exception when an address does not answer.
-        raise ConnectionError(
-            f"The weights of {source.publisher} could not be downloaded: {error}. {by_hand(source)}"
-        ) from error
+    except DownloadError as error:
+        raise DownloadError(f"{error} {by_hand(source)}") from error
     if not _has_published_hash(part, source):
         received = _hash(part, source.hash_algorithm)
         os.remove(part)
@@ -63,7 +92,7 @@ def fetch(source):
     return path
 
 
-def by_hand(source):
+def by_hand(source: Source) -> str:
     """Returns the sentence that tells how to do without `fetch`."""
     return (
         f"Download {source.address} in another way and give the file: "
@@ -71,21 +100,21 @@ def by_hand(source):
     )
 
 
-def _has_published_hash(path, source):
+def _has_published_hash(path: str, source: Source) -> bool:
     return not source.hash_algorithm or _hash(path, source.hash_algorithm).startswith(source.hash_start)
 
 
-def _hash(path, algorithm):
+def _hash(path: str, algorithm: str) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-def converted_path(source):
+def converted_path(source: Source) -> str:
     """Returns where the converted weights of a `Source` are kept: a weights file of Keras, `.h5`."""
     return os.path.join(cache_folder(), f"keras_inception_{source.name}.h5")
 
 
-def read_converted(source):
+def read_converted(source: Source) -> dict[str, Array] | None:
     """Returns the converted weights in the cache, a dict of arrays by `"layer/weight"`; None if there are none."""
     try:
         with h5py.File(converted_path(source), "r") as file:
@@ -96,7 +125,7 @@ def read_converted(source):
         return None
 
 
-def write_converted(source, arrays):
+def write_converted(source: Source, arrays: dict[str, Array]) -> None:
     """Keeps converted weights in the cache, in the format of the weights files of `keras.applications`.
 
     `keras_model.load_weights(path, by_name=True)` reads such a file too.
@@ -107,11 +136,10 @@ def write_converted(source, arrays):
     """
     path = converted_path(source)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    part = f"{path}.{os.getpid()}.part"
-    layers = {}
+    layers: dict[str, list[str]] = {}
     for name in arrays:
         layers.setdefault(name.split("/")[0], []).append(name)
-    with h5py.File(part, "w") as file:
+    with files.written_aside(path) as aside, h5py.File(aside, "w") as file:
         file.attrs["conversion"] = CONVERSION
         file.attrs["layer_names"] = [layer.encode() for layer in layers]
         for layer, names in layers.items():
@@ -119,4 +147,3 @@ def write_converted(source, arrays):
             group.attrs["weight_names"] = [name.split("/")[1].encode() for name in names]
             for name in names:
                 group.create_dataset(name.split("/")[1], data=np.asarray(arrays[name], "float32"))
-    os.replace(part, path)

@@ -1,10 +1,12 @@
 """Which rows of a network learn."""
 
+from typing import Any
+
 from keras_inception import architectures
 from keras_inception.errors import InputError
 
 
-def freeze(model, through):
+def freeze(model: Any, through: str | None) -> Any:
     """Freezes the trunk up to and including a row of the architecture, and lets the rows after it learn.
 
     The usual way of fine-tuning: freeze through a late row, train the rest and the new classifiers, then call it again
@@ -27,7 +29,7 @@ def freeze(model, through):
         The model.
 
     Raises:
-        ValueError: The model does not know its architecture, or that has no such row.
+        InputError: The model does not know its architecture, or that has no such row.
     """
     architecture = architectures.of(model)
     rows = [row.name for row in architecture.rows]

@@ -7,17 +7,18 @@ import numpy as np
 
 from keras_inception.architectures import Architecture, Conv, Inception
 from keras_inception.errors import InputError
+from keras_inception.types import Array
 
 # The convolutions of a module, as the builder names them.
-BRANCHES = ("1x1", "3x3_reduce", "3x3", "5x5_reduce", "5x5", "pool_proj")
+BRANCHES: tuple[str, ...] = ("1x1", "3x3_reduce", "3x3", "5x5_reduce", "5x5", "pool_proj")
 
 
 @dataclass(frozen=True)
-class Tensor:
+class Stored:
     """One tensor of a published file, and the function from its array to the array of the Keras weight."""
 
     name: str
-    convert: Callable[[np.ndarray], np.ndarray] = np.asarray
+    convert: Callable[[Array], Array] = np.asarray
 
 
 def stem_layers(architecture: Architecture) -> tuple[str, ...]:
@@ -31,17 +32,17 @@ def modules(architecture: Architecture) -> tuple[str, ...]:
     return tuple(row.name.removeprefix("inception_") for row in architecture.rows if isinstance(row, Inception))
 
 
-def matrix(array):
+def matrix(array: Array) -> Array:
     """Turns the weights of a linear layer from `(outputs, inputs)` to `(inputs, outputs)`."""
     return _of_rank(array, 2).T
 
 
-def kernel(array):
+def kernel(array: Array) -> Array:
     """Turns the weights of a convolution from `(filters, channels, height, width)` to Keras's order of axes."""
     return _of_rank(array, 4).transpose(2, 3, 1, 0)
 
 
-def flattened_matrix(array, channels):
+def flattened_matrix(array: Array, channels: int) -> Array:
     """Turns the weights of a linear layer that reads a flattened square map.
 
     Args:
@@ -56,7 +57,7 @@ def flattened_matrix(array, channels):
     return maps.transpose(2, 1, 0).reshape(inputs, outputs)
 
 
-def _of_rank(array, rank):
+def _of_rank(array: Array, rank: int) -> Array:
     if array.ndim != rank:
         raise InputError(f"An array of {rank} axes is needed. Received: shape={array.shape}")
     return array

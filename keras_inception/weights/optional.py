@@ -1,11 +1,12 @@
 """Libraries that a single reader needs, imported when that reader runs."""
 
 import importlib
+from typing import Any
 
 from keras_inception.errors import MissingPackageError
 
 
-def require(module, reason, package):
+def require(module: str, reason: str, package: str) -> Any:
     """Imports a library that the package itself can do without.
 
     Args:

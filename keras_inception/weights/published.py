@@ -2,21 +2,22 @@
 
 import os
 import warnings
+from typing import Any
 
+import keras
 import numpy as np
 
 from keras_inception import architectures
 from keras_inception.architectures import Architecture
-from keras_inception.errors import InputError
-from keras_inception.types import PathLike
+from keras_inception.errors import InputError, MissingFileError
+from keras_inception.types import Array, PathLike
 from keras_inception.weights import download
 from keras_inception.weights.sources import SOURCES, Source
 
-CLASSIFIERS = ("loss3_classifier", "loss1_classifier", "loss2_classifier")
 SHOWN = 5  # weights that an error names; a foreign file lacks them all
 
 
-def load_published_weights(model, source, path=None):
+def load_published_weights(model: Any, source: str, path: PathLike | None = None) -> Any:
     """Loads the ImageNet weights that someone published for this network: all of them or, on any error, none.
 
     The model's `preprocessing` becomes that of the weights. If the model has another number of classes than the file,
@@ -39,33 +40,37 @@ def load_published_weights(model, source, path=None):
         The model.
 
     Raises:
-        ConnectionError: The file could not be downloaded.
-        FileNotFoundError: There is no file at `path`.
-        ImportError: The reader needs a library that is not installed: TensorFlow for `"tf_slim"`, PyTorch for
-            `"torchvision"`, protobuf for `"bvlc"`.
-        ValueError: The source is unknown or made for another architecture, the file is not the publisher's, or
+        DownloadError: The file could not be downloaded.
+        MissingFileError: There is no file at `path`.
+        MissingPackageError: The reader needs a library that is not installed: TensorFlow for `"tf_slim"`, PyTorch for
+            `"torchvision"`.
+        InputError: The source is unknown or made for another architecture, the file is not the publisher's, or
             weights are missing or have other shapes than the model's.
 
     Reference: BVLC Caffe, `models/bvlc_googlenet`; TF-slim, `inception_v1`; torchvision, `models/googlenet.py`.
     """
     if source not in SOURCES:
         raise InputError(f"`source` must be one of {', '.join(SOURCES)}. Received: source={source!r}")
-    source = SOURCES[source]
+    publication = SOURCES[source]
     architecture = getattr(model, "architecture", None)
-    if architecture != source.architecture:
+    if architecture != publication.architecture:
         raise InputError(
-            f"The weights of {source.publisher} belong to the graph of `GoogLeNet(architecture="
-            f'"{source.architecture.name}")`; in another graph they compute something else. '
+            f"The weights of {publication.publisher} belong to the graph of `GoogLeNet(architecture="
+            f'"{publication.architecture.name}")`; in another graph they compute something else. '
             f"Received: a model with architecture={getattr(architecture, 'name', architecture)!r}"
         )
-    arrays = _downloaded(source) if path is None else _read(source, path)
-    values, fresh = _match(model, source, arrays, path)
-    for variable, value in values:
-        variable.assign(value)
-    model.preprocessing = source.preprocessing
+    arrays = _downloaded(publication) if path is None else _read(publication, path)
+    variables = {f"{layer.name}/{weight.name}": weight for layer in model.layers for weight in layer.weights}
+    variables = {name: variable for name, variable in variables.items() if name in publication.tensors()}
+    fresh = _fit_classifiers(publication, arrays, variables)
+    _check(publication, arrays, variables, "the published file" if path is None else f"path={os.fspath(path)!r}")
+    for name, variable in variables.items():
+        variable.assign(np.asarray(arrays[name], "float32"))
+    model.preprocessing = publication.preprocessing
     if fresh:
+        classes = arrays[f"{fresh[0]}/bias"].shape[0]
         warnings.warn(
-            f"The weights of {source.publisher} are for {_classes(arrays)} classes. All were loaded except the "
+            f"The weights of {publication.publisher} are for {classes} classes. All were loaded except the "
             f"classifiers {', '.join(fresh)}, which keep their weights and are yet to be trained.",
             stacklevel=2,
         )
@@ -98,7 +103,7 @@ def source_of(weights: PathLike | None, architecture: str | Architecture) -> Sou
     )
 
 
-def _downloaded(source):
+def _downloaded(source: Source) -> dict[str, Array]:
     """Returns the converted weights of the publisher's own file: from the cache, or downloaded."""
     arrays = download.read_converted(source)
     if arrays is None:
@@ -108,7 +113,7 @@ def _downloaded(source):
             missing = [f"`{tensor.name}`" for name, tensor in source.tensors().items() if name not in arrays]
             if missing:
                 raise InputError(f"It lacks {_listing(missing)}.")
-        except ValueError as error:
+        except InputError as error:
             os.remove(path)
             raise InputError(
                 f"What {source.address} sent is not the published file and was not kept. {download.by_hand(source)} "
@@ -118,11 +123,11 @@ def _downloaded(source):
     return arrays
 
 
-def _read(source, path):
+def _read(source: Source, path: PathLike) -> dict[str, Array]:
     """Returns the weights in a published file, converted: a dict of arrays by `"layer/weight"`."""
     path = os.path.expanduser(os.fspath(path))
     if not os.path.exists(path) and not os.path.exists(f"{path}.index"):
-        raise FileNotFoundError(f"`path` must be a file of {source.publisher}'s. Received: path={path!r}")
+        raise MissingFileError(f"`path` must be a file of {source.publisher}'s. Received: path={path!r}")
     found, arrays, misshapen = source.read(path), {}, []
     for name, tensor in source.tensors().items():
         if tensor.name in found:
@@ -130,11 +135,6 @@ def _read(source, path):
                 arrays[name] = tensor.convert(found[tensor.name])
             except ValueError:
                 misshapen.append(f"`{tensor.name}` of shape {found[tensor.name].shape}")
-    classes = _classes(arrays)
-    for layer in CLASSIFIERS:
-        shapes = [arrays[f"{layer}/{weight}"].shape for weight in ("kernel", "bias") if f"{layer}/{weight}" in arrays]
-        if any(shape[-1] != classes for shape in shapes):
-            misshapen.append(f"the classifier `{layer}` of shapes {shapes} where the file has {classes} classes")
     if misshapen:
         raise InputError(
             f"The file must hold the network of {source.publisher}. Nothing was loaded, because these have shapes "
@@ -143,45 +143,33 @@ def _read(source, path):
     return arrays
 
 
-def _match(model, source, arrays, path):
-    """Pairs the variables of the model with arrays.
-
-    Returns:
-        The pairs, and the names of the classifiers that are left out.
-    """
-    tensors = source.tensors()
-    targets = {
-        f"{layer.name}/{variable.name}": variable
-        for layer in model.layers
-        for variable in layer.weights
-        if f"{layer.name}/{variable.name}" in tensors
-    }
-    missing = [f"`{tensors[name].name}` (for `{name}`)" for name in targets if name not in arrays]
-    classes = _classes(arrays)
-    misshapen, values, fresh = [], [], []
-    for name, variable in targets.items():
-        if name not in arrays:
+def _fit_classifiers(source: Source, arrays: dict[str, Array], variables: dict[str, keras.Variable]) -> list[str]:
+    """Drops the classifiers of other classes than the file's from `variables`; returns their names."""
+    fresh = []
+    for layer in source.classifiers:
+        kernel, bias = f"{layer}/kernel", f"{layer}/bias"
+        if not {kernel, bias} <= set(arrays) & set(variables):
             continue
-        value, shape, layer = arrays[name], tuple(variable.shape), name.split("/")[0]
-        if layer in CLASSIFIERS and value.shape[-1:] == (classes,) != shape[-1:]:
-            if not (source.background and (classes, *shape[-1:]) == (1001, 1000)):
-                fresh += [layer] if layer not in fresh else []
-                continue
-            value = value[..., 1:]
-        if value.shape != shape:
-            misshapen.append(f"`{tensors[name].name}` gives {value.shape}, and `{name}` is {shape}")
-        values.append((variable, np.asarray(value, "float32")))
-    if missing or misshapen:
-        raise InputError(_mismatch(source, missing, misshapen, path))
-    return values, fresh
+        found, wanted = arrays[bias].shape[0], variables[bias].shape[0]
+        if source.background and (found, wanted) == (1001, 1000):
+            arrays |= {name: arrays[name][..., 1:] for name in (kernel, bias)}
+        elif found != wanted and arrays[kernel].shape[-1] == found:
+            fresh.append(layer)
+            del variables[kernel], variables[bias]
+    return fresh
 
 
-def _classes(arrays):
-    """Returns the number of classes of the network in the file; None if it has no classifier."""
-    return next((arrays[f"{name}/bias"].shape[0] for name in CLASSIFIERS if f"{name}/bias" in arrays), None)
-
-
-def _mismatch(source, missing, misshapen, path):
+def _check(source: Source, arrays: dict[str, Array], variables: dict[str, keras.Variable], received: str) -> None:
+    """Refuses a file that does not hold each variable, in its shape."""
+    tensors = source.tensors()
+    missing = [f"`{tensors[name].name}` (for `{name}`)" for name in variables if name not in arrays]
+    misshapen = [
+        f"`{tensors[name].name}` gives {arrays[name].shape}, and `{name}` is {tuple(variable.shape)}"
+        for name, variable in variables.items()
+        if name in arrays and arrays[name].shape != tuple(variable.shape)
+    ]
+    if not missing and not misshapen:
+        return
     parts = ["The file and the model must be the same network. Nothing was loaded."]
     if missing:
         parts.append(f"The file lacks {len(missing)} of the model's weights: {_listing(missing)}.")
@@ -194,10 +182,9 @@ def _mismatch(source, missing, misshapen, path):
         )
     if any("conv1_7x7_s2/kernel" in text for text in misshapen):
         parts.append("The published networks see images of 3 channels.")
-    where = "the published file" if path is None else f"path={os.fspath(path)!r}"
-    return " ".join([*parts, f'Received: source="{source.name}", {where}'])
+    raise InputError(" ".join([*parts, f'Received: source="{source.name}", {received}']))
 
 
-def _listing(texts):
+def _listing(texts: list[str]) -> str:
     more = len(texts) - SHOWN
     return "; ".join(texts[:SHOWN]) + (f"; and {more} more" if more > 0 else "")

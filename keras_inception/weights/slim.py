@@ -9,8 +9,10 @@ import tarfile
 import tempfile
 import zlib
 
+from keras_inception.architectures import Architecture
 from keras_inception.errors import InputError
-from keras_inception.weights.layout import BRANCHES, Tensor, modules, stem_layers
+from keras_inception.types import Array, PathLike
+from keras_inception.weights.layout import BRANCHES, Stored, modules, stem_layers
 from keras_inception.weights.optional import require
 
 STEM = ("Conv2d_1a_7x7", "Conv2d_2b_1x1", "Conv2d_2c_3x3")
@@ -26,7 +28,7 @@ BRANCH_SCOPES = (
 SCOPES_OF_THEIR_OWN = {"Mixed_5b/Branch_2/Conv2d_0b_3x3": "Mixed_5b/Branch_2/Conv2d_0a_3x3"}
 
 
-def read(path):
+def read(path: PathLike) -> dict[str, Array]:
     """Reads the variables of a TensorFlow checkpoint.
 
     Args:
@@ -37,8 +39,8 @@ def read(path):
         A dict of arrays by the names of the variables.
 
     Raises:
-        ImportError: TensorFlow is not installed.
-        ValueError: The file is cut short, is no checkpoint, or is an archive without one.
+        MissingPackageError: TensorFlow is not installed.
+        InputError: The file is cut short, is no checkpoint, or is an archive without one.
     """
     path = os.fspath(path)
     if os.path.isfile(path) and tarfile.is_tarfile(path):
@@ -49,7 +51,7 @@ def read(path):
     return _read_checkpoint(path.removesuffix(".index"), path)
 
 
-def _unpack(path, folder):
+def _unpack(path: str, folder: str) -> str:
     """Writes the checkpoint in an archive into `folder`; returns its path."""
     names = []
     try:
@@ -68,7 +70,7 @@ def _unpack(path, folder):
     return os.path.join(folder, checkpoints[0])
 
 
-def _read_checkpoint(checkpoint, path):
+def _read_checkpoint(checkpoint: str, path: str) -> dict[str, Array]:
     tensorflow = require("tensorflow", "Reading a TensorFlow checkpoint", "tensorflow")
     try:
         reader = tensorflow.train.load_checkpoint(checkpoint)
@@ -80,8 +82,8 @@ def _read_checkpoint(checkpoint, path):
         ) from error
 
 
-def layout(architecture):
-    """Returns where the checkpoint holds each weight of `inception_v1_slim`: a dict of `Tensor` by `"layer/weight"`."""
+def layout(architecture: Architecture) -> dict[str, Stored]:
+    """Returns where the checkpoint holds each weight of `inception_v1_slim`: a dict of `Stored` by `"layer/weight"`."""
     scopes = dict(zip(stem_layers(architecture), STEM, strict=True))
     for module in modules(architecture):
         # Slim counts the pooling before a group of modules as its letter "a": the paper's 3a is slim's 3b.
@@ -91,15 +93,15 @@ def layout(architecture):
             scopes[f"inception_{module}_{branch}"] = SCOPES_OF_THEIR_OWN.get(scope, scope)
     found = {}
     for layer, scope in scopes.items():
-        found[f"{layer}/kernel"] = Tensor(f"InceptionV1/{scope}/weights")
+        found[f"{layer}/kernel"] = Stored(f"InceptionV1/{scope}/weights")
         for weight in ("beta", "moving_mean", "moving_variance"):
-            found[f"{layer}_bn/{weight}"] = Tensor(f"InceptionV1/{scope}/BatchNorm/{weight}")
-    found["loss3_classifier/kernel"] = Tensor("InceptionV1/Logits/Conv2d_0c_1x1/weights", _matrix_of_convolution)
-    found["loss3_classifier/bias"] = Tensor("InceptionV1/Logits/Conv2d_0c_1x1/biases")
+            found[f"{layer}_bn/{weight}"] = Stored(f"InceptionV1/{scope}/BatchNorm/{weight}")
+    found["loss3_classifier/kernel"] = Stored("InceptionV1/Logits/Conv2d_0c_1x1/weights", _matrix_of_convolution)
+    found["loss3_classifier/bias"] = Stored("InceptionV1/Logits/Conv2d_0c_1x1/biases")
     return found
 
 
-def _matrix_of_convolution(array):
+def _matrix_of_convolution(array: Array) -> Array:
     """Turns a 1x1 convolution's `(1, 1, inputs, outputs)` into `(inputs, outputs)`."""
     if array.ndim != 4 or array.shape[:2] != (1, 1):
         raise InputError(f"A 1x1 convolution is needed. Received: shape={array.shape}")

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from keras_inception import architectures
 from keras_inception.architectures import Architecture
+from keras_inception.types import Array
 from keras_inception.weights import caffe, slim, torchvision
+from keras_inception.weights.layout import Stored
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Source:
         architecture: The architecture whose graph the weights need.
         address: Where the publisher offers the file.
         read: Reads such a file: a dict of arrays by the file's own names.
-        layout: Where the file holds each weight of the architecture: a dict of `Tensor` by `"layer/weight"`.
+        layout: Where the file holds each weight of the architecture: a dict of `Stored` by `"layer/weight"`.
         preprocessing: The mode of `preprocess_input` that the weights were trained with.
         hash_algorithm: "sha1" or "sha256", or "" where the publisher gives no hash.
         hash_start: The beginning of the file's hash in hexadecimal digits, all of it where the publisher gives all.
@@ -29,15 +31,20 @@ class Source:
     publisher: str
     architecture: Architecture
     address: str
-    read: Callable
-    layout: Callable
+    read: Callable[[str], dict[str, Array]]
+    layout: Callable[[Architecture], dict[str, Stored]]
     preprocessing: str
     hash_algorithm: str = ""
     hash_start: str = ""
     background: bool = False
 
-    def tensors(self):
-        """Returns where the file holds each weight of the network: a dict of `Tensor` by `"layer/weight"`."""
+    @property
+    def classifiers(self) -> tuple[str, ...]:
+        """The names of the last linear layer of each head."""
+        return ("loss3_classifier", *(f"{head.prefix}_classifier" for head in self.architecture.auxiliary_heads))
+
+    def tensors(self) -> dict[str, Stored]:
+        """Returns where the file holds each weight of the network: a dict of `Stored` by `"layer/weight"`."""
         return self.layout(self.architecture)
 
 
@@ -76,4 +83,4 @@ TORCHVISION = Source(
     hash_start="1378be20",
 )
 
-SOURCES = {source.name: source for source in (BVLC, TF_SLIM, TORCHVISION)}
+SOURCES: dict[str, Source] = {source.name: source for source in (BVLC, TF_SLIM, TORCHVISION)}

@@ -6,8 +6,18 @@ Reference: torchvision, `torchvision/models/googlenet.py`, for the names of the 
 import pickle
 from functools import partial
 
+from keras_inception.architectures import Architecture
 from keras_inception.errors import InputError
-from keras_inception.weights.layout import BRANCHES, Tensor, flattened_matrix, kernel, matrix, modules, stem_layers
+from keras_inception.types import Array, PathLike
+from keras_inception.weights.layout import (
+    BRANCHES,
+    Stored,
+    flattened_matrix,
+    kernel,
+    matrix,
+    modules,
+    stem_layers,
+)
 from keras_inception.weights.optional import require
 
 STEM = ("conv1", "conv2", "conv3")
@@ -15,7 +25,7 @@ BRANCH_MODULES = ("branch1", "branch2.0", "branch2.1", "branch3.0", "branch3.1",
 BATCH_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 
 
-def read(path):
+def read(path: PathLike) -> dict[str, Array]:
     """Reads a PyTorch state dict, without executing anything that the file may hold.
 
     Args:
@@ -25,8 +35,8 @@ def read(path):
         A dict of arrays by the names of the parameters and buffers.
 
     Raises:
-        ImportError: PyTorch is not installed.
-        ValueError: The file is cut short, is no PyTorch file, or holds other things than tensors.
+        MissingPackageError: PyTorch is not installed.
+        InputError: The file is cut short, is no PyTorch file, or holds other things than tensors.
     """
     torch = require("torch", "Reading a PyTorch file", "torch")
     try:
@@ -45,11 +55,11 @@ def read(path):
     return {name: tensor.detach().float().numpy() for name, tensor in state.items()}
 
 
-def layout(architecture):
+def layout(architecture: Architecture) -> dict[str, Stored]:
     """Returns where the state dict holds each weight of `inception_v1_torchvision`.
 
     Returns:
-        A dict of `Tensor` by `"layer/weight"`.
+        A dict of `Stored` by `"layer/weight"`.
     """
     units = dict(zip(stem_layers(architecture), STEM, strict=True))
     for module in modules(architecture):
@@ -57,13 +67,13 @@ def layout(architecture):
     units |= {f"{head.prefix}_conv": f"{head.name}.conv" for head in architecture.auxiliary_heads}
     found = {}
     for layer, unit in units.items():
-        found[f"{layer}/kernel"] = Tensor(f"{unit}.conv.weight", kernel)
-        found |= {f"{layer}_bn/{weight}": Tensor(f"{unit}.bn.{name}") for weight, name in BATCH_NORM.items()}
+        found[f"{layer}/kernel"] = Stored(f"{unit}.conv.weight", kernel)
+        found |= {f"{layer}_bn/{weight}": Stored(f"{unit}.bn.{name}") for weight, name in BATCH_NORM.items()}
     dense = {"loss3_classifier": ("fc", matrix)}
     for head in architecture.auxiliary_heads:
         dense[f"{head.prefix}_fc"] = (f"{head.name}.fc1", partial(flattened_matrix, channels=head.conv))
         dense[f"{head.prefix}_classifier"] = (f"{head.name}.fc2", matrix)
     for layer, (name, convert) in dense.items():
-        found[f"{layer}/kernel"] = Tensor(f"{name}.weight", convert)
-        found[f"{layer}/bias"] = Tensor(f"{name}.bias")
+        found[f"{layer}/kernel"] = Stored(f"{name}.weight", convert)
+        found[f"{layer}/bias"] = Stored(f"{name}.bias")
     return found
