@@ -84,9 +84,11 @@ class Source:
                     if "src" in alias.name.split(".") or is_private(alias.name):
                         yield node.lineno, f"imports {alias.name}"
             elif isinstance(node, ast.Attribute):
-                if node.attr == "src" or node.attr == "__qualname__":
-                    yield node.lineno, f"reads {ast.unparse(node)}"
-                elif is_private(node.attr) and not is_own(node.value):
+                if (
+                    node.attr == "src"
+                    or node.attr == "__qualname__"
+                    or (is_private(node.attr) and not is_own(node.value))
+                ):
                     yield node.lineno, f"reads {ast.unparse(node)}"
                 if isinstance(node.ctx, (ast.Store, ast.Del)) and not is_own(node.value) and node.attr not in SETTABLE:
                     yield node.lineno, f"assigns or deletes {ast.unparse(node)}"
@@ -119,21 +121,25 @@ def matches_on_messages(handler):
             yield node.lineno, f"looks into a message: {ast.unparse(node)}"
 
 
+def own_names(node):
+    """Yields the names that a class defines, for itself or for its objects."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store) and is_own(part.value):
+            yield part.attr
+        elif isinstance(part, (ast.FunctionDef, ast.ClassDef)):
+            yield part.name
+    for part in node.body:
+        targets = part.targets if isinstance(part, ast.Assign) else [getattr(part, "target", None)]
+        yield from (target.id for target in targets if isinstance(target, ast.Name))
+
+
 def inherited_names(sources):
     """Yields the file, line and name of each `self._x` that a class from a foreign one uses and does not define."""
     bases, defined = {}, {}
     for source in sources.values():
         for node in source.classes:
             bases.setdefault(node.name, set()).update(source.bases(node))
-            names = defined.setdefault(node.name, set())
-            for part in ast.walk(node):
-                if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store) and is_own(part.value):
-                    names.add(part.attr)
-                elif isinstance(part, (ast.FunctionDef, ast.ClassDef)):
-                    names.add(part.name)
-            for part in node.body:
-                targets = part.targets if isinstance(part, ast.Assign) else [getattr(part, "target", None)]
-                names.update(target.id for target in targets if isinstance(target, ast.Name))
+            defined.setdefault(node.name, set()).update(own_names(node))
 
     def line(name):
         return {name}.union(*(line(base) for base in bases.get(name, ())))
@@ -146,10 +152,10 @@ def inherited_names(sources):
             if not any("." in name for name in related):
                 continue
             known = set().union(*(defined.get(name, ()) for name in line(node.name)))
-            for part in ast.walk(node):
-                if isinstance(part, ast.Attribute) and is_own(part.value) and is_private(part.attr):
-                    if part.attr not in known:
-                        yield path, part.lineno, f"self.{part.attr} in {node.name} is not ours"
+            reads = [part for part in ast.walk(node) if isinstance(part, ast.Attribute) and is_own(part.value)]
+            for part in reads:
+                if is_private(part.attr) and part.attr not in known:
+                    yield path, part.lineno, f"self.{part.attr} in {node.name} is not ours"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
