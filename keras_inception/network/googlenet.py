@@ -178,9 +178,7 @@ def compile_model(
 
 def _rate(rate: float | None, argument: str) -> float | None:
     if rate is not None and not 0 <= rate < 1:
-        raise InputError(
-            f"`{argument}` must be a share of the units, at least 0 and below 1. Received: {argument}={rate}"
-        )
+        raise InputError(f"`{argument}` must be at least 0 and below 1. Received: {argument}={rate}")
     return rate
 
 

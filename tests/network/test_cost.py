@@ -2,25 +2,14 @@
 
 import keras
 import pytest
+from test_architectures import MODULE_PARAMETERS
 
 from keras_inception import GoogLeNet
 from keras_inception.network import cost
 
-# FACTS: the hand arithmetic of the paper's network with biases, 1,000 classes.
-MODULE_PARAMETERS = {
-    "inception_3a": 163_696,
-    "inception_3b": 388_736,
-    "inception_4a": 376_176,
-    "inception_4b": 449_160,
-    "inception_4c": 510_104,
-    "inception_4d": 605_376,
-    "inception_4e": 868_352,
-    "inception_5a": 1_043_456,
-    "inception_5b": 1_444_080,
-    "linear": 1_025_000,
-    "aux1": 3_188_840,
-    "aux2": 3_190_888,
-}
+# The hand arithmetic of the paper's network with biases, 1,000 classes.
+PARAMETERS = {f"inception_{module}": count for module, count in MODULE_PARAMETERS.items()}
+PARAMETERS |= {"linear": 1_025_000, "aux1": 3_188_840, "aux2": 3_190_888}
 
 # Table 1, columns "params" and "ops", typed from the paper.
 PAPER = {
@@ -41,12 +30,12 @@ def costs(googlenet):
 
 
 @pytest.fixture(scope="module")
-def googlenet():
-    return GoogLeNet()
+def googlenet(full_networks):
+    return full_networks("googlenet")
 
 
 def test_rows_have_the_parameters_counted_by_hand(costs):
-    assert {name: costs[name].parameters for name in MODULE_PARAMETERS} == MODULE_PARAMETERS
+    assert {name: costs[name].parameters for name in PARAMETERS} == PARAMETERS
 
 
 def test_rows_add_up_to_the_whole_network(costs, googlenet):

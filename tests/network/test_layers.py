@@ -1,11 +1,10 @@
-"""The two layers that Keras has not, against loops in NumPy and against TensorFlow's own operation."""
+"""The layers that Keras lacks, against loops in NumPy and TensorFlow's own operation; and Keras's two, bit for bit."""
 
 import keras
 import numpy as np
 import pytest
 
-import keras_inception as ki
-from keras_inception.network.layers import CeilMaxPooling2D, LocalResponseNormalization
+from keras_inception.network.layers import BatchNormalization, CeilMaxPooling2D, Dropout, LocalResponseNormalization
 
 PARAMETERS = [
     {"depth_radius": 2, "bias": 1.0, "alpha": 2e-5, "beta": 0.75},  # BVLC's GoogLeNet
@@ -139,10 +138,6 @@ def test_lrn_refuses_what_could_divide_by_zero(arguments, match):
         LocalResponseNormalization(**arguments)
 
 
-def test_lrn_is_public():
-    assert ki.LocalResponseNormalization is LocalResponseNormalization
-
-
 def pool_loop(x, pool_size, strides):
     """Caffe's pooling without padding: windows begin inside the map and take what is there of them."""
     batch, height, width, channels = x.shape
@@ -228,3 +223,24 @@ def test_ceil_pooling_survives_its_config_and_a_keras_file(tmp_path):
 
 def test_ceil_pooling_defaults_to_googlenets_3x3_2():
     assert (CeilMaxPooling2D().pool_size, CeilMaxPooling2D().strides) == ((3, 3), (2, 2))
+
+
+@pytest.mark.parametrize(
+    ("ours", "kerass", "arguments"),
+    [
+        (Dropout, keras.layers.Dropout, {"rate": 0.4, "seed": 3}),
+        (BatchNormalization, keras.layers.BatchNormalization, {}),
+    ],
+)
+def test_on_one_device_a_layer_is_kerass_bit_for_bit(x, ours, kerass, arguments, tmp_path):
+    layers = [kind(**arguments, name="layer") for kind in (ours, kerass)]
+    for _ in range(2):  # the second with another seed, or with other moving statistics
+        found, expected = (as_numpy(layer(x, training=True)) for layer in layers)
+        np.testing.assert_array_equal(found, expected)
+    assert not np.array_equal(found, x)
+    found, expected = ([(v.path.split("/")[-1], as_numpy(v).tolist()) for v in layer.variables] for layer in layers)
+    assert found == expected
+    config = layers[1].get_config()
+    config.pop("synchronized", None)
+    assert layers[0].get_config() == config
+    assert ours.from_config(config).get_config() == config

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_inception.network.losses import SparseCategoricalCrossentropy
+from keras_inception.network.losses import SparseCategoricalCrossentropy, logs_by_head
 
 LABELS = np.array([0, 2, 1, 2])
 LOGITS = np.array([[1.0, 0.5, -1.0], [0.2, 0.1, 0.0], [-2.0, 3.0, 1.0], [0.0, 0.0, 4.0]], "float32")
@@ -51,3 +51,11 @@ def test_a_loss_may_be_a_function_or_a_name(loss, three_heads):
     logs = model.evaluate(np.zeros((4, 5)), np.eye(3)[LABELS], verbose=0, return_dict=True)
     assert logs["loss"] == pytest.approx(sum(logs[f"{head}_loss"] for head in ("main", "aux1", "aux2")))
     assert logs["main_loss"] > 0
+
+
+def test_logs_are_sorted_by_head():
+    logs = {"loss": 1.0, "accuracy": 0.5, "val_loss": 2.0}
+    assert logs_by_head(logs, ["main"], "val_") == {"main": {"loss": 2.0}}
+    logs = {"loss": 3.0, "val_main_loss": 1.0, "main_loss": 2.0, "aux1_loss": 4.0, "val_aux1_accuracy": 0.5}
+    assert logs_by_head(logs, ["main", "aux1"]) == {"main": {"loss": 2.0}, "aux1": {"loss": 4.0}}
+    assert logs_by_head(logs, ["main", "aux1"], "val_") == {"main": {"loss": 1.0}, "aux1": {"accuracy": 0.5}}

@@ -1,10 +1,13 @@
-"""What `preprocess_input` makes of pixels, against numbers typed by hand."""
+"""What `preprocess_input` makes of pixels, against numbers typed by hand, and the names of ImageNet's classes."""
+
+import json
 
 import keras
 import numpy as np
 import pytest
 
 import keras_inception as ki
+from keras_inception.network.preprocess import decode_predictions, undo_preprocessing
 
 # Three pixels of red, green, blue: black, white, and one whose channels can be told apart.
 PIXELS = np.array([[[[0, 0, 0], [255, 255, 255], [51, 102, 204]]]], "uint8")
@@ -122,6 +125,46 @@ def test_unknown_data_formats_are_refused():
 
 @MODES
 def test_undo_preprocessing_gives_the_pixels_back(mode):
-    from keras_inception.network.preprocess import undo_preprocessing
-
     np.testing.assert_allclose(undo_preprocessing(EXPECTED[mode], preprocessing=mode), PIXELS, rtol=0, atol=1e-4)
+
+
+@pytest.fixture
+def class_index(monkeypatch, tmp_path):
+    """A class index in the place of the one that Keras downloads; returns the arguments of the download."""
+    path = tmp_path / "imagenet_class_index.json"
+    path.write_text(json.dumps({str(i): [f"n{i:08}", f"class_{i}"] for i in range(1000)}))
+    calls = []
+
+    def get_file(*args, **kwargs):
+        calls.append((args, kwargs))
+        return str(path)
+
+    monkeypatch.setattr(keras.utils, "get_file", get_file)
+    return calls
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_predictions_are_decoded(class_index, background):
+    preds = np.zeros((2, 1000), "float32")
+    preds[0, [7, 999, 0]] = 0.5, 0.3, 0.2
+    preds[1, [1, 2]] = 0.4, 0.6
+    if background:
+        preds = np.concatenate([np.full((2, 1), 9, "float32"), preds], 1)
+    found = decode_predictions(preds, top=3)
+    assert found[0] == [
+        ("n00000007", "class_7", np.float32(0.5)),
+        ("n00000999", "class_999", np.float32(0.3)),
+        ("n00000000", "class_0", np.float32(0.2)),
+    ]
+    assert [name for _, name, _ in found[1][:2]] == ["class_2", "class_1"]
+    assert [len(image) for image in decode_predictions(keras.ops.convert_to_tensor(preds))] == [5, 5]
+    address = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
+    assert class_index[0][0] == ("imagenet_class_index.json", address)
+    assert class_index[0][1] == {"cache_subdir": "models", "file_hash": "c2c37ea517e94d9795004a39431a14cb"}
+
+
+@pytest.mark.parametrize("preds", [np.zeros((2, 10)), np.zeros(1000), [np.zeros((2, 1000))] * 3])
+def test_only_the_output_of_one_head_is_decoded(class_index, preds):
+    with pytest.raises(ValueError, match=r"must be an array `\(batch, 1000\)`.*Received: "):
+        decode_predictions(preds)
+    assert class_index == []

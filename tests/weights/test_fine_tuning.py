@@ -1,7 +1,6 @@
-"""Published weights with other classes, frozen rows, features, and the names of ImageNet's classes."""
+"""Published weights with other classes, and frozen rows."""
 
 import dataclasses
-import json
 import warnings
 
 import keras
@@ -9,8 +8,6 @@ import numpy as np
 import pytest
 
 import keras_inception as ki
-from keras_inception.network.preprocess import decode_predictions
-from keras_inception.network.views import features
 from keras_inception.weights import SOURCES, freeze, load_published_weights
 
 CLASSIFIERS = ("loss1_classifier", "loss2_classifier", "loss3_classifier")
@@ -183,104 +180,3 @@ def test_freeze_knows_the_rows(small):
         freeze(small, through="4e")
     with pytest.raises(ValueError, match=r"must know its architecture.*architecture=None"):
         freeze(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)], name="own"), through="inception_3a")
-
-
-# ------------------------------------------------------------------------------------------------------------- features
-
-
-@pytest.mark.parametrize("architecture", ["googlenet", "googlenet_bn", "inception_v1_slim"])
-def test_features_are_the_outputs_of_rows(architecture):
-    trunk = ki.GoogLeNet(include_top=False, input_shape=(64, 64, 3), architecture=architecture)
-    names = ["conv1_7x7_s2", "conv2_3x3", "pool2_3x3_s2", "inception_3b", "inception_4e", "inception_5b"]
-    found = features(trunk, names)(np.ones((2, 64, 64, 3), "float32"))
-    assert set(found) == set(names)
-    shapes = [(32, 64), (16, 192), (8, 192), (8, 480), (4, 832), (2, 1024)]
-    assert [tuple(found[name].shape) for name in names] == [(2, size, size, filters) for size, filters in shapes]
-    for name in names:
-        assert keras.ops.convert_to_numpy(found[name]).min() >= 0, name  # behind the ReLU
-    expected = keras.ops.convert_to_numpy(trunk(np.ones((2, 64, 64, 3), "float32")))
-    np.testing.assert_array_equal(keras.ops.convert_to_numpy(found["inception_5b"]), expected)
-
-
-def test_features_share_the_weights_and_need_no_heads(googlenet, images):
-    extractor = features(googlenet, ["inception_3b", "inception_4a_3x3", "main"])
-    assert extractor.preprocessing == "inception"
-    assert not any(layer.name.startswith(("loss1", "loss2")) for layer in extractor.layers)
-    for layer in extractor.layers:
-        assert layer is googlenet.get_layer(layer.name)
-    found = extractor.predict(images, verbose=0)
-    assert found["inception_4a_3x3"].shape[-1] == 208
-    np.testing.assert_allclose(found["main"], googlenet.predict(images, verbose=0)[0], rtol=1e-5, atol=1e-7)
-
-
-def test_features_survive_the_keras_file(googlenet, images, tmp_path):
-    extractor = features(googlenet, ["inception_4e", "inception_3b"])
-    extractor.save(tmp_path / "features.keras")
-    read = keras.models.load_model(tmp_path / "features.keras")
-    assert (read.preprocessing, read.architecture) == ("inception", "googlenet")
-    found, expected = read(images), extractor(images)
-    assert set(found) == {"inception_4e", "inception_3b"}
-    for name in found:
-        np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (found[name], expected[name])))
-
-
-def test_features_train_under_another_head(googlenet, images):
-    extractor = features(googlenet, ["inception_5b"])
-    x = keras.layers.GlobalMaxPooling2D()(extractor.output["inception_5b"])
-    model = keras.Model(extractor.input, keras.layers.Dense(2)(x))
-    assert model(images).shape == (4, 2)
-
-
-def test_unknown_features_are_refused(googlenet):
-    with pytest.raises(
-        ValueError, match=r"rows of the network \(conv1_7x7_s2, .*inception_5b\) or layers.*'inception_6a'"
-    ):
-        features(googlenet, ["inception_3b", "inception_6a"])
-    for names in ([], "inception_3b"):
-        with pytest.raises(ValueError, match="`names` must be a list of at least one name"):
-            features(googlenet, names)
-
-
-# --------------------------------------------------------------------------------------------------- decode_predictions
-
-
-@pytest.fixture
-def class_index(monkeypatch, tmp_path):
-    """A class index in the place of the one that Keras downloads; returns the arguments of the download."""
-    path = tmp_path / "imagenet_class_index.json"
-    path.write_text(json.dumps({str(i): [f"n{i:08}", f"class_{i}"] for i in range(1000)}))
-    calls = []
-
-    def get_file(*args, **kwargs):
-        calls.append((args, kwargs))
-        return str(path)
-
-    monkeypatch.setattr(keras.utils, "get_file", get_file)
-    return calls
-
-
-@pytest.mark.parametrize("background", [False, True])
-def test_predictions_are_decoded(class_index, background):
-    preds = np.zeros((2, 1000), "float32")
-    preds[0, [7, 999, 0]] = 0.5, 0.3, 0.2
-    preds[1, [1, 2]] = 0.4, 0.6
-    if background:
-        preds = np.concatenate([np.full((2, 1), 9, "float32"), preds], 1)
-    found = decode_predictions(preds, top=3)
-    assert found[0] == [
-        ("n00000007", "class_7", np.float32(0.5)),
-        ("n00000999", "class_999", np.float32(0.3)),
-        ("n00000000", "class_0", np.float32(0.2)),
-    ]
-    assert [name for _, name, _ in found[1][:2]] == ["class_2", "class_1"]
-    assert [len(image) for image in decode_predictions(keras.ops.convert_to_tensor(preds))] == [5, 5]
-    address = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
-    assert class_index[0][0] == ("imagenet_class_index.json", address)
-    assert class_index[0][1] == {"cache_subdir": "models", "file_hash": "c2c37ea517e94d9795004a39431a14cb"}
-
-
-@pytest.mark.parametrize("preds", [np.zeros((2, 10)), np.zeros(1000), [np.zeros((2, 1000))] * 3])
-def test_only_the_output_of_one_head_is_decoded(class_index, preds):
-    with pytest.raises(ValueError, match=r"must be an array `\(batch, 1000\)`.*Received: "):
-        decode_predictions(preds)
-    assert class_index == []

@@ -1,10 +1,11 @@
-"""`inference_model`: one softmax, the same variables, nothing that its head does not need."""
+"""`inference_model` and `features`: the same variables, nothing that a head or a map does not need."""
 
 import keras
 import numpy as np
 import pytest
 
 import keras_inception as ki
+from keras_inception import architectures
 
 HEADS = ("main", "aux1", "aux2")
 
@@ -47,23 +48,12 @@ def test_no_layer_is_there_that_the_head_does_not_need(googlenet, head):
     assert set(classifier.layers) <= set(googlenet.layers)
 
 
-def test_aux1_is_the_network_cut_after_4a(googlenet):
-    layers = [layer.name for layer in ki.inference_model(googlenet, "aux1").layers]
-    after = layers[layers.index("inception_4a_output") + 1 :]
-    assert after == [
-        "loss1_ave_pool",
-        "loss1_conv",
-        "loss1_flatten",
-        "loss1_fc",
-        "loss1_drop_fc",
-        "loss1_classifier",
-        "aux1",
-    ]
-
-
-def test_aux1_has_the_parameters_of_its_part_of_the_papers_table(full_networks):
-    stem = 9_472 + 4_160 + 110_784  # 7x7x3x64, 1x1x64x64, 3x3x64x192, and the biases
+def test_aux1_is_the_network_cut_after_4a(full_networks):
     classifier = ki.inference_model(full_networks("googlenet"), "aux1")
+    layers = [layer.name for layer in classifier.layers]
+    parts = ("ave_pool", "conv", "flatten", "fc", "drop_fc", "classifier")
+    assert layers[layers.index("inception_4a_output") + 1 :] == [*(f"loss1_{part}" for part in parts), "aux1"]
+    stem = 9_472 + 4_160 + 110_784  # 7x7x3x64, 1x1x64x64, 3x3x64x192, and the biases
     assert classifier.count_params() == stem + 163_696 + 388_736 + 376_176 + 3_188_840
 
 
@@ -81,16 +71,12 @@ def test_architecture_names_and_preprocessing_go_along():
     for head, name in (("main", "digits"), ("aux2", "digits_aux2")):
         classifier = ki.inference_model(model, head)
         assert type(classifier) is ki.InceptionModel
-        assert (classifier.class_names, classifier.architecture) == (names, "googlenet_small")
+        assert (classifier.class_names, classifier.architecture) == (names, architectures.GOOGLENET_SMALL)
         assert (classifier.preprocessing, classifier.name, classifier.compiled) == ("caffe", name, False)
 
 
 def test_model_just_built(googlenet, images):
     assert_serves_as_trained(googlenet, images)
-
-
-def test_calling_it_with_an_image_warns_of_nothing(googlenet, images):
-    assert ki.inference_model(googlenet)(images).shape == (4, 7)  # warnings are errors here
 
 
 def test_model_fitted(fitted, images, tmp_path):
@@ -108,12 +94,8 @@ def test_model_loaded_from_a_keras_file(googlenet, images, tmp_path):
     googlenet.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert_serves_as_trained(loaded, images)
-    np.testing.assert_allclose(
-        ki.inference_model(loaded).predict(images, verbose=0),
-        ki.inference_model(googlenet).predict(images, verbose=0),
-        rtol=1e-5,
-        atol=1e-6,
-    )
+    found, expected = (keras.ops.convert_to_numpy(ki.inference_model(model)(images)) for model in (loaded, googlenet))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_classifier_itself_survives_a_keras_file(googlenet, images, tmp_path):
@@ -165,33 +147,54 @@ def test_unknown_head_is_refused(googlenet):
         ki.inference_model(ki.inference_model(googlenet), "aux1")
 
 
-def test_evaluation_sorts_the_logs_by_head(three_heads):
-    model = three_heads(7)
-    x, y = np.random.default_rng(0).normal(size=(9, 5)).astype("float32"), np.arange(9) % 7
-    batches = [(x[:5], y[:5]), (x[5:], y[5:])]
-    scores = ki.evaluation.evaluate(model, Batches(batches))
-    assert list(scores) == list(HEADS)
-    for name, p in zip(HEADS, model.predict(x, verbose=0)):
-        assert set(scores[name]) == {"loss", "accuracy", "top_5_accuracy"}
-        assert scores[name]["loss"] == pytest.approx(-np.log(p[np.arange(9), y]).mean(), rel=1e-5)
-        assert scores[name]["accuracy"] == pytest.approx(np.mean(p.argmax(axis=1) == y))
+@pytest.mark.parametrize("architecture", ["googlenet", "googlenet_bn", "inception_v1_slim"])
+def test_features_are_the_outputs_of_rows(architecture):
+    trunk = ki.GoogLeNet(include_top=False, input_shape=(64, 64, 3), architecture=architecture)
+    names = ["conv1_7x7_s2", "conv2_3x3", "pool2_3x3_s2", "inception_3b", "inception_4e", "inception_5b"]
+    found = ki.features(trunk, names)(np.ones((2, 64, 64, 3), "float32"))
+    assert set(found) == set(names)
+    shapes = [(32, 64), (16, 192), (8, 192), (8, 480), (4, 832), (2, 1024)]
+    assert [tuple(found[name].shape) for name in names] == [(2, size, size, filters) for size, filters in shapes]
+    for name in names:
+        assert keras.ops.convert_to_numpy(found[name]).min() >= 0, name  # behind the ReLU
+    expected = keras.ops.convert_to_numpy(trunk(np.ones((2, 64, 64, 3), "float32")))
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(found["inception_5b"]), expected)
 
 
-class Batches(keras.utils.PyDataset):
-    def __init__(self, batches):
-        super().__init__()
-        self.batches = batches
+def test_features_share_the_weights_and_need_no_heads(googlenet, images):
+    extractor = ki.features(googlenet, ["inception_3b", "inception_4a_3x3", "main"])
+    assert extractor.preprocessing == "inception"
+    assert not any(layer.name.startswith(("loss1", "loss2")) for layer in extractor.layers)
+    for layer in extractor.layers:
+        assert layer is googlenet.get_layer(layer.name)
+    found = extractor.predict(images, verbose=0)
+    assert found["inception_4a_3x3"].shape[-1] == 208
+    np.testing.assert_allclose(found["main"], googlenet.predict(images, verbose=0)[0], rtol=1e-5, atol=1e-7)
 
-    def __len__(self):
-        return len(self.batches)
 
-    def __getitem__(self, index):
-        return self.batches[index]
+def test_features_survive_the_keras_file(googlenet, images, tmp_path):
+    extractor = ki.features(googlenet, ["inception_4e", "inception_3b"])
+    extractor.save(tmp_path / "features.keras")
+    read = keras.models.load_model(tmp_path / "features.keras")
+    assert (read.preprocessing, read.architecture) == ("inception", architectures.GOOGLENET)
+    found, expected = read(images), extractor(images)
+    assert set(found) == {"inception_4e", "inception_3b"}
+    for name in found:
+        np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (found[name], expected[name])))
 
 
-def test_evaluation_of_one_head_names_it():
-    logs = {"loss": 1.0, "accuracy": 0.5, "val_loss": 2.0}
-    assert ki.logs_by_head(logs, ["main"], "val_") == {"main": {"loss": 2.0}}
-    logs = {"loss": 3.0, "val_main_loss": 1.0, "main_loss": 2.0, "aux1_loss": 4.0, "val_aux1_accuracy": 0.5}
-    assert ki.logs_by_head(logs, ["main", "aux1"]) == {"main": {"loss": 2.0}, "aux1": {"loss": 4.0}}
-    assert ki.logs_by_head(logs, ["main", "aux1"], "val_") == {"main": {"loss": 1.0}, "aux1": {"accuracy": 0.5}}
+def test_features_train_under_another_head(googlenet, images):
+    extractor = ki.features(googlenet, ["inception_5b"])
+    x = keras.layers.GlobalMaxPooling2D()(extractor.output["inception_5b"])
+    model = keras.Model(extractor.input, keras.layers.Dense(2)(x))
+    assert model(images).shape == (4, 2)
+
+
+def test_unknown_features_are_refused(googlenet):
+    with pytest.raises(
+        ValueError, match=r"rows of the network \(conv1_7x7_s2, .*inception_5b\) or layers.*'inception_6a'"
+    ):
+        ki.features(googlenet, ["inception_3b", "inception_6a"])
+    for names in ([], "inception_3b"):
+        with pytest.raises(ValueError, match="`names` must be a list of at least one name"):
+            ki.features(googlenet, names)

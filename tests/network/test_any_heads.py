@@ -1,0 +1,195 @@
+"""Networks of other heads than the paper's: one on 4c, four at four places, a narrower trunk, a record of one's own."""
+
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+
+import keras_inception as ki
+from keras_inception import architectures
+from keras_inception.architectures import Architecture, AuxiliaryHead, Conv, Inception, MaxPool
+
+# The paper's places for heads in a trunk that is traced in a second.
+TRUNK = dataclasses.replace(
+    architectures.GOOGLENET_SMALL,
+    name="short",
+    rows=(
+        Conv("conv1_3x3_s1", 3, 1, 8),
+        MaxPool("pool1_3x3_s2", 3, 2),
+        *(Inception(f"inception_{module}", 8, 8, 8, 8, 8, 8) for module in ("4a", "4c", "4e")),
+    ),
+    auxiliary_heads=(),
+    image_size=10,
+)
+SMALL = {"conv": 4, "dense": 8}
+ONE = dataclasses.replace(
+    TRUNK, name="one", auxiliary_heads=(AuxiliaryHead("middle", "inception_4c", "loss7", loss_weight=0.4, **SMALL),)
+)
+FOUR = dataclasses.replace(
+    TRUNK,
+    name="four",
+    auxiliary_heads=(
+        AuxiliaryHead("late", "inception_4e", "loss6", loss_weight=0.1, **SMALL),
+        AuxiliaryHead("stem", "pool1_3x3_s2", "loss4", loss_weight=0.0, **SMALL),
+        AuxiliaryHead("twin", "inception_4a", "loss5", pool="adaptive_4x4", loss_weight=2.0, **SMALL),
+        AuxiliaryHead("aux1", "inception_4a", "loss1", **SMALL),
+    ),
+)
+HEADS = {"one": ["main", "middle"], "four": ["main", "late", "stem", "twin", "aux1"]}
+WEIGHTS = {"one": [1.0, 0.4], "four": [1.0, 0.1, 0.0, 2.0, 0.3]}
+
+
+def data():
+    rng = np.random.default_rng(0)
+    return rng.uniform(-1, 1, (6, 10, 10, 3)).astype("float32"), np.arange(6) % 3
+
+
+def build(record):
+    keras.utils.set_random_seed(0)
+    return ki.GoogLeNet(architecture=record, classes=3, class_names=["ant", "bee", "cat"])
+
+
+@pytest.fixture(scope="module", params=[ONE, FOUR], ids=["one", "four"])
+def trained(request):
+    """A network after one step of `fit`; its record, its classifiers' weights before that step, and the step's logs."""
+    model, (x, y) = build(request.param), data()
+    classifiers = [f"{head.prefix}_classifier" for head in request.param.auxiliary_heads]
+    before = [np.array(model.get_layer(name).get_weights()[0]) for name in classifiers]
+    logs = model.fit(x, y, verbose=0).history
+    after = [model.get_layer(name).get_weights()[0] for name in classifiers]
+    changed = [not np.array_equal(*weights) for weights in zip(before, after)]
+    return SimpleNamespace(model=model, record=request.param, logs=logs, changed=changed)
+
+
+def test_a_network_of_other_heads_learns_with_their_weights(trained):
+    model, record = trained.model, trained.record
+    heads, weights = HEADS[record.name], WEIGHTS[record.name]
+    assert (model.name, model.architecture, model.output_names) == (record.name, record, heads)
+    assert model.get_compile_config()["loss_weights"] == weights
+    total = sum(weight * trained.logs[f"{head}_loss"][0] for head, weight in zip(heads, weights))
+    assert trained.logs["loss"][0] == pytest.approx(total, rel=1e-5)
+    assert trained.changed == [weight > 0 for weight in weights[1:]]
+
+
+def test_its_heads_and_weights_travel_in_the_keras_file(trained, tmp_path):
+    x, _ = data()
+    trained.model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.architecture == trained.record
+    for found, expected in zip(loaded(x), trained.model(x)):
+        np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (found, expected)), rtol=1e-5, atol=1e-6)
+    ki.compile_model(loaded)
+    assert loaded.get_compile_config()["loss_weights"] == WEIGHTS[trained.record.name]
+
+
+@pytest.mark.tensorflow
+def test_its_saved_model_serves_every_head(trained, tmp_path):
+    import tensorflow as tf
+
+    from keras_inception.serving import export
+
+    x, _ = data()
+    path = export.export_saved_model(trained.model, tmp_path / "served", all_heads=True)
+    served = tf.saved_model.load(str(path)).signatures["all_heads"](images=tf.constant((x + 1) * 127.5))
+    assert sorted(served) == sorted(HEADS[trained.record.name])
+    for head, softmax in zip(trained.model.output_names, trained.model(x)):
+        np.testing.assert_allclose(served[head].numpy(), softmax.numpy(), rtol=1e-4, atol=1e-5)  # batch norm is folded
+
+
+def test_heads_are_costed_and_drawn_at_their_taps():
+    from keras_inception.network import cost
+    from keras_inception.plots.network import graph
+
+    model = build(FOUR)
+    assert [row.name for row in cost.rows(model)][-5:] == ["linear", "late", "stem", "twin", "aux1"]
+    assert sum(row.parameters for row in cost.rows(model)) == model.count_params()
+    texts = [text.get_text() for axes in graph(model).axes for text in axes.texts]
+    assert {"late: softmax", "stem: softmax", "twin, aux1: softmax"} <= set(texts)
+
+
+def test_a_record_says_its_heads():
+    assert FOUR.heads == ("main", "late", "stem", "twin", "aux1")
+    assert FOUR.loss_weights == (1.0, 0.1, 0.0, 2.0, 0.3)
+    assert FOUR.taps == {
+        "main": "inception_4e", "late": "inception_4e", "stem": "pool1_3x3_s2", "twin": "inception_4a",
+        "aux1": "inception_4a",
+    }  # fmt: skip
+    assert FOUR.head("twin") is FOUR.auxiliary_heads[2]
+    assert [FOUR.owner(name) for name in ("loss6_fc", "twin", "inception_4a_3x3_bn", "pool5", "image")] == [
+        "late", "twin", "inception_4a", "linear", None,
+    ]  # fmt: skip
+    with pytest.raises(ki.InputError, match=r"The auxiliary heads of 'one' are middle. Received: 'aux1'"):
+        ONE.head("aux1")
+
+
+@pytest.mark.parametrize("record", [*ki.ARCHITECTURES.values(), ONE, FOUR], ids=lambda record: record.name)
+def test_a_record_survives_json(record):
+    assert Architecture.from_dict(json.loads(json.dumps(record.to_dict()))) == record
+
+
+@pytest.mark.parametrize("change", [{"rows": [{"kind": "Attention", "name": "a"}]}, {"depth": 3}])
+def test_a_record_that_this_version_does_not_know_is_refused(change):
+    with pytest.raises(ki.InputError, match="newer version's, update keras-inception"):
+        Architecture.from_dict(ONE.to_dict() | change)
+
+
+@pytest.mark.parametrize(
+    ("head", "match"),
+    [
+        (AuxiliaryHead("aux", "inception_9z", "loss1"), r"must be a row: conv1_3x3_s1, .*tap='inception_9z'"),
+        (AuxiliaryHead("main", "inception_4a", "loss1"), "names of their own.*Received: main twice in .* 'short'"),
+        (AuxiliaryHead("aux", "inception_4a", "loss3"), "are the main head's. Received: loss3 twice"),
+    ],
+)
+def test_heads_that_cannot_be_are_refused(head, match):
+    with pytest.raises(ki.InputError, match=match):
+        dataclasses.replace(TRUNK, auxiliary_heads=(head,))
+
+
+def test_the_width_is_an_argument_and_the_model_is_called_by_its_architecture():
+    model = ki.GoogLeNet(architecture="googlenet_small", width=0.5, classes=4, aux_heads=False)
+    assert (model.name, model.architecture.name) == ("googlenet_small_0.5", "googlenet_small_0.5")
+    assert ki.GoogLeNet(architecture=ONE, classes=4, name="mine").name == "mine"
+    # Half of Table 1's channels, rounded to multiples of 8.
+    assert tuple(model.get_layer("inception_4d_3x3").kernel.shape) == (3, 3, 72, 144)
+    assert tuple(model.get_layer("inception_4d_5x5_reduce").kernel.shape) == (1, 1, 256, 16)
+    record = architectures.get("googlenet", 0.05)
+    assert [row.conv5x5_reduce for row in record.rows if isinstance(row, Inception)] == [8] * 9
+    assert record.auxiliary_heads == architectures.GOOGLENET.auxiliary_heads
+    assert architectures.get("googlenet", 1) is architectures.GOOGLENET
+
+
+@pytest.mark.parametrize("width", [0, -1, 0.01, 11, float("nan")])
+def test_widths_out_of_range_are_refused(width):
+    with pytest.raises(ki.InputError, match=r"`width` must be from 0.05 to 10"):
+        ki.GoogLeNet(width=width)
+
+
+def test_a_width_in_the_name_is_refused_with_the_argument():
+    with pytest.raises(ki.InputError, match=r"The width of a trunk is an argument: 'googlenet' with width=0.5"):
+        architectures.get("googlenet@0.5")
+
+
+def test_loss_weights_are_one_for_each_output_in_order_or_by_name():
+    model = build(ONE)
+    by_list = ki.compile_model(model, loss_weights=[0.5, 0.25]).get_compile_config()["loss_weights"]
+    by_name = ki.compile_model(model, loss_weights={"middle": 0.25, "main": 0.5}).get_compile_config()["loss_weights"]
+    assert by_list == by_name == [0.5, 0.25]
+    for weights in ([1.0, 0.3, 0.3], [1.0]):
+        with pytest.raises(ki.InputError, match=r"`loss_weights` must be given .*2 times for \['main', 'middle'\]"):
+            ki.compile_model(model, loss_weights=weights)
+    with pytest.raises(ki.InputError, match=r"`loss_weights` by output names must be given for .*\['aux1', 'main'\]"):
+        ki.compile_model(model, loss_weights={"main": 1.0, "aux1": 0.3})
+
+
+def test_old_files_hold_the_name_of_an_architecture():
+    config = ki.GoogLeNet(architecture="googlenet_small", classes=3).get_config()
+    for name, record in (
+        ("googlenet_small", architectures.GOOGLENET_SMALL),
+        ("googlenet_small@0.5", architectures.GOOGLENET_SMALL.scaled(0.5)),
+        (None, None),
+    ):
+        assert ki.InceptionModel.from_config({**config, "architecture": name}).architecture == record
