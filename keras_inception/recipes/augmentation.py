@@ -3,16 +3,16 @@
 import math
 from dataclasses import dataclass, fields
 from functools import partial
+from typing import Any
 
-from keras_inception.recipes.rules import FROM_0, SHARE, SWITCH, check, is_number, is_whole
+from keras_inception.recipes.rules import FROM_0, SHARE, SWITCH, Rule, check, is_number, is_whole
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What may happen to a training image; the defaults are the paper's where it gives them.
+    """What may happen to a training image, step by step in the order of the fields; by default nothing.
 
-    The order is that of the fields. 0, False or None leaves a step out; `NONE` leaves all of them out, and gives the
-    images that validation sees.
+    0, False or None leaves a step out. `PAPER_DISTORTIONS` are the paper's.
 
     Attributes:
         crop_area: Smallest and largest area of a crop as shares of the image's, in (0, 1], drawn evenly (paper: 8% to
@@ -47,23 +47,23 @@ class Augmentation:
     Convolutional Neural Network Based Image Classification.
     """
 
-    crop_area: tuple[float, float] | None = (0.08, 1.0)
+    crop_area: tuple[float, float] | None = None
     crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
-    random_interpolation: bool = True
-    flip: bool = True
+    random_interpolation: bool = False
+    flip: bool = False
     shift: float = 0.0
     rotation_degrees: float = 0.0
     zoom: float = 0.0
     randaugment: tuple[int, float] | None = None
-    brightness: float = 0.5
-    contrast: float = 0.5
-    saturation: float = 0.5
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
     hue: float = 0.0
-    lighting: float = 0.1
+    lighting: float = 0.0
     mixup: float | None = None
     cutmix: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, list):  # from a JSON, TOML or YAML file
@@ -71,23 +71,23 @@ class Augmentation:
         check(self, RULES)
 
 
-def _is_range(value, most=math.inf):
+def _is_range(value: Any, most: float = math.inf) -> bool:
     return (
         isinstance(value, tuple) and len(value) == 2 and all(map(is_number, value)) and 0 < value[0] <= value[1] <= most
     )
 
 
-def _is_layers_and_magnitude(value):
+def _is_layers_and_magnitude(value: Any) -> bool:
     is_pair = isinstance(value, tuple) and len(value) == 2
     return is_pair and is_whole(value[0], 1) and is_number(value[1], 0, 10)
 
 
-def _number(most):
+def _number(most: float) -> Rule:
     return f"a number from 0 to {most}", partial(is_number, least=0, most=most)
 
 
 # By name of the field, what must hold in words and as a function of the value.
-RULES = {
+RULES: dict[str, Rule] = {
     "crop_area": (
         "None or two shares of the image's area, 0 < smallest <= largest <= 1",
         lambda value: value is None or _is_range(value, most=1),
@@ -109,14 +109,14 @@ RULES = {
     ),
 }
 
-PAPER = Augmentation()
-
-NONE = Augmentation(
-    crop_area=None,
-    random_interpolation=False,
-    flip=False,
-    brightness=0.0,
-    contrast=0.0,
-    saturation=0.0,
-    lighting=0.0,
+# Section 6: crops of 8% to 100% of the area, aspect 3/4 to 4/3, photometric distortions, random interpolation. The
+# strengths of the distortions are Howard's, whom the paper cites, and those of the light Krizhevsky et al.'s.
+PAPER_DISTORTIONS = Augmentation(
+    crop_area=(0.08, 1.0),
+    random_interpolation=True,
+    flip=True,
+    brightness=0.5,
+    contrast=0.5,
+    saturation=0.5,
+    lighting=0.1,
 )

@@ -1,27 +1,26 @@
-"""Recipes: how a network is trained, as data; standard library only.
+"""Recipes: how a network is trained, as data.
 
-A value without a source is ours. The optimizer that comes of a recipe is in `optimizers`, the images in
+A value without a source is ours. The optimizer of a recipe is made in `training.optimizers`, its images in
 `data.augmentation`.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
+from typing import Any
 
-from keras_inception.architectures import LOSS_WEIGHTS
 from keras_inception.errors import InputError
-from keras_inception.recipes.augmentation import NONE, Augmentation
-from keras_inception.recipes.rules import ABOVE_0, COUNT, FROM_0, SHARE, check, is_number
-
-__all__ = ["BVLC", "MODERN", "PAPER", "QUICK", "RECIPES", "Augmentation", "Recipe", "get"]
+from keras_inception.recipes.augmentation import PAPER_DISTORTIONS, Augmentation
+from keras_inception.recipes.rules import ABOVE_0, COUNT, FROM_0, SHARE, Rule, check, is_number
 
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("constant", "exponential", "polynomial", "cosine")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(Augmentation):
-    """How a network is trained: what happens to the images, and how the loss is brought down.
+class Recipe:
+    """How the loss is brought down, and what happens to the images meanwhile.
 
     Attributes:
+        name: What it is called.
         epochs: Passes over the training images, at least 1.
         batch_size: Images per step over all devices, at least 1.
         optimizer: "sgd", or "adam" (AdamW where there is a weight decay).
@@ -39,12 +38,15 @@ class Recipe(Augmentation):
         ema_epochs: Time constant, in epochs, of the moving average of the weights that validation, the model file and
             the end of the training take (Polyak averaging); 0 for none.
         label_smoothing: Share of each label that is spread evenly over all classes, in [0, 1).
-        loss_weights: Weights of the losses of main, aux1 and aux2, at least 0.
+        loss_weights: Weights of the losses of the main head and of the architecture's auxiliary heads, in its order, at
+            least 0; None for the architecture's own (paper: 1, 0.3, 0.3).
+        augmentation: What happens to the training images.
 
     Raises:
         ValueError: A field is out of range.
     """
 
+    name: str
     epochs: int
     batch_size: int
     optimizer: str
@@ -59,21 +61,25 @@ class Recipe(Augmentation):
     bias_rate: float = 1.0
     ema_epochs: float = 0.0
     label_smoothing: float = 0.0
-    loss_weights: tuple[float, ...] = LOSS_WEIGHTS
+    loss_weights: tuple[float, ...] | None = None
+    augmentation: Augmentation = field(default_factory=Augmentation)
 
-    def __post_init__(self):
-        super().__post_init__()
+    def __post_init__(self) -> None:
+        if isinstance(self.loss_weights, list):  # from a JSON, TOML or YAML file
+            object.__setattr__(self, "loss_weights", tuple(self.loss_weights))
         check(self, RULES)
         if self.optimizer != "sgd" and self.bias_rate != 1:
             raise InputError(f'`bias_rate` needs `optimizer="sgd"`. Received: bias_rate={self.bias_rate}')
 
 
-def _are_weights(value):
-    return isinstance(value, tuple) and all(is_number(weight, 0) for weight in value) and sum(value) > 0
+def _are_weights(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, tuple) and all(is_number(weight, 0) for weight in value) and sum(value) > 0
+    )
 
 
 # By name of the field, what must hold in words and as a function of the value.
-RULES = {
+RULES: dict[str, Rule] = {
     "epochs": COUNT,
     "batch_size": COUNT,
     "optimizer": (f"one of {OPTIMIZERS}", lambda value: value in OPTIMIZERS),
@@ -88,18 +94,16 @@ RULES = {
     "bias_rate": ABOVE_0,
     "ema_epochs": FROM_0,
     "label_smoothing": SHARE,
-    "loss_weights": ("numbers of at least 0, not all 0, in the order of the heads", _are_weights),
+    "loss_weights": ("None, or numbers of at least 0, not all 0, in the order of the heads", _are_weights),
+    "augmentation": ("an `Augmentation`", lambda value: isinstance(value, Augmentation)),
 }
 
 
-def _without_augmentation(**changes):
-    return {field.name: getattr(NONE, field.name) for field in fields(Augmentation)} | changes
-
-
 # Going Deeper with Convolutions, sections 5 and 6: momentum 0.9, the rate lowered by 4% every 8 epochs, Polyak
-# averaging, the augmentation of `Augmentation`. It names neither rate, batch size, number of epochs nor averaging
+# averaging, its distortions of the images. It names neither rate, batch size, number of epochs nor averaging
 # constant: rate and batch size are BVLC's, the other two are ours.
 PAPER = Recipe(
+    name="paper",
     epochs=120,
     batch_size=32,  # BVLC's
     optimizer="sgd",
@@ -109,11 +113,13 @@ PAPER = Recipe(
     decay_rate=0.96,
     decay_epochs=8,
     ema_epochs=1,
+    augmentation=PAPER_DISTORTIONS,
 )
 
 # BVLC Caffe, models/bvlc_googlenet: solver.prototxt and train_val.prototxt. There, images are 256x256, of which 224x224
 # are cut out anywhere, and mirrored.
 BVLC = Recipe(
+    name="bvlc",
     epochs=60,
     batch_size=32,
     optimizer="sgd",
@@ -123,7 +129,7 @@ BVLC = Recipe(
     decay_power=0.5,
     weight_decay=2e-4,
     bias_rate=2,
-    **_without_augmentation(crop_area=((224 / 256) ** 2,) * 2, crop_aspect=(1.0, 1.0), flip=True),
+    augmentation=Augmentation(crop_area=((224 / 256) ** 2,) * 2, crop_aspect=(1.0, 1.0), flip=True),
 )
 
 # Touvron et al., Training data-efficient image transformers (DeiT), table 9, where nothing else is said: 300 epochs,
@@ -132,6 +138,7 @@ BVLC = Recipe(
 # RandAugment of Cubuk et al. are what suits this far smaller network, and ours. MixUp (0.2) and CutMix (1) are there to
 # be switched on.
 MODERN = Recipe(
+    name="modern",
     epochs=300,
     batch_size=128,
     optimizer="adam",
@@ -141,30 +148,32 @@ MODERN = Recipe(
     weight_decay=0.05,
     ema_epochs=2,
     label_smoothing=0.1,
-    **_without_augmentation(crop_area=(0.08, 1.0), flip=True, randaugment=(2, 9)),
+    augmentation=Augmentation(crop_area=(0.08, 1.0), flip=True, randaugment=(2, 9)),
 )
 
 # Ours, for small data: Adam, warm-up, then cosine to 0. Without the warm-up, Adam at this rate leaves the deep heads of
 # the LRN graph at ln(classes) for several epochs.
 QUICK = Recipe(
+    name="quick",
     epochs=12,
     batch_size=32,
     optimizer="adam",
     learning_rate=5e-4,
     schedule="cosine",
     warmup_fraction=0.1,
-    **_without_augmentation(),
 )
 
-RECIPES = {"quick": QUICK, "paper": PAPER, "bvlc": BVLC, "modern": MODERN}
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (QUICK, PAPER, BVLC, MODERN)}
 
 
-def get(name):
-    """Returns the recipe of a name.
+def get(recipe: str | Recipe) -> Recipe:
+    """Returns the recipe of a name, or the record itself.
 
     Raises:
-        ValueError: There is none.
+        InputError: There is none of that name.
     """
-    if name not in RECIPES:
-        raise InputError(f"`recipe` must be one of {', '.join(RECIPES)}. Received: recipe={name!r}")
-    return RECIPES[name]
+    if isinstance(recipe, Recipe):
+        return recipe
+    if not isinstance(recipe, str) or recipe not in RECIPES:
+        raise InputError(f"`recipe` must be a `Recipe` or one of {', '.join(RECIPES)}. Received: recipe={recipe!r}")
+    return RECIPES[recipe]

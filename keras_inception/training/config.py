@@ -1,4 +1,4 @@
-"""What decides a training: the fields of `TrainConfig`, each an option of `keras-inception train` and a key of a file.
+"""What decides a training: `TrainConfig`, and its flat form, the options of a command and of a file.
 
 Nothing heavy is imported before a configuration is made, so that `--help` answers at once.
 """
@@ -6,15 +6,18 @@ Nothing heavy is imported before a configuration is made, so that `--help` answe
 import difflib
 import importlib.util
 import tomllib
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
-from keras_inception import architectures, files
+from keras_inception import architectures, files, recipes
+from keras_inception.architectures import Architecture
 from keras_inception.errors import InputError
-from keras_inception.recipes import recipe
-from keras_inception.recipes.recipe import Recipe
-from keras_inception.recipes.rules import SHARE, SWITCH, check, is_whole
+from keras_inception.recipes import Augmentation, Recipe
+from keras_inception.recipes.rules import SHARE, SWITCH, Rule, check, is_number, is_whole
+from keras_inception.types import PathLike
 
 STRATEGIES = ("auto", "one", "mirrored", "multi-worker")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
@@ -23,21 +26,22 @@ PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 NOT_TO_BE_MIRRORED = ("digits", "mnist", "emnist", "kmnist", "svhn_cropped", "omniglot")
 
 
-@dataclass(frozen=True, kw_only=True, init=False)
-class TrainConfig(Recipe):
-    """All that decides a training: the fields below, and those of `Recipe`, which the recipe gives.
-
-    A field of the recipe that is given wins over the recipe. Digits and letters are not mirrored unless `flip` says so.
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """All that decides a training.
 
     Attributes:
-        recipe: "quick", "paper", "bvlc" or "modern"; see `recipe`.
         dataset: "digits", a folder of class folders, or the name of a TFDS dataset.
         architecture: The network: "googlenet", "googlenet_bn", "googlenet_small", "inception_v1_slim" or
-            "inception_v1_torchvision"; with a trunk of another width such as "googlenet_bn@0.5". See `architectures`.
+            "inception_v1_torchvision", or an `Architecture`.
+        width: How many times as wide the network's trunk is, from 0.05 to 10.
+        recipe: How the loss is brought down: "quick", "paper", "bvlc" or "modern", or a `Recipe`; then the `Recipe`.
+        augmentation: What happens to the training images; by default what the recipe does, but digits and letters are
+            not mirrored.
         aux_heads: Whether to train with the auxiliary heads.
         image_size: Height and width of the network's input in pixels; by default chosen from the images.
         dropout: Rate of the main head's dropout in [0, 1); by default the architecture's (paper: 0.4).
-        aux_dropout: Rate of the auxiliary heads' dropout in [0, 1); by default the paper's 0.7.
+        aux_dropout: Rate of the auxiliary heads' dropout in [0, 1); by default the architecture's (paper: 0.7).
         weights: None for random ones; for fine-tuning "imagenet", the path of a publisher's file, or that of a
             `.weights.h5` file.
         freeze_through: The last row of the architecture that does not learn, such as "inception_4e"; by default all
@@ -58,13 +62,14 @@ class TrainConfig(Recipe):
             row from each head's loss, on a batch of validation images; 0 for never.
 
     Raises:
-        TypeError: A field is unknown.
-        ValueError: A field is out of range.
+        InputError: A field is out of range.
     """
 
-    recipe: str = "quick"
     dataset: str = "digits"
-    architecture: str = "googlenet"
+    architecture: str | Architecture = "googlenet"
+    width: float = 1.0
+    recipe: Recipe = field(default_factory=lambda: recipes.QUICK)
+    augmentation: Augmentation = None  # type: ignore[assignment]  # until `__post_init__`: the recipe's
     aux_heads: bool = True
     image_size: int | None = None
     dropout: float | None = None
@@ -81,28 +86,18 @@ class TrainConfig(Recipe):
     tensorboard: bool = False
     gradient_flow: int = 0
 
-    def __init__(self, **values):
-        known = [field.name for field in fields(self)]
-        for name in values:
-            if name not in known:
-                close = difflib.get_close_matches(name, known, 1)
-                hint = f"Did you mean {close[0]}? " if close else ""
-                raise TypeError(f"There is no field of this name in a training. {hint}Received: {name}")
-        defaults = recipe.get(values.get("recipe", TrainConfig.recipe))
-        for field in fields(self):
-            value = values.get(field.name, getattr(defaults, field.name, field.default))
-            object.__setattr__(self, field.name, value)
-        if "flip" not in values and self.dataset in NOT_TO_BE_MIRRORED:
-            object.__setattr__(self, "flip", False)
-        self.__post_init__()
-
-    def __post_init__(self):
-        super().__post_init__()
-        rows = [row.name for row in architectures.get(self.architecture).rows]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "recipe", recipes.get(self.recipe))
+        if self.augmentation is None:
+            augmentation = self.recipe.augmentation
+            if augmentation.flip and self.dataset in NOT_TO_BE_MIRRORED:
+                augmentation = replace(augmentation, flip=False)
+            object.__setattr__(self, "augmentation", augmentation)
         check(self, RULES)
+        rows = [row.name for row in self.resolved_architecture.rows]
         if self.freeze_through not in (None, *rows):
             raise InputError(
-                f"`freeze_through` must be a row of {self.architecture!r}: {', '.join(rows)}. "
+                f"`freeze_through` must be a row of {self.resolved_architecture.name!r}: {', '.join(rows)}. "
                 f"Received: freeze_through={self.freeze_through!r}"
             )
         if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
@@ -111,17 +106,31 @@ class TrainConfig(Recipe):
             )
         from keras_inception.weights import source_of
 
-        source_of(self.weights, self.architecture)  # refuses an architecture that nobody published weights for
+        source_of(self.weights, self.resolved_architecture)  # refuses one that nobody published weights for
+
+    @cached_property
+    def resolved_architecture(self) -> Architecture:
+        """The record of the network, at its width."""
+        return architectures.get(self.architecture, self.width)
 
     @classmethod
-    def from_file(cls, path):
+    def of(cls, **options: Any) -> "TrainConfig":
+        """Returns the configuration that flat options make; see `from_options`."""
+        return from_options(options)
+
+    @classmethod
+    def from_file(cls, path: PathLike) -> "TrainConfig":
         """Returns the configuration of a file; see `read`."""
-        return cls(**read(path))
+        return from_options(read(path))
 
 
-_MAYBE_SHARE = (f"None, or {SHARE[0]}", lambda value: value is None or SHARE[1](value))
+_MAYBE_SHARE: Rule = (f"None, or {SHARE[0]}", lambda value: value is None or SHARE[1](value))
 
-RULES = {
+RULES: dict[str, Rule] = {
+    "dataset": ("the name of a dataset or the path of a folder", lambda value: isinstance(value, str) and value != ""),
+    "width": ("a number from 0.05 to 10", lambda value: is_number(value, 0.05, 10)),
+    "augmentation": ("an `Augmentation`", lambda value: isinstance(value, Augmentation)),
+    "weights": ("None or a text", lambda value: value is None or isinstance(value, str)),
     "precision": (f"one of {PRECISIONS}", lambda value: value in PRECISIONS),
     "strategy": (f"one of {STRATEGIES}", lambda value: value in STRATEGIES),
     "image_size": ("None, or a whole number of pixels", lambda value: value is None or is_whole(value, 1)),
@@ -132,65 +141,108 @@ RULES = {
 }
 
 
-def changes(was, now):
+# The options of a training: the fields of the training, of its recipe and of its augmentation, side by side.
+OF_TRAINING = {item.name: item for item in fields(TrainConfig) if item.name != "augmentation"}
+OF_RECIPE = {item.name: item for item in fields(Recipe) if item.name not in ("name", "augmentation")}
+OF_AUGMENTATION = {item.name: item for item in fields(Augmentation)}
+OPTIONS = OF_TRAINING | OF_RECIPE | OF_AUGMENTATION
+
+
+def from_options(options: Mapping[str, Any]) -> TrainConfig:
+    """Returns the configuration that flat options make.
+
+    Args:
+        options: Some of `OPTIONS`; `recipe` is a name. What is given wins over the recipe. Lists stand for tuples.
+
+    Raises:
+        InputError: An option is unknown or out of range.
+    """
+    for name in options:
+        if name not in OPTIONS:
+            close = difflib.get_close_matches(str(name), OPTIONS, 1)
+            hint = f"Did you mean {close[0]}? " if close else ""
+            raise InputError(f"A training has no option of this name. {hint}Received: {name}")
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    recipe = replace(
+        recipes.get(values.pop("recipe", recipes.QUICK)),
+        **{name: values.pop(name) for name in OF_RECIPE if name in values},
+    )
+    augmented = {name: values.pop(name) for name in OF_AUGMENTATION if name in values}
+    if isinstance(values.get("architecture"), Mapping):
+        values["architecture"] = Architecture.from_dict(values["architecture"])
+    config = TrainConfig(recipe=recipe, **values)
+    return replace(config, augmentation=replace(config.augmentation, **augmented)) if augmented else config
+
+
+def to_options(config: TrainConfig) -> dict[str, Any]:
+    """Returns all options of a configuration, flat; what JSON holds of them, `from_options` turns into the same."""
+    options = {name: getattr(config, name) for name in OF_TRAINING}
+    if isinstance(config.architecture, Architecture):
+        options["architecture"] = config.architecture.to_dict()
+    options["recipe"] = config.recipe.name
+    options |= {name: getattr(config.recipe, name) for name in OF_RECIPE}
+    return options | {name: getattr(config.augmentation, name) for name in OF_AUGMENTATION}
+
+
+def changes(was: TrainConfig, now: TrainConfig) -> str:
     """Returns in words what would keep a training of one configuration from going on with another; "" for nothing.
 
     Other devices would not, nor an image size that was chosen from the images.
     """
     free = ("strategy", "image_size") if now.image_size is None else ("strategy",)
+    before, after = to_options(was), to_options(now)
     return ", ".join(
-        f"{field.name} was {getattr(was, field.name)} and is {getattr(now, field.name)}"
-        for field in fields(TrainConfig)
-        if getattr(was, field.name) != getattr(now, field.name) and field.name not in free
+        f"{name} was {before[name]} and is {after[name]}"
+        for name in before
+        if before[name] != after[name] and name not in free
     )
 
 
-def may_be_off(field):
-    """Returns whether None is among the values of a field of a configuration; files and options say "off"."""
-    return type(None) in get_args(field.type)
+def may_be_off(name: str) -> bool:
+    """Returns whether None is among the values of an option; files and commands say "off"."""
+    return type(None) in get_args(OPTIONS[name].type)
 
 
-def read(path):
-    """Reads some fields of a training from a file.
+def read(path: PathLike) -> dict[str, Any]:
+    """Reads some options of a training from a file.
 
     Args:
-        path: A TOML or YAML file, or a JSON file such as the `config.json` of a run, with the fields of `TrainConfig`
-            on its top level. "off" and false switch a step off that None switches off in Python.
+        path: A TOML or YAML file, or a JSON file such as the `config.json` of a run, with `OPTIONS` on its top level.
+            "off" and false switch a step off that None switches off in Python.
 
     Returns:
-        A dict for `TrainConfig(**values)`.
+        A dict for `from_options`.
 
     Raises:
-        ValueError: The file is missing or malformed, or holds a field that there is not.
+        InputError: The file is missing or malformed, or holds an option that there is not.
     """
     values = parsed(path)
-    known = {field.name for field in fields(TrainConfig)}
-    unknown = sorted(set(values) - set(known)) if isinstance(values, dict) else values
+    unknown = sorted(map(str, set(values) - set(OPTIONS))) if isinstance(values, dict) else values
     if unknown or not isinstance(values, dict):
-        raise InputError(f"{path} must hold fields of a training, {', '.join(sorted(known))}. Received: {unknown}")
+        raise InputError(f"{path} must hold options of a training, {', '.join(sorted(OPTIONS))}. Received: {unknown}")
     return normalised(values)
 
 
-def parsed(path):
+def parsed(path: PathLike) -> Any:
     """Returns what a TOML, YAML or JSON file holds; its ending tells which it is.
 
     Raises:
-        ValueError: The file is missing or malformed.
+        InputError: The file is missing or malformed.
     """
-
-    path = Path(path)
-    if path.suffix == ".toml":
+    suffix = Path(path).suffix
+    if suffix == ".toml":
         return files.read_text(path, tomllib.loads, "TOML")
-    if path.suffix in (".yaml", ".yml"):
+    if suffix in (".yaml", ".yml"):
         import yaml
 
         return files.read_text(path, yaml.safe_load, "YAML")
     return files.read_json(path)
 
 
-def normalised(values):
-    """Returns fields of a training with None where a file or an option says "off"."""
-    optional = {field.name for field in fields(TrainConfig) if may_be_off(field)}
-    return {
-        name: None if name in optional and value in ("off", ["off"], False) else value for name, value in values.items()
-    }
+def normalised(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns options with None where a file or a command says "off"; a 0 stays one."""
+
+    def is_off(value: Any) -> bool:
+        return value is False or value == "off" or value == ["off"]
+
+    return {name: None if may_be_off(name) and is_off(value) else value for name, value in options.items()}
