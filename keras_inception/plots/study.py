@@ -1,82 +1,90 @@
-"""The pictures of a study, a panel for each architecture."""
+"""The plots of a study, a panel for each architecture; each takes a `study.Study` and returns a figure."""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from keras_inception.network.blocks import MAIN
 from keras_inception.plots.training import HEAD_COLOURS
-from keras_inception.study.comparison import BASELINE
-from keras_inception.study.gradient_norms import norms, of_variant, richest, stages
-from keras_inception.study.step_losses import WINDOW, moving_average
-from keras_inception.training.diagnosis import AT_CHANCE
-
-VARIANT_COLOURS = {"none": "#444444", "aux1": HEAD_COLOURS["aux1"], "aux2": HEAD_COLOURS["aux2"], "both": "#7b3fa0"}
-LABELS = {"none": "no head", "aux1": "aux1 alone", "aux2": "aux2 alone", "both": "both heads"}
 
 
-def accuracy(study):
+def label(variant: str) -> str:
+    """Returns what the heads that learn in a variant are called."""
+    return {"none": "no head", "both": "both heads", "all": "all heads"}.get(variant, f"{variant} alone")
+
+
+def colour(variant: str) -> str:
+    """Returns the colour of a variant, which is the head's where a single one learns."""
+    return {"none": "#444444", "both": "#7b3fa0", "all": "#7b3fa0"}.get(variant) or HEAD_COLOURS.get(variant, "#b03060")
+
+
+def accuracy(study: Any) -> Figure:
     """Draws the main head's validation accuracy over the epochs: every seed thin, the mean of the seeds thick."""
-    figure, panels = _panels(study, width=5.6, height=4.4)
+    figure, panels = _panels(study)
     for axes, architecture in zip(panels, study.architectures):
         for variant in study.variants:
-            curves = [run.validation_accuracy for run in of_variant(study.trainings, architecture, variant)]
-            epochs, colour = range(1, len(curves[0]) + 1), VARIANT_COLOURS[variant]
+            curves = [run.validation_accuracy for run in study.of(architecture, variant)]
+            epochs = range(1, len(curves[0]) + 1)
             for curve in curves:
-                axes.plot(epochs, curve, color=colour, linewidth=0.8, alpha=0.35)
-            axes.plot(epochs, np.mean(curves, axis=0), color=colour, marker=".", label=LABELS[variant])
+                axes.plot(epochs, curve, color=colour(variant), linewidth=0.8, alpha=0.35)
+            axes.plot(epochs, np.mean(curves, axis=0), color=colour(variant), marker=".", label=label(variant))
         axes.set(title=architecture, xlabel="epoch", ylabel="validation accuracy of the main head")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small", title=f"mean of {_seeds(study)}", title_fontsize="small")
+        seeds = "one seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
+        axes.legend(fontsize="small", title=f"mean of {seeds}", title_fontsize="small")
     return figure
 
 
-def leaving(study):
+def leaving(study: Any) -> Figure:
     """Draws the main head's loss over the steps, and where it left what a constant answer reaches."""
-    figure, panels = _panels(study, width=5.6, height=4.4)
+    figure, panels = _panels(study)
     for axes, architecture in zip(panels, study.architectures):
+        left, steps = [], 0
         for variant in study.variants:
-            for run in of_variant(study.trainings, architecture, variant):
-                losses, left = moving_average(run.steps[f"{MAIN}_loss"]), run.left_at(study.chance)
-                axes.plot(run.steps["step"], losses, color=VARIANT_COLOURS[variant], linewidth=0.9, alpha=0.7)
-                if left:
-                    axes.plot(left, losses[left - 1], "o", color=VARIANT_COLOURS[variant], markersize=6)
+            for run in study.of(architecture, variant):
+                losses, step = run.smooth_losses, run.left_at(study.chance)
+                axes.plot(run.steps["step"], losses, color=colour(variant), linewidth=0.9, alpha=0.7)
+                if step:
+                    axes.plot(step, losses[step - 1], "o", color=colour(variant), markersize=6)
+                left, steps = [*left, step], max(steps, len(losses))
         axes.axhline(study.chance, color="#999999", linestyle="--", linewidth=1)
-        axes.axhline(AT_CHANCE * study.chance, color="#999999", linestyle=":", linewidth=1)
-        axes.set(title=architecture, xlabel="step", ylabel=f"loss of the main head, mean of {WINDOW} steps")
-        axes.set_xlim(0, _end_of_leaving(study, architecture))
+        axes.axhline(study.threshold, color="#999999", linestyle=":", linewidth=1)
+        axes.set(title=architecture, xlabel="step", ylabel="loss of the main head, moving average")
+        # All steps where a head stays at chance, else some after the last one left.
+        axes.set_xlim(0, steps if None in left else min(steps, 2 * max(left) + 10))
         axes.set_ylim(0, 1.35 * study.chance)
         axes.grid(alpha=0.3)
-        handles = [Line2D([], [], color=VARIANT_COLOURS[name], label=LABELS[name]) for name in study.variants]
+        handles = [Line2D([], [], color=colour(name), label=label(name)) for name in study.variants]
         handles += [
             Line2D([], [], color="#999999", linestyle="--", label=f"a constant answer: {study.chance:.3f}"),
-            Line2D([], [], color="#999999", linestyle=":", label=f"{AT_CHANCE:.0%} of it"),
+            Line2D([], [], color="#999999", linestyle=":", label=f"{study.threshold / study.chance:.0%} of it"),
             Line2D([], [], color="black", marker="o", linestyle="", label="left for good"),
         ]
         axes.legend(handles=handles, fontsize="small", loc="lower left")
     return figure
 
 
-def final(study):
+def final(study: Any) -> Figure:
     """Draws the main head's accuracy at the end with its spread, and below the paired differences."""
     figure = Figure(figsize=(max(5.0 * len(study.architectures), 6), 6.4), layout="constrained")
     above, below = figure.subplots(2, len(study.architectures), squeeze=False, sharex="col")
     for upper, lower, architecture in zip(above, below, study.architectures):
         rows = [row for row in study.comparisons if row.architecture == architecture]
         for x, row in enumerate(rows):
-            colour = VARIANT_COLOURS[row.variant]
-            upper.plot([x] * len(row.seeds), row.accuracies, "o", color=colour, alpha=0.4, markersize=5)
-            upper.errorbar(x + 0.15, row.mean, row.spread, fmt="s", color=colour, capsize=4)
+            upper.plot([x] * len(row.seeds), row.accuracies, "o", color=colour(row.variant), alpha=0.4, markersize=5)
+            upper.errorbar(x + 0.15, row.mean, row.spread, fmt="s", color=colour(row.variant), capsize=4)
             if row.gain is not None:
                 reach = None if row.gain.low is None else 100 * (row.gain.high - row.gain.mean)
-                lower.errorbar(x, 100 * row.gain.mean, reach, fmt="s", color=colour, capsize=4)
+                lower.errorbar(x, 100 * row.gain.mean, reach, fmt="s", color=colour(row.variant), capsize=4)
         upper.set(title=architecture, ylabel=f"{study.images} accuracy\n(squares: mean, standard deviation)")
         upper.yaxis.set_major_formatter(PercentFormatter(1))
         lower.axhline(0, color="#999999", linewidth=1)
-        lower.set_xticks(range(len(rows)), [LABELS[row.variant] for row in rows])
+        lower.set_xticks(range(len(rows)), [label(row.variant) for row in rows])
         interval = "95% interval" if len(study.seeds) > 1 else "one seed, no interval"
         lower.set_ylabel(f"difference to no head in points,\npaired by seed ({interval})")
         lower.set_xlim(-0.5, len(rows) - 0.3)
@@ -85,24 +93,23 @@ def final(study):
     return figure
 
 
-def gradients(study):
+def gradients(study: Any) -> Figure:
     """Draws the norm of the gradient that reached each row of Table 1 from each head's loss along the training."""
-    columns = stages(study.trainings)
-    figure = Figure(figsize=(4.6 * len(columns), 4.1 * len(study.architectures) + 0.5), layout="constrained")
-    panels = figure.subplots(len(study.architectures), len(columns), squeeze=False, sharey="row")
-    variant, handles = richest(study.trainings), {}
+    figure = Figure(figsize=(4.6 * len(study.stages), 4.1 * len(study.architectures) + 0.5), layout="constrained")
+    panels = figure.subplots(len(study.architectures), len(study.stages), squeeze=False, sharey="row")
+    handles = {}
     for line, architecture in zip(panels, study.architectures):
-        for axes, (stage, epoch) in zip(line, columns.items()):
-            with_heads = norms(of_variant(study.trainings, architecture, variant), epoch, weighted=True)
-            without = norms(of_variant(study.trainings, architecture, BASELINE), epoch, weighted=True)
-            rows = list(with_heads[MAIN])
-            lines = [(head, by_row, "-", variant) for head, by_row in with_heads.items()]
-            if without and variant != BASELINE:
-                lines.append((MAIN, without[MAIN], "--", BASELINE))
+        for axes, (stage, epoch) in zip(line, study.stages.items()):
+            norms = study.norms(architecture, study.richest, epoch, weighted=True)
+            lines = [(head, by_row, "-", study.richest) for head, by_row in norms.items()]
+            if "none" in study.variants and study.richest != "none":
+                without = study.norms(architecture, "none", epoch, weighted=True)
+                lines += [(head, by_row, "--", "none") for head, by_row in without.items()]
+            rows = list(norms["main"])
             for head, by_row, style, trained in lines:
-                label = f"{head}, trained with {LABELS[trained]}"
+                text = f"{head}, trained with {label(trained)}"
                 values = [by_row[row] or np.nan for row in rows]  # nothing reaches the rows behind a tap
-                (handles[label],) = axes.plot(values, style, color=HEAD_COLOURS[head], marker=".", label=label)
+                (handles[text],) = axes.plot(values, style, color=HEAD_COLOURS.get(head), marker=".", label=text)
             axes.set_xticks(range(len(rows)), [row.removeprefix("inception_") for row in rows], rotation=90)
             axes.set(yscale="log", title=f"{architecture}, {stage} (epoch {epoch})")
             axes.grid(alpha=0.3)
@@ -111,22 +118,15 @@ def gradients(study):
     return figure
 
 
-PICTURES = {"accuracy.png": accuracy, "leaving.png": leaving, "final.png": final, "gradients.png": gradients}
+PLOTS: dict[str, Callable[[Any], Figure]] = {
+    "accuracy.png": accuracy,
+    "leaving.png": leaving,
+    "final.png": final,
+    "gradients.png": gradients,
+}
 
 
-def _panels(study, width, height):
+def _panels(study: Any) -> tuple[Figure, Any]:
     count = len(study.architectures)
-    figure = Figure(figsize=(width * count, height), layout="constrained")
+    figure = Figure(figsize=(5.6 * count, 4.4), layout="constrained")
     return figure, figure.subplots(1, count, squeeze=False)[0]
-
-
-def _seeds(study):
-    return "one seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
-
-
-def _end_of_leaving(study, architecture):
-    """Returns the last step to draw: all of them where a head stays at chance, else some after the last one left."""
-    rows = [row for row in study.comparisons if row.architecture == architecture]
-    steps = max(len(run.steps["step"]) for run in study.trainings)
-    left = [step for row in rows for step in row.left]
-    return steps if None in left else min(steps, 2 * max(left) + WINDOW)

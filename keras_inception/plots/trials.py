@@ -1,6 +1,8 @@
-"""Pictures of a search: its trials as parallel coordinates, and how much each hyperparameter mattered."""
+"""Plots of a search: its trials as parallel coordinates, and how much each hyperparameter mattered."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -11,16 +13,13 @@ from sklearn.ensemble import RandomForestRegressor
 LOGARITHMIC = ("learning_rate", "weight_decay")
 
 
-def parallel(rows, names, objective):
+def parallel(rows: Sequence[Any], names: Sequence[str], objective: str) -> Figure:
     """Draws each trial that completed as a line over the axes of the hyperparameters, coloured by its objective.
 
     Args:
-        rows: Trials, see `trials.Row`.
+        rows: `TrialResult`s of a search.
         names: The hyperparameters to draw.
         objective: The name of the objective.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
     """
     rows = [row for row in rows if row.score is not None]
     figure = Figure(figsize=(max(6, 1.25 * (len(names) + 1)), 5), layout="constrained")
@@ -60,13 +59,13 @@ class _Axis:
             self.ticks = [(place, word) for word, place in places.items()]
 
 
-def importances(rows, names):
+def importances(rows: Sequence[Any], names: Sequence[str]) -> dict[str, float]:
     """Returns how much each hyperparameter mattered, as shares that sum to 1 (0 where nothing did).
 
     They are the impurity importances of a random forest on the trials that completed: with few trials a hint, no more.
 
     Args:
-        rows: Trials, see `trials.Row`.
+        rows: `TrialResult`s of a search.
         names: The hyperparameters.
 
     Returns:
@@ -92,16 +91,13 @@ def importances(rows, names):
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
-def importance(rows, names, objective):
+def importance(rows: Sequence[Any], names: Sequence[str], objective: str) -> Figure:
     """Draws `importances` as bars.
 
     Args:
-        rows: Trials, see `trials.Row`.
+        rows: `TrialResult`s of a search.
         names: The hyperparameters to draw.
         objective: The name of the objective.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
     """
     shares = importances(rows, names)
     count = sum(row.score is not None for row in rows)

@@ -1,13 +1,14 @@
 """What the trainings of a study say: each variant beside the one without heads, seed by seed."""
 
-import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scipy import stats
 
+from keras_inception.study.trainings import BASELINE, Training
+
 CONFIDENCE = 0.95
-BASELINE = "none"
 
 
 @dataclass(frozen=True)
@@ -27,25 +28,26 @@ class Difference:
     pairs: int
 
     @property
-    def sign(self):
+    def sign(self) -> int:
         """1 or -1 where the interval lies on one side of 0; 0 where it holds 0, or there is none."""
         if self.low is None or self.low <= 0 <= self.high:
             return 0
         return 1 if self.low > 0 else -1
 
 
-def paired(values, baseline):
+def paired(values: Sequence[float], baseline: Sequence[float]) -> Difference:
     """Returns the `Difference` between two lists of the same seeds: `values` less `baseline`.
 
     The interval is that of Student's t for paired observations, with 95% confidence: it holds for differences that
     are spread normally, and is wide for few seeds (12.7 standard errors to either side for two, 4.3 for three).
     """
     differences = [value - other for value, other in zip(values, baseline, strict=True)]
-    count, mean = len(differences), statistics.fmean(differences)
-    if count == 1:
+    mean, pairs = statistics.fmean(differences), len(differences)
+    if pairs == 1:
         return Difference(mean, None, None, 1)
-    reach = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * statistics.stdev(differences) / math.sqrt(count)
-    return Difference(mean, mean - float(reach), mean + float(reach), count)
+    error = stats.sem(differences)
+    low, high = stats.t.interval(CONFIDENCE, pairs - 1, mean, error) if error else (mean, mean)
+    return Difference(mean, float(low), float(high), pairs)
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Comparison:
     """One variant of one architecture.
 
     Attributes:
-        architecture: The network.
+        architecture: The name of the network.
         variant: The heads that learned.
         seeds: The seeds.
         accuracies: The main head's final accuracy of each seed.
@@ -71,24 +73,24 @@ class Comparison:
     delay: Difference | None
 
     @property
-    def mean(self):
+    def mean(self) -> float:
         """The mean of the accuracies."""
         return statistics.fmean(self.accuracies)
 
     @property
-    def spread(self):
+    def spread(self) -> float | None:
         """The standard deviation of the accuracies over the seeds; None for a single one."""
         return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
 
-def compare(trainings, chance):
+def compare(trainings: Sequence[Training], chance: float) -> list[Comparison]:
     """Returns a `Comparison` of each architecture and variant, in the order of the trainings.
 
     Args:
-        trainings: `Training`s, with the same seeds in the same order for each architecture and variant.
+        trainings: With the same seeds in the same order for each architecture and variant.
         chance: The loss of the best constant answer.
     """
-    groups = {}
+    groups: dict[tuple[str, str], list[Training]] = {}
     for training in trainings:
         groups.setdefault((training.architecture, training.variant), []).append(training)
     found = []

@@ -1,61 +1,50 @@
 """What a study found: as tables, in words, and as the files of its folder."""
 
-import csv
 import os
 import platform
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
 from keras_inception import files
 from keras_inception.network.blocks import MAIN
-from keras_inception.plots.study import LABELS, PICTURES
-from keras_inception.study.gradient_norms import norms, of_variant, richest, stages
+from keras_inception.plots.study import PLOTS, label
+from keras_inception.study.comparison import Difference
+from keras_inception.study.results import Study
 from keras_inception.study.step_losses import WINDOW
 from keras_inception.training.diagnosis import AT_CHANCE
 
 TABLE, GRADIENTS, PAGE = "study.csv", "gradients.csv", "study.md"
 
 
-def write(study):
-    """Writes the tables, the pictures and the page of a study into its folder."""
-    rows = [_row(training, study.chance) for training in study.trainings]
-    _write_table(study.folder / TABLE, rows)
-    names = ("architecture", "variant", "seed")
-    _write_table(
-        study.folder / GRADIENTS,
-        [{name: getattr(run, name) for name in names} | row for run in study.trainings for row in run.gradients],
-    )
-    for name, draw in PICTURES.items():
+def write(study: Study) -> None:
+    """Writes the tables, the plots and the page of a study into its folder."""
+    trainings, gradients = [], []
+    for run in study.trainings:
+        its = {"architecture": run.architecture, "variant": run.variant, "seed": run.seed}
+        trainings.append(
+            {
+                **its,
+                "epochs": len(run.validation_accuracy),
+                "steps": len(run.steps["step"]),
+                "validation_accuracy": run.validation_accuracy[-1],
+                "test_accuracy": run.test_accuracy,
+                "left_chance_at_step": run.left_at(study.chance),
+                "cpu_seconds": round(run.cpu_seconds, 1),
+            }
+        )
+        gradients += [its | row for row in run.gradients]
+    files.write_table(study.folder / TABLE, trainings)
+    files.write_table(study.folder / GRADIENTS, gradients)
+    for name, draw in PLOTS.items():
         with files.written_aside(study.folder / name) as aside:
             draw(study).savefig(aside, dpi=120)
     with files.written_aside(study.folder / PAGE) as aside:
         aside.write_text(_page(study), encoding="utf-8")
 
 
-def _row(training, chance):
-    """Returns the row of study.csv of a training; a cell is empty where there is nothing."""
-    return {
-        "architecture": training.architecture,
-        "variant": training.variant,
-        "seed": training.seed,
-        "epochs": len(training.validation_accuracy),
-        "steps": len(training.steps["step"]),
-        "validation_accuracy": float(training.validation_accuracy[-1]),
-        "test_accuracy": "" if training.test_accuracy is None else training.test_accuracy,
-        "left_chance_at_step": training.left_at(chance) or "",
-        "processor_seconds": round(training.processor_seconds, 1),
-    }
-
-
-def _write_table(path, rows):
-    with files.written_aside(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def summary(study, architecture):
+def summary(study: Study, architecture: str) -> tuple[Sequence[str], list[Sequence[str]]]:
     """Returns the columns of the summary of an architecture, and its rows as texts."""
     columns = (
         "heads that learn", f"{study.images} accuracy", "difference to none", "left chance at step",
@@ -75,24 +64,26 @@ def summary(study, architecture):
     return columns, rows
 
 
-def gradient_table(study, architecture):
+def gradient_table(study: Study, architecture: str) -> tuple[Sequence[str], list[Sequence[str]]]:
     """Returns the columns of the gradients of an architecture, and its rows as texts."""
-    trainings = of_variant(study.trainings, architecture, richest(study.trainings))
-    found = {stage: norms(trainings, epoch) for stage, epoch in stages(study.trainings).items()}
-    found.pop("in the middle", None)  # it is in the picture
+    found = {
+        stage: study.norms(architecture, study.richest, epoch)
+        for stage, epoch in study.stages.items()
+        if stage != "in the middle"  # it is in the plot
+    }
     columns = [(stage, head) for stage, heads in found.items() for head in heads]
     rows = next(iter(found.values()))[MAIN]
     texts = [(row, *(_norm(found[stage][head][row]) for stage, head in columns)) for row in rows]
     return ["row", *(f"{head} {stage}" for stage, head in columns)], texts
 
 
-def sentences(study, architecture):
+def sentences(study: Study, architecture: str) -> list[str]:
     """Returns what was found of an architecture, a sentence for each variant with heads."""
     found = []
     for row in study.comparisons:
         if row.architecture != architecture or row.gain is None:
             continue
-        sentence = f"{LABELS[row.variant]}: {_difference(row.gain, 100, '.2f', ' points')} of accuracy"
+        sentence = f"{label(row.variant)}: {_difference(row.gain, 100, '.2f', ' points')} of accuracy"
         sentence += _verdict(row.gain, "a gain", "a loss")
         if row.delay is not None:
             sentence += f"; main left chance {_difference(row.delay, 1, '.1f', ' steps')}"
@@ -103,28 +94,27 @@ def sentences(study, architecture):
     return found
 
 
-def budget(study):
+def budget(study: Study) -> str:
     """Returns what the study was spent on, as one line."""
-    sizes, first = study.trainings[0].results["sizes"], study.trainings[0]
-    seconds = sum(training.processor_seconds for training in study.trainings)
-    splits = ", ".join(f"{count:,} {split}" for split, count in sizes.items() if count)
+    first, seconds = study.trainings[0], sum(training.cpu_seconds for training in study.trainings)
+    splits = ", ".join(f"{count:,} {split}" for split, count in first.results["sizes"].items() if count)
     return (
         f"{len(study.trainings)} trainings ({len(study.architectures)} x {len(study.variants)} x {len(study.seeds)} "
         f"architectures, variants and seeds) of {len(first.validation_accuracy)} epochs, {len(first.steps['step'])} "
-        f"steps of {study.config.batch_size} images; {splits} images; {seconds:,.0f} processor seconds"
+        f"steps of {study.config.recipe.batch_size} images; {splits} images; {seconds:,.0f} seconds of CPU time"
     )
 
 
-def _verdict(difference, above, below):
+def _verdict(difference: Difference, above: str, below: str) -> str:
     words = {1: above, 0: "no difference is shown", -1: below}
     return "" if difference.low is None else f", {words[difference.sign]}"
 
 
-def _norm(value):
+def _norm(value: float) -> str:
     return f"{value:.1e}" if value else "0"  # exactly: the row is behind the head's tap
 
 
-def _difference(difference, scale, form, unit):
+def _difference(difference: Difference | None, scale: float, form: str, unit: str) -> str:
     if difference is None:
         return "-"
     text = f"{scale * difference.mean:+{form}}{unit}"
@@ -133,16 +123,16 @@ def _difference(difference, scale, form, unit):
     return f"{text} ({scale * difference.low:+{form}} to {scale * difference.high:+{form}})"
 
 
-def _page(study):
+def _page(study: Study) -> str:
     seeds = ", ".join(map(str, study.seeds))
     parts = [
         f"# What the auxiliary heads do: {study.config.dataset}",
-        f"{budget(study)}. Recipe `{study.config.recipe}`, seeds {seeds}, precision {study.config.precision}. Python "
-        f"{platform.python_version()}, TensorFlow {tf.__version__}, Keras {keras.__version__}, {os.cpu_count()} cores "
-        f"of {platform.machine()}.",
-        "Every training has all three heads. One that does not learn has a loss weight of 0: nothing comes from it, "
-        "and the trainings of a seed begin with the same weights, see the same batches and draw the same dropout. The "
-        "time of `none` includes its idle heads.",
+        f"{budget(study)}. Recipe `{study.config.recipe.name}`, seeds {seeds}, precision {study.config.precision}. "
+        f"Python {platform.python_version()}, TensorFlow {tf.__version__}, Keras {keras.__version__}, "
+        f"{os.cpu_count()} cores of {platform.machine()}.",
+        "Every training has all heads. One that does not learn has a loss weight of 0: nothing comes from it, and the "
+        "trainings of a seed begin with the same weights, see the same batches and draw the same dropout. The time of "
+        "`none` includes its idle heads.",
         f"Accuracies are the main head's at the end, on the {study.images} images, with their standard deviation over "
         "the seeds. Differences are paired by seed, with Student's 95% interval: where it holds 0, no difference is "
         f"shown. The main head has left chance at the first step from which on the mean loss of {WINDOW} steps stays "
@@ -155,13 +145,13 @@ def _page(study):
             _markdown(*summary(study, architecture)),
             "\n".join(f"- {finding}" for finding in sentences(study, architecture)),
             f"The norm of the gradient that reaches each row from each head's loss, not multiplied by its weight, with "
-            f"{LABELS[richest(study.trainings)]} (geometric mean over the seeds, one batch of validation images):",
+            f"{label(study.richest)} (geometric mean over the seeds, one batch of validation images):",
             _markdown(*gradient_table(study, architecture)),
         ]
-    parts.append("\n".join(f"![{name.removesuffix('.png')}]({name})" for name in PICTURES))
+    parts.append("\n".join(f"![{name.removesuffix('.png')}]({name})" for name in PLOTS))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _markdown(columns, rows):
+def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,6 +1,6 @@
-"""What the auxiliary heads do: the same network trained with no, one and both of them, compared seed by seed.
+"""What the auxiliary heads do: the same network trained with no, each and all of them, compared seed by seed.
 
-study.csv     each training: accuracies at the end, the step at which the main head left chance, processor seconds
+study.csv     each training: accuracies at the end, the step at which the main head left chance, CPU time
 gradients.csv the norm of the gradient that reached each row of Table 1 from each head's loss, along each training
 study.md      the comparison in tables and words, with its definitions and its budget
 accuracy.png, leaving.png, final.png, gradients.png
@@ -10,93 +10,59 @@ In every training the network has all its heads; a head that does not learn has 
 from it, so that the trunk learns as if it were not there, and the trainings of a seed begin with the same weights, see
 the same batches and draw the same dropout.
 
-`trainings` reads what the trainings left, `steps` finds where a head left chance, `comparison` pairs the seeds.
+`trainings` reads what the trainings left, `step_losses` finds where a head left chance, `comparison` pairs the seeds,
+`results` puts them together.
 """
 
 import gc
-import statistics
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from keras_inception.architectures import get as architecture_of
+from keras_inception import architectures as records
+from keras_inception.architectures import Architecture
+from keras_inception.data import Data
 from keras_inception.errors import InputError
+from keras_inception.network.blocks import MAIN
 from keras_inception.recipes.rules import is_whole
 from keras_inception.study import findings
-from keras_inception.study.comparison import Comparison, Difference, compare, paired
-from keras_inception.study.step_losses import StepLosses, left_at
-from keras_inception.study.trainings import HEADS, STEPS, VARIANTS, Training, loss_weights
+from keras_inception.study.results import Study
+from keras_inception.study.step_losses import StepLosses
+from keras_inception.study.trainings import STEPS, Training, variants_of
 from keras_inception.training import diagnosis, runs
-from keras_inception.training.config import TrainConfig, changes
+from keras_inception.training.checkpoint import Progress
+from keras_inception.training.config import TrainConfig, changes, from_options, read
 from keras_inception.training.loop import train
-
-__all__ = ["VARIANTS", "Comparison", "Difference", "StepLosses", "Study", "Training", "heads", "left_at", "paired"]
+from keras_inception.types import PathLike
 
 ARCHITECTURES = ("googlenet", "googlenet_bn")
 
 
-@dataclass(frozen=True)
-class Study:
-    """A finished study.
-
-    Attributes:
-        folder: Where it was written.
-        config: The `TrainConfig` that the trainings share.
-        architectures: The networks.
-        variants: The heads that learned: "none", "aux1", "aux2", "both".
-        seeds: The seeds.
-        trainings: A `Training` for each of their combinations, in this order.
-    """
-
-    folder: Path
-    config: TrainConfig
-    architectures: tuple[str, ...]
-    variants: tuple[str, ...]
-    seeds: tuple[int, ...]
-    trainings: list[Training]
-
-    @cached_property
-    def chance(self):
-        """The loss of the best constant answer: ln(classes) for even classes."""
-        # One of those of the trainings: a training that was interrupted counted its labels from there on.
-        return statistics.median_low(training.chance for training in self.trainings)
-
-    @cached_property
-    def comparisons(self):
-        """A `Comparison` of each architecture and variant."""
-        return compare(self.trainings, self.chance)
-
-    @property
-    def images(self):
-        """The images of the final accuracy: "test", or "validation" where there are no others."""
-        return "validation" if self.trainings[0].test_accuracy is None else "test"
-
-
 def heads(
-    config=None,
-    out=None,
+    config: TrainConfig | None = None,
+    folder: PathLike | None = None,
     *,
-    seeds=3,
-    architectures=ARCHITECTURES,
-    variants=tuple(VARIANTS),
-    on_begin=lambda missing, count: None,
-    on_training=lambda training: None,
-    report=diagnosis.warn,
-):
-    """Trains networks with no, one and both auxiliary heads, and writes what that changed.
+    seeds: int = 3,
+    architectures: Sequence[str | Architecture] = ARCHITECTURES,
+    variants: Sequence[str] | None = None,
+    on_begin: Callable[[int, int], None] = lambda missing, count: None,
+    on_training: Callable[[Training], None] = lambda training: None,
+    report: Callable[[str], None] = diagnosis.warn,
+) -> Study:
+    """Trains networks with no, each and all auxiliary heads, and writes what that changed.
 
     The same call goes on after an interruption: finished trainings are kept, the one that was under way is resumed.
     More seeds, architectures or variants may be asked for later. It trains on one machine, one training at a time.
 
     Args:
-        config: A `TrainConfig` for all trainings; by default the recipe "quick" on handwritten digits. Its
-            `architecture` is not read, `seed` is the first seed, and the loss weights of aux1 and aux2 are those of a
-            head that learns. `gradient_flow` is 1 where it is 0. On several devices it trains where `strategy` is
-            "mirrored".
-        out: The study's folder; by default `studies/DATASET-heads`.
+        config: What all trainings share; by default the recipe "quick" on handwritten digits. Its `architecture` is
+            not read, `seed` is the first seed, and the loss weights of the auxiliary heads are those of a head that
+            learns. `gradient_flow` is 1 where it is 0. On several devices it trains where `strategy` is "mirrored".
+        folder: The study's folder; by default `studies/DATASET-heads`.
         seeds: How many trainings of each network and variant, at least 1; two are needed for an interval.
-        architectures: Names of networks with auxiliary heads, see `architectures`.
-        variants: Some of "none", "aux1", "aux2" and "both"; differences are to "none".
+        architectures: Networks with the same auxiliary heads, by name or as records.
+        variants: Some of "none", the names of the heads, and "both" (or "all", where there are more); by default each
+            of them. Differences are to "none".
         on_begin: Called with the number of trainings that are missing and the number of all.
         on_training: Called with each `Training` that is there, in order.
         report: Called with each message about what goes wrong in a training, see `diagnosis`.
@@ -105,67 +71,92 @@ def heads(
         A `Study`.
 
     Raises:
-        ValueError: An argument, the configuration, the data or the folder is not fit for use.
+        InputError: An argument, the configuration, the data or the folder is not fit for use.
         OSError: The folder cannot be written; the last checkpoint is whole.
         diagnosis.NotFiniteError: A loss became NaN or infinite.
-        training.PreemptedError: SIGTERM came; the training that was under way was saved.
+        interruption.PreemptedError: SIGTERM came; the training that was under way was saved.
     """
     config = TrainConfig() if config is None else config
-    architectures, variants = tuple(architectures), tuple(variants)
-    _check(config, seeds, architectures, variants)
-    folder = Path(out) if out else Path("studies") / f"{Path(config.dataset).name}-heads"
+    networks = _networks(config, architectures)
+    known = variants_of(records.get(architectures[0], config.width))
+    chosen = tuple(known) if variants is None else tuple(variants)
+    _check(config, seeds, chosen, known)
+    folder = Path(folder or Path("studies") / f"{Path(config.dataset).name}-heads")
     _check_folder(folder, config)
-    numbers = tuple(range(config.seed, config.seed + seeds))
-    trainings = [
-        Training(architecture, variant, seed, folder / architecture / variant / f"seed-{seed}")
-        for architecture in architectures
-        for variant in variants
-        for seed in numbers
-    ]
-    on_begin(sum(not _is_finished(training) for training in trainings), len(trainings))
-    for training in trainings:
-        if not _is_finished(training):
-            _train(training, config, report)
+    trainings = {
+        Training(name, variant, seed, folder / name / variant / f"seed-{seed}"): _config_of(
+            config, architecture, variant, seed
+        )
+        for name, architecture in networks.items()
+        for variant in chosen
+        for seed in range(config.seed, config.seed + seeds)
+    }
+    on_begin(sum(not training.is_finished for training in trainings), len(trainings))
+    for training, its_config in trainings.items():
+        if not training.is_finished:
+            _train(training, its_config, report)
         on_training(training)
-    study = Study(folder, config, architectures, variants, numbers, trainings)
+    study = Study(
+        folder,
+        config,
+        tuple(networks),
+        {variant: known[variant] for variant in chosen},
+        tuple(range(config.seed, config.seed + seeds)),
+        list(trainings),
+    )
     findings.write(study)
     return study
 
 
-def _check(config, seeds, architectures, variants):
+def _networks(config: TrainConfig, architectures: Sequence[str | Architecture]) -> dict[str, str | Architecture]:
+    """Returns the networks of a study by their names at the study's width."""
+    networks, heads_of = {}, {}
+    for architecture in architectures:
+        record = records.get(architecture, config.width)
+        if not record.auxiliary_heads:
+            raise InputError(
+                f"A study of the heads needs networks with auxiliary heads, such as {ARCHITECTURES[0]!r}. "
+                f"Received: architecture={record.name!r}"
+            )
+        networks[record.name], heads_of[record.name] = architecture, ", ".join(record.heads)
+    if not networks or len(networks) < len(architectures):
+        raise InputError(
+            f"`architectures` must hold at least one network, and each once. Received: architectures={architectures!r}"
+        )
+    if len(set(heads_of.values())) > 1:
+        different = "; ".join(f"{name}: {names}" for name, names in heads_of.items())
+        raise InputError(f"The networks of a study must have the same heads. Received: {different}")
+    return networks
+
+
+def _check(config: TrainConfig, seeds: int, variants: Sequence[str], known: dict[str, tuple[str, ...]]) -> None:
     if not is_whole(seeds, 1):
         raise InputError(f"`seeds` must be a whole number of at least 1. Received: seeds={seeds!r}")
-    for name, values in (("architectures", architectures), ("variants", variants)):
-        if not values or len(set(values)) < len(values):
-            raise InputError(f"`{name}` must hold at least one name, and each once. Received: {name}={values!r}")
-    if not set(variants) <= set(VARIANTS):
-        raise InputError(f"`variants` must be among {', '.join(VARIANTS)}. Received: variants={variants!r}")
-    for name in architectures:
-        if tuple(head.name for head in architecture_of(name).auxiliary_heads) != HEADS:
-            raise InputError(
-                f"A study of the heads needs a network with {' and '.join(HEADS)}, such as {ARCHITECTURES[0]!r}. "
-                f"Received: architecture={name!r}"
-            )
+    if not variants or len(set(variants)) < len(variants) or not set(variants) <= set(known):
+        raise InputError(
+            f"`variants` must be among {', '.join(known)}, at least one and each once. Received: variants={variants!r}"
+        )
     if not config.aux_heads:
         raise InputError("A study of the heads leaves heads out by itself: leave out `aux_heads=False`.")
-    if len(config.loss_weights) != 1 + len(HEADS) or not all(config.loss_weights):
+    weights = config.recipe.loss_weights
+    if weights is not None and not all(weights):
         raise InputError(
-            "`loss_weights` must give main, aux1 and aux2 a weight above 0; a study sets it to 0 for the heads that do "
-            f"not learn. Received: loss_weights={config.loss_weights}"
+            "`loss_weights` must give each head a weight above 0; a study sets it to 0 for heads that do not learn. "
+            f"Received: loss_weights={weights}"
         )
     if config.strategy == "multi-worker":
         raise InputError(f'A study trains on one machine: use "one" or "mirrored". Received: {config.strategy!r}')
 
 
-def _check_folder(folder, config):
+def _check_folder(folder: Path, config: TrainConfig) -> None:
     """Refuses a folder that holds something else than trainings of this configuration."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"A study needs a folder of its own, and this is a file. Received: {folder}")
-    configurations = sorted(path for name in VARIANTS for path in folder.glob(f"*/{name}/seed-*/{runs.CONFIG}"))
+    configurations = sorted(folder.glob(f"*/*/seed-*/{runs.CONFIG}"))
     if not configurations and any(path.is_file() for path in folder.rglob("*")):
         raise InputError(f"A study needs an empty folder, and this one holds something else. Received: {folder}")
     for path in configurations:
-        was = TrainConfig.from_file(path)
+        was = from_options(read(path))
         different = changes(was, _config_of(config, was.architecture, path.parts[-3], was.seed))
         if different:
             raise InputError(
@@ -174,34 +165,33 @@ def _check_folder(folder, config):
             )
 
 
-def _config_of(config, architecture, variant, seed):
+def _config_of(config: TrainConfig, architecture: str | Architecture, variant: str, seed: int) -> TrainConfig:
     """Returns the configuration of one training of a study."""
+    record = records.get(architecture, config.width)
+    learning = (MAIN, *variants_of(record).get(variant, ()))
+    weights = zip(record.heads, config.recipe.loss_weights or record.loss_weights)
     return replace(
         config,
         architecture=architecture,
         seed=seed,
-        loss_weights=loss_weights(config.loss_weights, variant),
+        recipe=replace(config.recipe, loss_weights=tuple(w if head in learning else 0.0 for head, w in weights)),
         gradient_flow=config.gradient_flow or 1,
         strategy="mirrored" if config.strategy == "mirrored" else "one",
     )
 
 
-def _is_finished(training):
-    return (training.folder / runs.RESULTS).is_file()
-
-
-def _train(training, config, report):
+def _train(training: Training, config: TrainConfig, report: Callable[[str], None]) -> None:
     """Trains one network, or goes on where its training was interrupted."""
     steps = StepLosses(training.folder / STEPS)
 
-    def on_data(data, progress):
+    def on_data(data: Data, progress: Progress) -> None:
         if data.validation is None:
             raise InputError("A study needs validation images: use `--validation-fraction`. Received: none")
         steps.go_on_after(progress.epoch * data.steps_per_epoch + progress.step)
 
     try:
         train(
-            _config_of(config, training.architecture, training.variant, training.seed),
+            config,
             training.folder,
             verbose=0,
             on_data=on_data,

@@ -1,27 +1,28 @@
 """The trainings of a study: each is a run folder of `train`, with the losses of its steps beside."""
 
-import csv
 import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from keras_inception import architectures, files
+from keras_inception import files
+from keras_inception.architectures import Architecture
 from keras_inception.network.blocks import MAIN
-from keras_inception.study.step_losses import left_at
+from keras_inception.study.step_losses import left_at, moving_average
 from keras_inception.training import runs
+from keras_inception.types import Array
 
 STEPS = "steps.csv"
-HEADS = tuple(head.name for head in architectures.AUXILIARY_HEADS)
-# The auxiliary heads that learn in each variant.
-VARIANTS = {"none": (), **{head: (head,) for head in HEADS}, "both": HEADS}
+BASELINE = "none"
 
 
-def loss_weights(weights, variant):
-    """Returns the loss weights of main, aux1 and aux2 in a variant: 0 for a head that does not learn in it."""
-    learning = (MAIN, *VARIANTS[variant])
-    return tuple(weight if head in learning else 0.0 for head, weight in zip((MAIN, *HEADS), weights))
+def variants_of(architecture: Architecture) -> dict[str, tuple[str, ...]]:
+    """Returns the auxiliary heads that learn, by the names of the variants: none, each alone, and both or all."""
+    heads = architecture.heads[1:]
+    together = {"both" if len(heads) == 2 else "all": heads} if len(heads) > 1 else {}
+    return {BASELINE: (), **{head: (head,) for head in heads}, **together}
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Training:
     """A finished training of a study.
 
     Attributes:
-        architecture: The network.
-        variant: The heads that learned: "none", "aux1", "aux2" or "both".
+        architecture: The name of the network.
+        variant: The heads that learned: "none", the name of a head, "both" or "all".
         seed: Its seed.
         folder: Its run folder.
     """
@@ -41,57 +42,61 @@ class Training:
     folder: Path
 
     @property
-    def name(self):
+    def name(self) -> str:
         """What it is called in messages."""
         return f"{self.architecture}, {self.variant}, seed {self.seed}"
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is there."""
+        return (self.folder / runs.RESULTS).is_file()
+
     @functools.cached_property
-    def results(self):
+    def results(self) -> dict[str, Any]:
         """What the run's `results.json` holds."""
         return files.read_json(self.folder / runs.RESULTS)
 
     @functools.cached_property
-    def validation_accuracy(self):
-        """The main head's accuracy on the validation images after each epoch, `(epochs,)`."""
-        return np.array([float(row["val_main_accuracy"]) for row in read_table(self.folder / runs.HISTORY)])
+    def validation_accuracy(self) -> list[float]:
+        """The main head's accuracy on the validation images after each epoch."""
+        return [float(row["val_main_accuracy"]) for row in files.read_table(self.folder / runs.HISTORY)]
 
     @property
-    def test_accuracy(self):
+    def test_accuracy(self) -> float | None:
         """The main head's accuracy on the test images at the end; None without any."""
         return self.results["test"][MAIN]["accuracy"] if self.results["test"] else None
 
     @property
-    def final_accuracy(self):
+    def final_accuracy(self) -> float:
         """The accuracy at the end, on the test images, or on the validation images where there are no others."""
-        return float(self.validation_accuracy[-1]) if self.test_accuracy is None else self.test_accuracy
+        return self.validation_accuracy[-1] if self.test_accuracy is None else self.test_accuracy
 
     @functools.cached_property
-    def steps(self):
+    def steps(self) -> dict[str, Array]:
         """The columns of `steps.csv`, each `(steps,)`."""
-        rows = read_table(self.folder / STEPS)
+        rows = files.read_table(self.folder / STEPS)
         return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
 
     @property
-    def chance(self):
+    def smooth_losses(self) -> Array:
+        """The moving average of the main head's loss at each step, `(steps,)`."""
+        return moving_average(self.steps[f"{MAIN}_loss"])
+
+    @property
+    def chance(self) -> float:
         """The loss of the best constant answer, counted from the training's labels."""
         return float(self.steps["chance"][-1])
 
     @property
-    def processor_seconds(self):
+    def cpu_seconds(self) -> float:
         """What the training took until its last step, validation after the earlier epochs included."""
-        return float(self.steps["processor_seconds"].sum())
+        return float(self.steps["cpu_seconds"].sum())
 
-    def left_at(self, chance):
+    def left_at(self, chance: float) -> int | None:
         """Returns the step at which the main head left `chance`; None where it did not."""
         return left_at(self.steps[f"{MAIN}_loss"], chance)
 
     @functools.cached_property
-    def gradients(self):
+    def gradients(self) -> list[dict[str, str]]:
         """The rows of `gradients.csv`, see `diagnosis.GradientFlow`."""
-        return read_table(self.folder / runs.GRADIENTS)
-
-
-def read_table(path):
-    """Returns the rows of a CSV file as dicts of strings."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        return files.read_table(self.folder / runs.GRADIENTS)

@@ -1,149 +1,188 @@
-"""KerasTuner's oracles, so that a kill at any moment, or a worker that does not come back, costs one trial's time.
+"""KerasTuner's oracles with a journal, so that a kill at any moment costs no more than the trials under way.
 
 KerasTuner 1.4.8 writes its files in place, runs a finished trial again when it is killed just behind it, forgets where
-a grid search stood, and waits for ever for a worker that was killed.
+a grid search stood, and waits for ever for a worker that was killed. No public method changes that. So its files are
+not read: each trial that begins and each that ends is written into a journal of ours, and a search that goes on tells
+it to a new oracle by `create_trial`, `update_trial` and `end_trial`. Given up is what only KerasTuner's private queue
+can do: the trial of a lost worker fails, and is not given to another worker.
 """
 
 import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_inception import files
+from keras_inception.tuning.trials import Progress, TrialResult
 
-ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 FAILURES = 10  # in a row, which end a search
-LOST_AFTER_SECONDS = 60.0
-REASON = "failure.txt"  # in the folder of a trial; gRPC does not carry it
+JOURNAL = "journal.json"
 
 
-class _Lasting:
+class _Journaled:
     """What is added to each oracle.
 
-    Attributes:
+    Args:
+        folder: KerasTuner's folder of the search.
+        trial_limit: How many trials begin at most.
+        seed: Seed of the values; what a search draws that goes on differs from what it drew before.
         deadline: When no further trial begins, in seconds of `time.monotonic`; None for never.
-        on_end: Called with each trial that ended.
-        seconds: How long each trial took, by its id.
-        reasons: Why trials failed, by their ids.
+        on_end: Called with the `TrialResult` of each trial that ended.
+        **kwargs: KerasTuner's.
+
+    Attributes:
+        results: The trials that ended, in their order.
     """
 
-    def __init__(self, **kwargs):
-        super().__init__(objective=kwargs.pop("objective"), max_consecutive_failed_trials=None, **kwargs)
-        self.deadline = None
-        self.on_end = lambda trial: None
-        self.seconds, self.reasons = {}, {}
-        self._begun, self._seen = {}, {}  # the last sign of life of each worker, and of each trial
+    _has_plan = False  # Whether `populate_space` must see also the trials of earlier runs.
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        trial_limit: int,
+        seed: int,
+        deadline: float | None = None,
+        on_end: Callable[[TrialResult], None] = lambda result: None,
+        **kwargs: Any,
+    ) -> None:
+        self._folder = folder
+        self._journal = files.read_json(folder / JOURNAL) if (folder / JOURNAL).is_file() else []
+        # KerasTuner takes 0 for none. A large stride, since it counts on from the seed.
+        seed = (seed + 1 + 1_000_003 * len(self._journal)) % 2**32
+        super().__init__(seed=seed, max_consecutive_failed_trials=None, **kwargs)
+        self.trial_limit, self._deadline, self._on_end = trial_limit, deadline, on_end
+        self.results: list[TrialResult] = []
+        self._told: dict[str, Any] | None = None  # the values of a trial of an earlier run
+        self._begun: dict[str, float] = {}  # by trial
+        self._seen: dict[str, float] = {}  # the last sign of life by worker
 
     @property
-    def failing(self):
+    def failing(self) -> bool:
         """Whether the last ten trials failed."""
-        last = [self.trials[trial_id].status for trial_id in self.end_order[-FAILURES:]]
-        return last == [TrialStatus.FAILED] * FAILURES
+        last = self.results[-FAILURES:]
+        return len(last) == FAILURES and all(result.score is None for result in last)
 
     @property
-    def out_of_time(self):
+    def out_of_time(self) -> bool:
         """Whether the budget of time is spent, or what is left of it less than a quarter of the longest trial."""
-        if self.deadline is None or not self.seconds:
+        if self._deadline is None or not self.results:
             return False
-        return time.monotonic() + max(self.seconds.values()) / 4 > self.deadline
+        return time.monotonic() + max(result.seconds for result in self.results) / 4 > self._deadline
+
+    def replay(self) -> None:
+        """Tells the oracle, whose space is known, what happened in earlier runs of the search."""
+        for event in self._journal:
+            if "begins" in event:
+                self._told = event["values"]
+                super().create_trial(event["tuner"])
+                self._told = None
+                continue
+            result = TrialResult(**event)
+            if result.score is not None:
+                super().update_trial(result.trial, {self.objective.name: result.score})
+            super().end_trial(Trial(self.trials[result.trial].hyperparameters, result.trial, result.status))
+            self.results.append(result)
+        self._seen = dict.fromkeys(self.tuner_ids, time.monotonic())
 
     @keras_tuner.synchronized
-    def create_trial(self, tuner_id):
+    def create_trial(self, tuner_id: str) -> Trial:
+        """Returns the trial that a tuner runs next; see `keras_tuner.Oracle`."""
         self._seen[tuner_id] = time.monotonic()
-        if tuner_id not in self.ongoing_trials and (self.failing or self.out_of_time):
+        begins = tuner_id not in self.ongoing_trials
+        if begins and (self.failing or self.out_of_time or len(self.trials) >= self.trial_limit):
             self.tuner_ids.discard(tuner_id)
             return Trial(self.get_space(), "none", TrialStatus.STOPPED)
         trial = super().create_trial(tuner_id)
         if trial.status == TrialStatus.RUNNING:
-            trial.metrics = type(trial.metrics)()  # of a run that was interrupted
-            self._begun[trial.trial_id] = self._seen[trial.trial_id] = time.monotonic()
-        elif trial.status == TrialStatus.STOPPED and self.ongoing_trials:
-            self.tuner_ids.add(tuner_id)  # whose help is needed if another worker is lost
-            trial.status = TrialStatus.IDLE
+            self._begun[trial.trial_id] = time.monotonic()
+            if begins:
+                values = dict(trial.hyperparameters.values)
+                self._note({"begins": trial.trial_id, "tuner": tuner_id, "values": values})
         return trial
 
-    @keras_tuner.synchronized
-    def end_trial(self, trial):
-        trial_id = trial.trial_id
-        if trial_id not in {ongoing.trial_id for ongoing in self.ongoing_trials.values()}:
-            return  # of a worker that was taken for lost
-        self.seconds[trial_id] = time.monotonic() - self._begun[trial_id]
-        path = Path(self._get_trial_dir(trial_id)) / REASON
-        if trial.status != TrialStatus.COMPLETED and path.is_file():
-            self.reasons[trial_id] = path.read_text(encoding="utf-8")
-        super().end_trial(trial)
-        trial = self.trials[trial_id]
-        if trial.status == TrialStatus.FAILED:
-            self.reasons.setdefault(trial_id, "the objective is not a number")
-        self.on_end(trial)
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """Returns the values of a new trial; those of the first one are the recipe's own."""
+        if self._told is not None:
+            if self._has_plan:
+                super().populate_space(trial_id)
+            return {"status": TrialStatus.RUNNING, "values": dict(self._told)}
+        first, response = not self.trials, super().populate_space(trial_id)
+        if first:
+            space = self.get_space()
+            response["values"] |= {item.name: item.default for item in space.space if space.is_active(item)}
+        return response
 
-    def get_trial(self, trial_id):
-        self._seen[trial_id] = time.monotonic()
+    @keras_tuner.synchronized
+    def end_trial(self, trial: Trial) -> None:
+        """Notes that a trial ended; see `keras_tuner.Oracle`. A trial that was given up has ended before."""
+        if trial.trial_id not in {ongoing.trial_id for ongoing in self.ongoing_trials.values()}:
+            return
+        super().end_trial(trial)
+        trial = self.trials[trial.trial_id]
+        completed = trial.status == TrialStatus.COMPLETED
+        curve, reason = Progress(self._folder, trial.trial_id).read()
+        result = TrialResult(
+            trial=trial.trial_id,
+            status=trial.status,
+            score=float(trial.score) if completed else None,
+            seconds=time.monotonic() - self._begun.get(trial.trial_id, time.monotonic()),
+            epochs=len(curve),
+            values=dict(trial.hyperparameters.values),
+            reason="" if completed else reason or trial.message or "the objective is not a number",
+        )
+        self.results.append(result)
+        self._note(asdict(result))
+        self._on_end(result)
+
+    def get_trial(self, trial_id: str) -> Trial:
+        """Returns a trial; a worker that asks for its own is alive."""
+        for tuner_id, trial in list(self.ongoing_trials.items()):
+            if trial.trial_id == trial_id:
+                self._seen[tuner_id] = time.monotonic()
         return super().get_trial(trial_id)
 
+    def silent(self, seconds: float) -> list[str]:
+        """Returns the tuners that showed no sign of life for so long."""
+        latest = time.monotonic() - seconds
+        return [tuner_id for tuner_id in list(self.tuner_ids) if self._seen[tuner_id] < latest]
+
     @keras_tuner.synchronized
-    def forget_lost(self, after=LOST_AFTER_SECONDS):
-        """Gives the trials of workers that showed no sign of life to others."""
-        latest = time.monotonic() - after
-        for tuner_id, trial in list(self.ongoing_trials.items()):
-            if self._seen[trial.trial_id] < latest:
-                del self.ongoing_trials[tuner_id]
-                self._retry_queue.append(trial.trial_id)
-                self.tuner_ids.discard(tuner_id)
-                self.save()
-        for tuner_id in [*self.tuner_ids]:
-            if tuner_id not in self.ongoing_trials and self._seen.get(tuner_id, 0) < latest:
-                self.tuner_ids.discard(tuner_id)
+    def give_up(self, tuner_ids: Iterable[str]) -> None:
+        """Fails the trials of some tuners, and waits for them no more; one that comes back gets another trial."""
+        for tuner_id in tuner_ids:
+            trial = self.ongoing_trials.get(tuner_id)
+            if trial is not None:
+                self.end_trial(Trial(trial.hyperparameters, trial.trial_id, TrialStatus.FAILED, "its worker was lost"))
+            self.tuner_ids.discard(tuner_id)
 
-    def get_state(self):
-        return {**super().get_state(), "seconds": self.seconds, "reasons": self.reasons}
+    def save(self) -> None:
+        """Writes nothing: the journal is written when a trial begins or ends."""
 
-    def set_state(self, state):
-        super().set_state(state)
-        self.seconds, self.reasons = state["seconds"], state["reasons"]
-
-    def save(self):
-        files.write_json(self._get_oracle_fname(), self.get_state())
-
-    def _save_trial(self, trial):
-        files.write_json(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", trial.get_state())
-
-    def reload(self):
-        super().reload()
-        for trial_id in set(self.trials) - set(self.start_order):  # killed before the oracle knew of it
-            del self.trials[trial_id]
-        ended = [trial_id for trial_id in self.start_order if self.trials[trial_id].status in ENDED]
-        self.end_order += [trial_id for trial_id in ended if trial_id not in self.end_order]
-        self._retry_queue = [trial_id for trial_id in self.start_order if trial_id not in ended]
-
-    def _random_values(self):
-        """Begins with the recipe's own values."""
-        if self.trials:
-            return super()._random_values()
-        space = self.get_space()
-        return {item.name: item.default for item in space.space if space.is_active(item)}
+    def _note(self, event: dict[str, Any]) -> None:
+        self._journal.append(event)
+        files.write_json(self._folder / JOURNAL, self._journal)
 
 
-class RandomOracle(_Lasting, keras_tuner.oracles.RandomSearchOracle):
+class RandomOracle(_Journaled, keras_tuner.oracles.RandomSearchOracle):
     """Random search."""
 
 
-class BayesianOracle(_Lasting, keras_tuner.oracles.BayesianOptimizationOracle):
+class BayesianOracle(_Journaled, keras_tuner.oracles.BayesianOptimizationOracle):
     """Bayesian optimization."""
 
 
-class HyperbandOracle(_Lasting, keras_tuner.oracles.HyperbandOracle):
+class HyperbandOracle(_Journaled, keras_tuner.oracles.HyperbandOracle):
     """Hyperband."""
 
+    _has_plan = True
 
-class GridOracle(_Lasting, keras_tuner.oracles.GridSearchOracle):
-    """Grid search, which knows after a reload where it stood."""
 
-    def reload(self):
-        super().reload()
-        before = None
-        for trial_id in self.start_order:  # which is the order of the grid, or nearly
-            self._ordered_ids.insert(trial_id, before)
-            before = trial_id
-        self._populate_next = list(self.start_order)
+class GridOracle(_Journaled, keras_tuner.oracles.GridSearchOracle):
+    """Grid search."""
+
+    _has_plan = True

@@ -1,20 +1,21 @@
 """What a search may vary: names, ranges, and the configuration of a training that their values make.
 
-A name is that of a number, a switch or a word of `TrainConfig`, or one of these:
+A name is that of a number, a switch or a word of `TrainConfig`, its recipe or its augmentation, or one of these:
 
-- `aux1_weight`, `aux2_weight`: the auxiliary losses' weights; 0 lets a head not learn;
-- `width`: how many times as wide the trunk is as the architecture's;
+- `aux1_weight`, and so on for each auxiliary head: the weight of its loss; 0 lets it not learn;
 - `normalization`: "lrn" (the paper's) or "batch";
 - `augmentation`: from 0 to 1, how strongly images are moved and their colours changed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any, TypeAlias
+
+import keras_tuner
 
 from keras_inception.errors import InputError
-from keras_inception.training.config import TrainConfig
+from keras_inception.training.config import TrainConfig, from_options, to_options
 
-AUXILIARY_WEIGHTS = ("aux1_weight", "aux2_weight")
 NORMALIZATIONS = {"lrn": "googlenet", "batch": "googlenet_bn"}
 
 # What an `augmentation` of 1 is (ours); none of it mirrors, so that digits and letters stay what they are.
@@ -45,9 +46,28 @@ class Range:
     step: float | None = None
     sampling: str = "linear"
 
+    @property
+    def broken_rule(self) -> str | None:
+        """What the range must do and does not; None for a sound one."""
+        numbers = [value for value in (self.min_value, self.max_value, self.step) if value is not None]
+        if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in numbers):
+            return "be of numbers"
+        if self.sampling not in ("linear", "log"):
+            return 'have the sampling "linear" or "log"'
+        if self.min_value > self.max_value:
+            return "have a smallest value that is not above its largest"
+        if self.sampling == "log" and self.min_value <= 0:
+            return "be above 0 for log sampling"
+        if self.step is not None and self.step <= (self.sampling == "log"):
+            return "have a step above 0, and above 1 for log sampling"
+        return None
+
+
+Entry: TypeAlias = Range | list[Any] | Callable[[keras_tuner.HyperParameters], Any]
+Space: TypeAlias = dict[str, Entry]
 
 # Ours. The steps hit the recipe's and the paper's values exactly.
-SPACE = {
+SPACE: Space = {
     "learning_rate": Range(1e-4, 1e-2, sampling="log"),
     "schedule": ["cosine", "polynomial", "constant"],
     "warmup_fraction": Range(0.0, 0.2, step=0.05),
@@ -56,65 +76,73 @@ SPACE = {
     "label_smoothing": Range(0.0, 0.2, step=0.05),
     "dropout": Range(0.0, 0.6, step=0.2),
     "aux_dropout": Range(0.0, 0.7, step=0.35),
-    "aux1_weight": Range(0.0, 0.6, step=0.15),
-    "aux2_weight": Range(0.0, 0.6, step=0.15),
     "width": Range(0.5, 1.25, step=0.25),
     "normalization": ["lrn", "batch"],
     "augmentation": Range(0.0, 1.0, step=0.25),
     "batch_size": Range(16, 128, step=2, sampling="log"),
 }
+HEAD_WEIGHT = Range(0.0, 0.6, step=0.15)  # of each auxiliary head
 
 
-def read(space, config):
+def read(space: Mapping[str, Any] | Sequence[str] | None, config: TrainConfig) -> Space:
     """Returns a space as a dict by names: of a `Range`, a list of choices, or a function of `HyperParameters`.
 
     Args:
         space: What `GoogLeNetHyperModel` takes.
-        config: The `TrainConfig` of what is not searched.
+        config: What is not searched.
 
     Raises:
-        ValueError: It is empty, holds a name that cannot be searched, or a value that no training takes.
+        InputError: It is empty, holds a name that cannot be searched, or a value that no training takes.
     """
+    defaults, meaningless = {**SPACE, **dict.fromkeys(_head_weights(config), HEAD_WEIGHT)}, _without_meaning(config)
     if space is None:
-        space = [name for name in SPACE if name not in _without_meaning(config)]
+        space = [name for name in defaults if name not in meaningless]
     if isinstance(space, str) or not isinstance(space, (Mapping, list, tuple)):
         raise InputError(f"`space` must be a list of names, or a dict by names. Received: space={space!r}")
     if not isinstance(space, Mapping):
         space = dict.fromkeys(space, True)
     if not space:
         raise InputError(f"`space` must name what is searched, such as {', '.join(SPACE)}. Received: an empty space")
-    meaningless = _without_meaning(config)
+    known = [*defaults, *sorted(to_options(config).keys() - defaults.keys() - set(NOT_SEARCHED))]
     for name in space:
-        _check_name(name)
         if name in meaningless:
             raise InputError(f"`space` must fit the network: {meaningless[name]}. Received: {name!r} in the space")
-    space = {name: _read_entry(name, entry) for name, entry in space.items()}
-    for first, second in (("architecture", "normalization"), ("aux_heads", "aux1_weight"), ("aux_heads", "aux2_weight"),
-                          *(("augmentation", name) for name in STRONGEST)):  # fmt: skip
-        if first in space and second in space:
+        if name not in known:
             raise InputError(
-                f"`space` must hold one of {first!r} and {second!r}: each decides the other. "
-                f"Received: space with {', '.join(space)}"
+                f"`space` must hold names of what a training can vary: {', '.join(known)}. Received: {name!r}"
             )
+    space = {name: _read_entry(name, entry, defaults.get(name)) for name, entry in space.items()}
+    decided = {"normalization": ["architecture"], "aux_heads": _head_weights(config), "augmentation": STRONGEST}
+    for first, names in decided.items():
+        for second in names:
+            if first in space and second in space:
+                raise InputError(
+                    f"`space` must hold one of {first!r} and {second!r}: each decides the other. "
+                    f"Received: space with {', '.join(space)}"
+                )
     _check_values(space, config)
     return space
 
 
-def _check_name(name):
-    known = {field.name for field in fields(TrainConfig)} - set(NOT_SEARCHED)
-    if name not in known | set(SPACE):
-        raise InputError(
-            f"`space` must hold names of what a training can vary: {', '.join([*SPACE, *sorted(known - set(SPACE))])}. "
-            f"Received: {name!r}"
-        )
+def _head_weights(config: TrainConfig) -> dict[str, float]:
+    """Returns the weights of the losses of the auxiliary heads, by name in the space."""
+    architecture = config.resolved_architecture
+    weights = config.recipe.loss_weights or architecture.loss_weights
+    return {f"{head}_weight": weight for head, weight in zip(architecture.heads[1:], weights[1:])}
 
 
-def _without_meaning(config):
+def _architecture_name(config: TrainConfig) -> str:
+    return getattr(config.architecture, "name", config.architecture)
+
+
+def _without_meaning(config: TrainConfig) -> dict[str, str]:
     """Returns, by name, why some of the default space means nothing for a configuration."""
     reasons = {}
     if not config.aux_heads:
-        reasons |= dict.fromkeys(("aux_dropout", *AUXILIARY_WEIGHTS), "its auxiliary heads are left out")
-    if config.architecture.split("@")[0] not in NORMALIZATIONS.values():
+        reasons |= dict.fromkeys(("aux_dropout", *_head_weights(config)), "its auxiliary heads are left out")
+    elif not config.resolved_architecture.auxiliary_heads:
+        reasons["aux_dropout"] = "it has no auxiliary heads"
+    if _architecture_name(config) not in NORMALIZATIONS.values():
         both = " and ".join(NORMALIZATIONS.values())
         reasons["normalization"] = f"only {both} differ in their normalization alone"
     if config.weights:
@@ -122,30 +150,33 @@ def _without_meaning(config):
     return reasons
 
 
-def _read_entry(name, entry):
+def _read_entry(name: str, entry: Any, default: Entry | None) -> Entry:
     """Returns a `Range`, a list of choices or a function from whatever the user wrote."""
-    default = SPACE.get(name)
-    if entry is True and default is not None:
-        return default
-    if entry is True:
+    if entry is True and default is None:
         raise InputError(f"`space` must say what values {name!r} may take, which has no default. Received: {name!r}")
-    if callable(entry) or isinstance(entry, Range):
-        return _check_range(name, entry) if isinstance(entry, Range) else entry
-    if isinstance(entry, Mapping):
+    if entry is True:
+        entry = default
+    elif isinstance(entry, Mapping):
         unknown = sorted(set(entry) - {field.name for field in fields(Range)})
         if unknown or not {"min_value", "max_value"} <= set(entry):
             raise InputError(
                 "A range in `space` must have min_value and max_value, and may have step and sampling. "
                 f"Received: {name}={dict(entry)}"
             )
-        return _check_range(name, Range(**entry))
-    if isinstance(entry, tuple):
+        entry = Range(**entry)
+    elif isinstance(entry, tuple):
         if len(entry) != 2:
             raise InputError(
                 f"A range in `space` must be (smallest, largest); choices are a list. Received: {name}={entry}"
             )
         kept = default if isinstance(default, Range) else Range(0, 0)
-        return _check_range(name, replace(kept, min_value=entry[0], max_value=entry[1]))
+        entry = replace(kept, min_value=entry[0], max_value=entry[1])
+    if isinstance(entry, Range):
+        if entry.broken_rule:
+            raise InputError(f"A range in `space` must {entry.broken_rule}. Received: {name}={entry}")
+        return entry
+    if callable(entry):
+        return entry
     choices = entry if isinstance(entry, list) else [entry]
     kinds = {float if type(choice) is int else type(choice) for choice in choices}
     if not choices or len(kinds) > 1 or not kinds <= {float, str, bool} or len(set(choices)) < len(choices):
@@ -157,25 +188,7 @@ def _read_entry(name, entry):
     return choices if whole or kinds != {float} else [float(choice) for choice in choices]
 
 
-def _check_range(name, range_):
-    numbers = [value for value in (range_.min_value, range_.max_value, range_.step) if value is not None]
-    rule = None
-    if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in numbers):
-        rule = "be of numbers"
-    elif range_.sampling not in ("linear", "log"):
-        rule = 'have the sampling "linear" or "log"'
-    elif range_.min_value > range_.max_value:
-        rule = "have a smallest value that is not above its largest"
-    elif range_.sampling == "log" and range_.min_value <= 0:
-        rule = "be above 0 for log sampling"
-    elif range_.step is not None and range_.step <= (range_.sampling == "log"):
-        rule = "have a step above 0, and above 1 for log sampling"
-    if rule:
-        raise InputError(f"A range in `space` must {rule}. Received: {name}={range_}")
-    return range_
-
-
-def _check_values(space, config):
+def _check_values(space: Space, config: TrainConfig) -> None:
     """Refuses a space that holds values that no training takes."""
     for name, entry in space.items():
         if callable(entry):
@@ -183,16 +196,24 @@ def _check_values(space, config):
         for value in [entry.min_value, entry.max_value] if isinstance(entry, Range) else entry:
             try:
                 configured(config, {name: value})
-            except ValueError as error:
+            except InputError as error:
                 raise InputError(f"`space` holds a value that no training takes: {name}={value!r}. {error}") from error
 
 
-def declare(space, hp, config):
+def declare(space: Space, hp: keras_tuner.HyperParameters, config: TrainConfig) -> dict[str, Any]:
     """Returns the values of a trial by name, after declaring their ranges to its `HyperParameters`."""
-    return {name: _declare(name, entry, hp, _default(name, config)) for name, entry in space.items()}
+    defaults = {**to_options(config), **_head_weights(config), "augmentation": 0.0}
+    by_architecture = {architecture: kind for kind, architecture in NORMALIZATIONS.items()}
+    defaults["normalization"] = by_architecture.get(_architecture_name(config))
+    architecture = config.resolved_architecture
+    if config.dropout is None:
+        defaults["dropout"] = architecture.dropout
+    if config.aux_dropout is None and architecture.auxiliary_heads:
+        defaults["aux_dropout"] = architecture.auxiliary_heads[0].dropout
+    return {name: _declare(name, entry, hp, defaults[name]) for name, entry in space.items()}
 
 
-def _declare(name, entry, hp, default):
+def _declare(name: str, entry: Entry, hp: keras_tuner.HyperParameters, default: Any) -> Any:
     if callable(entry):
         return entry(hp)
     if isinstance(entry, list):
@@ -203,58 +224,34 @@ def _declare(name, entry, hp, default):
     return number(name, entry.min_value, entry.max_value, entry.step, entry.sampling, default=default)
 
 
-def _default(name, config):
-    """Returns what a configuration says of a name."""
-    if name in AUXILIARY_WEIGHTS:
-        weights = (*config.loss_weights, 0.0, 0.0)
-        return weights[1 + AUXILIARY_WEIGHTS.index(name)]
-    base, _, width = config.architecture.partition("@")
-    if name == "width":
-        return float(width or 1)
-    if name == "normalization":
-        return next((kind for kind, architecture in NORMALIZATIONS.items() if architecture == base), None)
-    if name == "augmentation":
-        return 0.0
-    if name in ("dropout", "aux_dropout") and getattr(config, name) is None:
-        return {"dropout": 0.4, "aux_dropout": 0.7}[name]  # the paper's
-    return getattr(config, name)
-
-
-def configured(config, values):
+def configured(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
     """Returns a configuration with the values of a trial.
 
     Args:
-        config: The `TrainConfig` of what is not searched.
-        values: Dict by names of the space; a value of None leaves the configuration's.
+        config: What is not searched.
+        values: By names of the space; a value of None leaves the configuration's.
 
     Raises:
-        ValueError: A value, or a combination of them, is out of range.
+        InputError: A value, or a combination of them, is out of range.
     """
+    options, weights = {**to_options(config), "recipe": config.recipe}, _head_weights(config)
     values = {name: _rounded(value) for name, value in values.items() if value is not None}
-    whole = {field.name for field in fields(TrainConfig) if field.type is int}
-    changes = {
-        name: int(value) if name in whole and value == int(value) else value  # KerasTuner gives 16.0 for 16
-        for name, value in values.items()
-        if name not in SPECIAL
-    }
-    base, _, width = changes.pop("architecture", config.architecture).partition("@")
-    base = NORMALIZATIONS[values["normalization"]] if "normalization" in values else base
-    width = values.get("width", float(width or 1))
-    changes["architecture"] = base if width == 1 else f"{base}@{width:g}"
-    if set(values) & set(AUXILIARY_WEIGHTS):
-        main, *auxiliary = (*config.loss_weights, 0.0, 0.0)
-        auxiliary = [values.get(name, weight) for name, weight in zip(AUXILIARY_WEIGHTS, auxiliary)]
-        changes["loss_weights"] = (main, *auxiliary)
+    if set(values) & set(weights):
+        main = (config.recipe.loss_weights or (1.0,))[0]
+        options["loss_weights"] = (main, *(values.pop(name, weight) for name, weight in weights.items()))
+    if "normalization" in values:
+        options["architecture"] = NORMALIZATIONS[values.pop("normalization")]
     if "augmentation" in values:
-        if not 0 <= values["augmentation"] <= 1:
-            raise InputError(f"`augmentation` must be from 0 to 1. Received: augmentation={values['augmentation']}")
-        changes |= {name: _rounded(values["augmentation"] * most) for name, most in STRONGEST.items()}
-    return replace(config, **changes)
+        amount = values.pop("augmentation")
+        if not 0 <= amount <= 1:
+            raise InputError(f"`augmentation` must be from 0 to 1. Received: augmentation={amount}")
+        options |= {name: _rounded(amount * most) for name, most in STRONGEST.items()}
+    for name, value in values.items():
+        whole = type(options[name]) is int and value == int(value)
+        options[name] = int(value) if whole else value  # KerasTuner gives 16.0 for 16
+    return from_options(options)
 
 
-SPECIAL = (*AUXILIARY_WEIGHTS, "width", "normalization", "augmentation")
-
-
-def _rounded(value):
+def _rounded(value: Any) -> Any:
     """Returns a number without the noise of its last digits, which a step of 0.1 has."""
     return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -6,21 +6,25 @@ import os
 import statistics
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import keras
 import keras_tuner
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial
+from keras_tuner.errors import FailedTrialError, FatalError
 
 from keras_inception import files
-from keras_inception.tuning import oracles
+from keras_inception.types import Logs
 
-CURVE = "curve.json"  # in the folder of a trial: the objective after each epoch of its last training
 GRACE = 1 / 4  # of a trial's epochs, in which it may fall behind
+SIGN_OF_LIFE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Row:
+class TrialResult:
     """A trial, ended or running.
 
     Attributes:
@@ -38,56 +42,110 @@ class Row:
     score: float | None
     seconds: float
     epochs: int
-    values: dict
+    values: dict[str, Any]
     reason: str
 
 
-def row_of(oracle, trial_id):
-    """Returns the `Row` of a trial that ended."""
-    trial, curve = oracle.trials[trial_id], Path(oracle._get_trial_dir(trial_id)) / CURVE
-    completed = trial.status == TrialStatus.COMPLETED
-    return Row(
-        trial=trial_id,
-        status=trial.status,
-        score=float(trial.score) if completed else None,
-        seconds=oracle.seconds.get(trial_id, float("nan")),
-        epochs=len(files.read_json(curve)) if curve.is_file() else 0,
-        values=dict(trial.hyperparameters.values),
-        reason="" if completed else oracle.reasons.get(trial_id, "unknown"),
-    )
+class Progress:
+    """What a trial leaves behind while it runs, in a file that the chief and all workers see.
+
+    KerasTuner's workers tell their chief neither the epochs of a trial nor why it failed.
+
+    Args:
+        folder: KerasTuner's folder of the search.
+        trial_id: The trial.
+    """
+
+    def __init__(self, folder: Path, trial_id: str) -> None:
+        self._folder, self._path = folder / "progress", folder / "progress" / f"{trial_id}.json"
+
+    def write(self, curve: Sequence[float], reason: str = "") -> None:
+        """Writes the objective after each epoch of the last training, and why the trial failed."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        files.write_json(self._path, {"curve": list(curve), "reason": reason})
+
+    def read(self) -> tuple[list[float], str]:
+        """Returns what was written last."""
+        if not self._path.is_file():
+            return [], ""
+        found = files.read_json(self._path)
+        return found["curve"], found["reason"]
+
+    def others(self) -> list[list[float]]:
+        """Returns the curves of the other trials."""
+        return [files.read_json(path)["curve"] for path in self._folder.glob("*.json") if path != self._path]
 
 
-def is_worker():
+def is_worker() -> bool:
     """Returns whether this process is a worker of a search on several machines."""
     return "KERASTUNER_ORACLE_IP" in os.environ and "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "")
+
+
+def is_chief() -> bool:
+    """Returns whether this process is the chief of a search on several machines."""
+    return "KERASTUNER_ORACLE_IP" in os.environ and not is_worker()
+
+
+@contextlib.contextmanager
+def repeating(seconds: float, function: Callable[[], Any]) -> Iterator[None]:
+    """Calls a function every so many seconds, in a thread of its own, while the context lasts."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(seconds):
+            function()
+
+    threading.Thread(target=repeat, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+class DefectError(FatalError):
+    """Ends a search because of a defect, its cause, which KerasTuner would count as a failed trial."""
 
 
 class Tuner(keras_tuner.Tuner):
     """KerasTuner's, which stops hopeless trials, says why a trial fails, and as a worker shows signs of life.
 
-    Attributes:
+    Args:
+        oracle: One of `oracles`.
+        hypermodel: A `GoogLeNetHyperModel`.
         deadline: When the trial that runs is stopped, in seconds of `time.monotonic`; None for never.
         pruning: Whether a trial is stopped that falls behind the others.
-        on_row: Called with a `Row` after each epoch.
+        on_epoch: Called with a `TrialResult` after each epoch.
+        **kwargs: Others of KerasTuner's.
     """
 
-    def __init__(self, oracle, hypermodel, **kwargs):
-        keras_tuner.Tuner.__init__(self, oracle=oracle, hypermodel=hypermodel, **kwargs)
-        self.deadline, self.pruning, self.on_row = None, False, lambda row: None
+    def __init__(
+        self,
+        oracle: keras_tuner.Oracle,
+        hypermodel: keras_tuner.HyperModel,
+        *,
+        deadline: float | None = None,
+        pruning: bool = False,
+        on_epoch: Callable[[TrialResult], None] = lambda result: None,
+        **kwargs: Any,
+    ) -> None:
+        keras_tuner.Tuner.__init__(self, oracle=oracle, hypermodel=hypermodel, **kwargs)  # Hyperband's makes an oracle
+        self._deadline, self._pruning, self._on_epoch = deadline, pruning, on_epoch
 
-    def on_batch_end(self, trial, model, batch, logs=None):
-        if self.deadline is not None and time.monotonic() > self.deadline:
-            model.stop_training = True  # Keras validates what was trained
+    def on_batch_end(self, trial: Trial, model: keras.Model, batch: int, logs: Logs | None = None) -> None:
+        """Stops the trial when its time is up; Keras then validates what was trained."""
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            model.stop_training = True
 
-    def on_epoch_end(self, trial, model, epoch, logs=None):
-        objective, epochs = self.oracle.objective, self.hypermodel.base.epochs
+    def on_epoch_end(self, trial: Trial, model: keras.Model, epoch: int, logs: Logs | None = None) -> None:
+        """Notes the objective, and stops a trial that has nothing to gain."""
+        objective = self.oracle.objective
         # Each execution begins at the first epoch again, which for Hyperband need not be 0.
         curve = self._curve = [*(self._curve if self._epoch == epoch - 1 else []), float(objective.get_value(logs))]
         self._epoch = epoch
-        path = Path(self.get_trial_dir(trial.trial_id)) / CURVE
-        files.write_json(path, curve)
-        self.on_row(
-            Row(
+        progress = Progress(Path(self.project_dir), trial.trial_id)
+        progress.write(curve)
+        self._on_epoch(
+            TrialResult(
                 trial=trial.trial_id,
                 status=trial.status,
                 score=_best(curve, objective.direction),
@@ -97,57 +155,42 @@ class Tuner(keras_tuner.Tuner):
                 reason="",
             )
         )
-        others = [files.read_json(other) for other in path.parents[1].glob(f"*/{CURVE}") if other != path]
-        enough = epoch + 1 >= epochs * GRACE
-        behind = self.pruning and enough and falls_behind(curve, others, objective.direction)
-        nothing_to_gain = objective.name.endswith("accuracy") and curve[-1] == 1
-        model.stop_training = model.stop_training or behind or nothing_to_gain
+        enough = epoch + 1 >= self.hypermodel.base.recipe.epochs * GRACE
+        behind = self._pruning and enough and falls_behind(curve, progress.others(), objective.direction)
+        if behind or (objective.name.endswith("accuracy") and curve[-1] == 1):
+            model.stop_training = True
 
-    def pre_create_trial(self):
+    def pre_create_trial(self) -> None:
+        """Lets an idle worker wait before it asks again."""
         if is_worker():
-            time.sleep(0.5)  # an idle worker asks again and again
+            time.sleep(0.5)
 
-    def run_trial(self, trial, *args, **kwargs):
+    def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
+        """Runs a trial; see `keras_tuner.Tuner`. A defect ends the search."""
         self._trial_begun, self._epoch, self._curve = time.monotonic(), None, []
-        folder = Path(self.get_trial_dir(trial.trial_id))
-        reason = folder / oracles.REASON
-        for earlier in (reason, folder / CURVE):
-            earlier.unlink(missing_ok=True)
+        progress = Progress(Path(self.project_dir), trial.trial_id)
+        progress.write([])
+        signs_of_life = repeating(SIGN_OF_LIFE_SECONDS, lambda: self.oracle.get_trial(trial.trial_id))
         try:
-            with self._signs_of_life(trial):
+            with signs_of_life if is_worker() else contextlib.nullcontext():
                 return super().run_trial(trial, *args, **kwargs)
-        except Exception as error:
-            reason.write_text(f"{' '.join(str(error).split()) or type(error).__name__}"[:600], encoding="utf-8")
+        except FailedTrialError as error:
+            progress.write(self._curve, " ".join(str(error).split())[:600])
             raise
+        except FatalError:
+            raise
+        except Exception as error:
+            raise DefectError(str(error)) from error
 
-    def save(self):
-        if not is_worker():
-            self.oracle.save()
-        files.write_json(self._get_tuner_fname(), self.get_state())
-
-    @contextlib.contextmanager
-    def _signs_of_life(self, trial):
-        if not is_worker():
-            yield
-            return
-        ended = threading.Event()
-
-        def show():
-            while not ended.wait(oracles.LOST_AFTER_SECONDS / 6):
-                self.oracle.get_trial(trial.trial_id)
-
-        threading.Thread(target=show, daemon=True).start()
-        try:
-            yield
-        finally:
-            ended.set()
+    def save(self) -> None:
+        """Writes nothing: the oracle keeps a journal."""
 
 
 class HyperbandTuner(Tuner, keras_tuner.Hyperband):
     """The same for Hyperband, which goes on with the weights of earlier trials."""
 
 
-def falls_behind(curve, others, direction):
+def falls_behind(curve: Sequence[float], others: Sequence[Sequence[float]], direction: str) -> bool:
     """Returns whether a trial is worse than the median of the others at the same epoch, each taken at its best so far.
 
     Args:
@@ -163,5 +206,5 @@ def falls_behind(curve, others, direction):
     return best < median if direction == "max" else best > median
 
 
-def _best(curve, direction):
+def _best(curve: Sequence[float], direction: str) -> float:
     return max(curve) if direction == "max" else min(curve)

@@ -1,16 +1,21 @@
 """When a head has left chance, how seeds are paired, and what the report says of trainings whose numbers are known."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 from PIL import Image
-from written_runs import config, read, write_run, write_study
+from tiny_network import TINY
+from written_runs import config, write_run, write_study
 
 from keras_inception import study
+from keras_inception.architectures import GOOGLENET, AuxiliaryHead
 from keras_inception.cli import main
-from keras_inception.study.gradient_norms import norms, of_variant, stages
+from keras_inception.errors import InputError
+from keras_inception.files import read_table
 from keras_inception.study.step_losses import moving_average
+from keras_inception.study.trainings import variants_of
 
 THREE = ("none", "aux1", "both")
 
@@ -30,6 +35,20 @@ def found(tmp_path_factory):
         "on_training": lambda run: called.append(run.variant),
     }
     return finished(folder, **options), called
+
+
+def test_the_variants_are_made_of_the_heads_of_the_architecture():
+    assert list(variants_of(GOOGLENET)) == ["none", "aux1", "aux2", "both"]
+    third = AuxiliaryHead("aux3", "inception_5a", "loss4")
+    three = dataclasses.replace(GOOGLENET, auxiliary_heads=(*GOOGLENET.auxiliary_heads, third))
+    assert variants_of(three) == {
+        "none": (),
+        "aux1": ("aux1",),
+        "aux2": ("aux2",),
+        "aux3": ("aux3",),
+        "all": ("aux1", "aux2", "aux3"),
+    }
+    assert list(variants_of(dataclasses.replace(GOOGLENET, auxiliary_heads=(third,)))) == ["none", "aux3"]
 
 
 def test_a_head_has_left_chance_when_the_mean_of_ten_steps_stays_below_95_percent():
@@ -89,26 +108,26 @@ def test_finished_trainings_are_not_repeated(found):
 
 
 def test_study_csv_has_a_row_for_each_training(found):
-    rows = read(found[0].folder / "study.csv")
+    rows = read_table(found[0].folder / "study.csv")
     assert len(rows) == 18
     assert rows[4] == {
         "architecture": "googlenet", "variant": "aux1", "seed": "1", "epochs": "2", "steps": "40",
-        "validation_accuracy": "0.2", "test_accuracy": "0.7", "left_chance_at_step": "13", "processor_seconds": "20.0",
+        "validation_accuracy": "0.2", "test_accuracy": "0.7", "left_chance_at_step": "13", "cpu_seconds": "20.0",
     }  # fmt: skip
     assert rows[8]["left_chance_at_step"] == ""
 
 
 def test_gradient_norms_are_geometric_means_of_the_heads_that_learn(found):
-    trainings = of_variant(found[0].trainings, "googlenet", "aux1")
-    assert stages(trainings) == {"at the start": 0, "in the middle": 1, "at the end": 2}
-    by_head = norms(trainings, 2)
+    assert found[0].stages == {"at the start": 0, "in the middle": 1, "at the end": 2}
+    by_head = found[0].norms("googlenet", "aux1", 2)
     assert list(by_head) == ["main", "aux1"]  # aux2 does not learn
     assert list(by_head["main"]) == ["conv1_7x7_s2", "inception_4a", "inception_5b", "linear"]
     mean = (1 * 2 * 3) ** (1 / 3)
     assert by_head["aux1"]["inception_4a"] == pytest.approx(0.4 * mean)
     assert by_head["aux1"]["inception_5b"] == 0
-    assert norms(trainings, 2, weighted=True)["aux1"]["inception_4a"] == pytest.approx(0.3 * 0.4 * mean)
-    rows = read(found[0].folder / "gradients.csv")
+    weighted = found[0].norms("googlenet", "aux1", 2, weighted=True)
+    assert weighted["aux1"]["inception_4a"] == pytest.approx(0.3 * 0.4 * mean)
+    rows = read_table(found[0].folder / "gradients.csv")
     assert len(rows) == 18 * 3 * 15
     assert rows[0] == {
         "architecture": "googlenet", "variant": "none", "seed": "0", "epoch": "0", "head": "main",
@@ -119,7 +138,7 @@ def test_gradient_norms_are_geometric_means_of_the_heads_that_learn(found):
 def test_the_page_says_what_was_found_also_where_heads_do_not_help(found):
     page = (found[0].folder / "study.md").read_text()
     assert "18 trainings (2 x 3 x 3 architectures, variants and seeds) of 2 epochs, 40 steps of 8 images" in page
-    assert "160 train, 16 validation, 16 test images; 360 processor seconds" in page
+    assert "160 train, 16 validation, 16 test images; 360 seconds of CPU time" in page
     assert "| aux1 | 70.00% ± 10.00 | +10.00 points (+10.00 to +10.00) | 9, 13, never |" in page
     assert "- aux1 alone: +10.00 points (+10.00 to +10.00) of accuracy, a gain; main left chance -11.0 steps" in page
     assert "(in the 2 of 3 seeds in which both left)." in page
@@ -127,11 +146,11 @@ def test_the_page_says_what_was_found_also_where_heads_do_not_help(found):
     assert "stays below 95% of 0.6930" in page
 
 
-def test_the_pictures_open(found):
+def test_the_plots_open(found):
     for name in ("accuracy", "leaving", "final", "gradients"):
-        with Image.open(found[0].folder / f"{name}.png") as picture:
-            picture.load()
-            assert min(picture.size) > 400
+        with Image.open(found[0].folder / f"{name}.png") as plot:
+            plot.load()
+            assert min(plot.size) > 400
 
 
 def test_one_seed_without_test_images_is_reported_as_it_is(tmp_path):
@@ -139,7 +158,7 @@ def test_one_seed_without_test_images_is_reported_as_it_is(tmp_path):
     found = finished(tmp_path, seeds=1, architectures=("googlenet",))
     assert found.images == "validation"
     assert [row.accuracies for row in found.comparisons] == [[0.2]] * 3
-    assert read(tmp_path / "study.csv")[0]["test_accuracy"] == ""
+    assert read_table(tmp_path / "study.csv")[0]["test_accuracy"] == ""
     assert "| aux1 | 20.00% | +0.00 points (one seed: no interval) |" in (tmp_path / "study.md").read_text()
 
 
@@ -147,15 +166,20 @@ def test_one_seed_without_test_images_is_reported_as_it_is(tmp_path):
     ("options", "message"),
     [
         ({"seeds": 0}, r"`seeds` must be a whole number of at least 1\. Received: seeds=0"),
-        ({"variants": ("none", "aux3")}, r"`variants` must be among none, aux1, aux2, both\. Received"),
-        ({"variants": ("none", "none")}, r"`variants` must hold at least one name, and each once"),
-        ({"architectures": ()}, r"`architectures` must hold at least one name"),
-        ({"architectures": ("inception_v1_slim",)}, r"needs a network with aux1 and aux2, .*'inception_v1_slim'"),
+        ({"variants": ("none", "aux3")}, r"`variants` must be among none, aux1, aux2, both, .*'aux3'"),
+        ({"variants": ("none", "none")}, r"`variants` must be among .*, at least one and each once"),
+        ({"architectures": ()}, r"`architectures` must hold at least one network, and each once"),
+        ({"architectures": ("googlenet", "googlenet")}, r"`architectures` must hold at least one network, and each"),
+        ({"architectures": ("inception_v1_slim",)}, r"needs networks with auxiliary heads, .*'inception_v1_slim'"),
+        (
+            {"architectures": ("googlenet", dataclasses.replace(TINY, auxiliary_heads=TINY.auxiliary_heads[:1]))},
+            r"must have the same heads\. Received: googlenet: main, aux1, aux2; tiny: main, aux1",
+        ),
         ({"architectures": ("lenet",)}, r"`architecture` must be one of googlenet, .*'lenet'"),
         ({"config": {"aux_heads": False}}, r"leave out `aux_heads=False`"),
         (
             {"config": {"loss_weights": (1.0, 0.3, 0.0)}},
-            r"`loss_weights` must give main, aux1 and aux2 a weight above 0",
+            r"`loss_weights` must give each head a weight above 0",
         ),
         ({"config": {"strategy": "multi-worker"}}, r"trains on one machine: .*Received: 'multi-worker'"),
     ],
@@ -163,7 +187,7 @@ def test_one_seed_without_test_images_is_reported_as_it_is(tmp_path):
 def test_what_no_study_can_be_made_of_is_refused(options, message, tmp_path):
     options = dict(options)
     values = options.pop("config", {})
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         study.heads(config(**values), tmp_path / "study", **options)
     assert list(tmp_path.iterdir()) == []
 
@@ -174,15 +198,15 @@ def test_a_folder_of_another_study_is_refused_with_the_difference(tmp_path):
         ValueError, match=r"holds another study: epochs was 2 and is 5, batch_size was 8 and is 16\. Go"
     ):
         study.heads(config(epochs=5, batch_size=16), tmp_path)
-    with pytest.raises(ValueError, match=r"holds another study: image_size was 96 and is 128\. Go on"):
+    with pytest.raises(InputError, match=r"holds another study: image_size was 96 and is 128\. Go on"):
         study.heads(config(image_size=128), tmp_path)
 
 
 def test_a_folder_that_holds_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match="needs an empty folder, and this one holds something else"):
+    with pytest.raises(InputError, match="needs an empty folder, and this one holds something else"):
         study.heads(config(), tmp_path)
-    with pytest.raises(ValueError, match="needs a folder of its own, and this is a file"):
+    with pytest.raises(InputError, match="needs a folder of its own, and this is a file"):
         study.heads(config(), tmp_path / "thesis.txt")
 
 
@@ -191,7 +215,7 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path):
     [
         (["--seeds", "0"], "`seeds` must be a whole number"),
         (["--variants", "three"], "`variants` must be among none"),
-        (["--architecture", "inception_v1_slim"], "needs a network with aux1 and aux2"),
+        (["--architecture", "inception_v1_slim"], "needs networks with auxiliary heads"),
         (["--dataset", "no-such-dataset"], "no-such-dataset"),
         (["--aux-heads"], "unrecognized arguments: --aux-heads"),
     ],

@@ -3,15 +3,17 @@
 import os
 import shutil
 import signal
+import sys
 
 import keras
 import numpy as np
 import pytest
-from tiny_network import images_and_labels
-from written_runs import read
+from tiny_network import TINY, images_and_labels
 
 import keras_inception as ki
 from keras_inception import study
+from keras_inception.errors import InputError
+from keras_inception.files import read_table
 from keras_inception.training.config import TrainConfig
 from keras_inception.training.interruption import PreemptedError
 
@@ -19,7 +21,7 @@ from keras_inception.training.interruption import PreemptedError
 def trained_for_a_step(loss_weights, aux_heads=True):
     """Returns the weights of the trunk and the main head after one step, by path, of a network from seed 3."""
     keras.utils.set_random_seed(3)
-    model = ki.GoogLeNet(architecture="tiny", input_shape=(10, 10, 3), classes=2, aux_heads=aux_heads)
+    model = ki.GoogLeNet(architecture=TINY, input_shape=(10, 10, 3), classes=2, aux_heads=aux_heads)
     ki.compile_model(model, keras.optimizers.SGD(0.1), loss_weights, run_eagerly=True)
     model.train_on_batch(*images_and_labels())
     return {weight.path: np.array(weight) for weight in model.weights if not weight.path.startswith(("loss1", "loss2"))}
@@ -40,8 +42,8 @@ def test_a_head_of_weight_0_is_as_if_it_were_not_there():
 def arguments(image_folder):
     """A small study of two variants: 32 images, 8 steps an epoch."""
     return {
-        "config": TrainConfig(dataset=str(image_folder), epochs=2, batch_size=4),
-        "architectures": ("tiny",),
+        "config": TrainConfig.of(dataset=str(image_folder), epochs=2, batch_size=4),
+        "architectures": (TINY,),
         "variants": ("none", "both"),
         "report": lambda message: None,  # so short a training may well be diagnosed
     }
@@ -49,7 +51,7 @@ def arguments(image_folder):
 
 @pytest.fixture(scope="module")
 def found(arguments, tmp_path_factory):
-    return study.heads(out=tmp_path_factory.mktemp("studies") / "study", seeds=2, **arguments)
+    return study.heads(folder=tmp_path_factory.mktemp("studies") / "study", seeds=2, **arguments)
 
 
 def run_folder(found, variant, seed):
@@ -64,7 +66,7 @@ def test_the_trainings_of_a_seed_begin_alike_and_then_part(found):
         none, both = steps["none", seed], steps["both", seed]
         assert [none[head][0] for head in heads] == [both[head][0] for head in heads]  # weights, batch and dropout
         assert not np.allclose(none["main_loss"][1:], both["main_loss"][1:], rtol=1e-4)
-        first = [read(run_folder(found, variant, seed) / "gradients.csv")[:18] for variant in ("none", "both")]
+        first = [read_table(run_folder(found, variant, seed) / "gradients.csv")[:18] for variant in ("none", "both")]
         assert [row["gradient_norm"] for row in first[0]] == [row["gradient_norm"] for row in first[1]]
         weights = [{row["head"]: row["loss_weight"] for row in rows} for rows in first]
         assert weights == [
@@ -77,7 +79,7 @@ def test_the_trainings_of_a_seed_begin_alike_and_then_part(found):
 @pytest.mark.slow
 def test_the_losses_of_the_steps_make_up_those_of_the_epochs(found):
     for run in found.trainings:
-        history = read(run.folder / "history.csv")
+        history = read_table(run.folder / "history.csv")
         for head in ("main", "aux1", "aux2"):
             by_epoch = run.steps[f"{head}_loss"].reshape(2, 8).mean(axis=1)  # batches of 4, none smaller
             np.testing.assert_allclose(by_epoch, [float(row[f"{head}_loss"]) for row in history], rtol=1e-4)
@@ -90,15 +92,16 @@ def test_the_losses_of_the_steps_make_up_those_of_the_epochs(found):
 def test_more_seeds_train_what_is_missing_alone(found, arguments, tmp_path, monkeypatch):
     shutil.copytree(found.folder, tmp_path / "study")
     shutil.rmtree(tmp_path / "study" / "tiny" / "both" / "seed-1")
-    before = read(found.folder / "study.csv")
+    before = read_table(found.folder / "study.csv")
     folders = []
-    train = study.train
+    module = sys.modules[study.heads.__module__]
+    train = module.train
     monkeypatch.setattr(
-        study, "train", lambda config, folder, **o: folders.append(folder) or train(config, folder, **o)
+        module, "train", lambda config, folder, **o: folders.append(folder) or train(config, folder, **o)
     )
-    study.heads(out=tmp_path / "study", seeds=2, **arguments)
+    study.heads(folder=tmp_path / "study", seeds=2, **arguments)
     assert folders == [tmp_path / "study" / "tiny" / "both" / "seed-1"]
-    after = read(tmp_path / "study" / "study.csv")
+    after = read_table(tmp_path / "study" / "study.csv")
     assert after[:3] == before[:3]
     for name in ("variant", "seed", "steps", "validation_accuracy", "test_accuracy"):
         assert after[3][name] == before[3][name]
@@ -115,11 +118,11 @@ def test_an_interrupted_training_goes_on_with_its_steps(found, arguments, tmp_pa
 
     monkeypatch.setattr(study.StepLosses, "on_train_batch_end", told_to_end)
     shutil.copytree(run_folder(found, "none", 0), tmp_path / "study" / "tiny" / "none" / "seed-0")
-    options = {**arguments, "out": tmp_path / "study", "seeds": 1}
+    options = {**arguments, "folder": tmp_path / "study", "seeds": 1}
     with pytest.raises(PreemptedError, match="saved after 1 epochs and 3 steps"):
         study.heads(**options)
     monkeypatch.undo()
-    assert len(read(tmp_path / "study" / "tiny" / "both" / "seed-0" / "steps.csv")) == 11
+    assert len(read_table(tmp_path / "study" / "tiny" / "both" / "seed-0" / "steps.csv")) == 11
     # What a kill leaves behind the checkpoint does not count.
     with open(tmp_path / "study" / "tiny" / "both" / "seed-0" / "steps.csv", "a") as file:
         file.write("12,0.1,0.69,9.0,9.0,9.0\n13,0.1,0.")
@@ -133,7 +136,7 @@ def test_an_interrupted_training_goes_on_with_its_steps(found, arguments, tmp_pa
 
 @pytest.mark.slow
 def test_a_study_needs_validation_images(image_folder, tmp_path):
-    config = TrainConfig(dataset=str(image_folder), validation_fraction=0.0)
-    with pytest.raises(ValueError, match=r"A study needs validation images: use `--validation-fraction`\."):
-        study.heads(config, tmp_path / "study", architectures=("tiny",))
+    config = TrainConfig.of(dataset=str(image_folder), validation_fraction=0.0)
+    with pytest.raises(InputError, match=r"A study needs validation images: use `--validation-fraction`\."):
+        study.heads(config, tmp_path / "study", architectures=(TINY,))
     assert list(tmp_path.iterdir()) == []

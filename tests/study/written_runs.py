@@ -1,10 +1,9 @@
 """Run folders of a study as trainings would leave them, with numbers typed by hand."""
 
-import csv
 import json
-from dataclasses import asdict
 
-from keras_inception.training.config import TrainConfig
+from keras_inception import files
+from keras_inception.training.config import TrainConfig, to_options
 
 STEPS, CHANCE = 40, 0.693
 # By variant: loss weights, the main head's test accuracy by seed, the number of steps at chance by seed.
@@ -21,7 +20,7 @@ NORMS = {
 
 
 def config(**values):
-    return TrainConfig(**{"dataset": "pictures", "epochs": 2, "batch_size": 8, **values})
+    return TrainConfig.of(**{"dataset": "pictures", "epochs": 2, "batch_size": 8, **values})
 
 
 def write_study(root, architectures=("googlenet", "googlenet_bn"), seeds=3, test_images=True):
@@ -34,43 +33,24 @@ def write_study(root, architectures=("googlenet", "googlenet_bn"), seeds=3, test
 def write_run(folder, architecture, variant, seed, test_images=True):
     weights, accuracies, at_chance = VARIANTS[variant]
     folder.mkdir(parents=True)
-    values = asdict(config(architecture=architecture, seed=seed, loss_weights=weights, gradient_flow=1, image_size=96))
-    (folder / "config.json").write_text(json.dumps(values))
+    its = config(architecture=architecture, seed=seed, loss_weights=weights, gradient_flow=1, image_size=96)
+    (folder / "config.json").write_text(json.dumps(to_options(its)))
     test = {"main": {"accuracy": accuracies[seed], "loss": 0.5}} if test_images else {}
     sizes = {"train": 160, "validation": 16, "test": 16 if test_images else 0}
     (folder / "results.json").write_text(json.dumps({"test": test, "best": None, "sizes": sizes, "skipped": []}))
-    table(folder / "history.csv", [{"epoch": epoch, "val_main_accuracy": 0.1 * epoch} for epoch in (1, 2)])
+    history = [{"epoch": epoch, "val_main_accuracy": 0.1 * epoch} for epoch in (1, 2)]
+    files.write_table(folder / "history.csv", history)
     losses = [CHANCE] * at_chance[seed] + [0.1] * (STEPS - at_chance[seed])
+    heads = {"aux1_loss": 1, "aux2_loss": 1}
     steps = [
-        {
-            "step": index + 1,
-            "processor_seconds": 0.5,
-            "chance": CHANCE,
-            "main_loss": loss,
-            "aux1_loss": 1,
-            "aux2_loss": 1,
-        }
+        {"step": index + 1, "cpu_seconds": 0.5, "chance": CHANCE, "main_loss": loss, **heads}
         for index, loss in enumerate(losses)
     ]
-    table(folder / "steps.csv", steps)
-    table(
-        folder / "gradients.csv",
-        [
-            {"epoch": epoch, "head": head, "loss_weight": weight, "row": row, "gradient_norm": norm * (1 + seed)}
-            for epoch in (0, 1, 2)
-            for weight, (head, rows) in zip(weights, NORMS.items())
-            for row, norm in rows.items()
-        ],
-    )
-
-
-def table(path, rows):
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def read(path):
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+    files.write_table(folder / "steps.csv", steps)
+    gradients = [
+        {"epoch": epoch, "head": head, "loss_weight": weight, "row": row, "gradient_norm": norm * (1 + seed)}
+        for epoch in (0, 1, 2)
+        for weight, (head, rows) in zip(weights, NORMS.items())
+        for row, norm in rows.items()
+    ]
+    files.write_table(folder / "gradients.csv", gradients)

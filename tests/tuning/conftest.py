@@ -1,11 +1,9 @@
-"""The tiny network under a name, and KerasTuner's own warnings let pass."""
+"""KerasTuner's own warnings let pass."""
 
 import pytest
 
 pytest.importorskip("tensorflow")
 pytest.importorskip("tensorboard", reason="KerasTuner imports it in every trial")
-
-from tiny_network import TINY
 
 WARNINGS_OF_KERAS_TUNER = (
     "ignore:currentThread:DeprecationWarning",
@@ -19,9 +17,3 @@ def pytest_collection_modifyitems(items):
         if "tuning" in str(item.path):
             for warning in WARNINGS_OF_KERAS_TUNER:
                 item.add_marker(pytest.mark.filterwarnings(warning))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _tiny_architecture(with_architecture):
-    with with_architecture(TINY):
-        yield

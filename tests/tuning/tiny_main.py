@@ -1,4 +1,4 @@
-"""The command `keras-inception` in a process of its own, which knows the tiny network.
+"""A search of the tiny network in a process of its own: `tiny_main.py IMAGES FOLDER`.
 
 With `KILL_IN_TRIAL` in the environment it kills itself at the end of an epoch of that trial; `LOST_AFTER_SECONDS` is
 when a chief gives a worker up.
@@ -11,24 +11,25 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
+
+def kill_in(trial):
+    if trial.trial == os.environ.get("KILL_IN_TRIAL"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 if __name__ == "__main__":
     from tiny_network import TINY
 
-    from keras_inception import architectures
-    from keras_inception.cli import main
+    from keras_inception import TrainConfig
+    from keras_inception.tuning.search import search
 
-    architectures.ARCHITECTURES["tiny"] = TINY
-    if "LOST_AFTER_SECONDS" in os.environ:
-        from keras_inception.tuning import oracles
-
-        oracles.LOST_AFTER_SECONDS = float(os.environ["LOST_AFTER_SECONDS"])
-    victim = os.environ.get("KILL_IN_TRIAL")
-    if victim:
-        from keras_inception.tuning import trials
-
-        def on_epoch_end(tuner, trial, model, epoch, logs=None):
-            if int(trial.trial_id) == int(victim):
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        trials.Tuner.on_epoch_end = on_epoch_end
-    sys.exit(main(sys.argv[1:]))
+    images, folder = sys.argv[1:]
+    search(
+        TrainConfig.of(architecture=TINY, dataset=images, epochs=1, batch_size=16, image_size=10),
+        folder,
+        space=["learning_rate", "aux1_weight"],
+        tuner="random",
+        max_trials=3,
+        lost_after_seconds=float(os.environ.get("LOST_AFTER_SECONDS", "60")),
+        on_epoch=kill_in,
+    )
