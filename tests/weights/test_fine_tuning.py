@@ -5,9 +5,11 @@ import warnings
 
 import keras
 import numpy as np
+import published_networks as published
 import pytest
 
 import keras_inception as ki
+from keras_inception import architectures
 from keras_inception.weights import SOURCES, freeze, load_published_weights
 
 CLASSIFIERS = ("loss1_classifier", "loss2_classifier", "loss3_classifier")
@@ -39,13 +41,13 @@ def test_other_classes_keep_everything_but_the_classifiers(networks, loaded):
     with pytest.warns(UserWarning, match=message) as caught:
         model = ki.GoogLeNet(weights="imagenet", classes=5, class_names=list("abcde"))
     assert len(caught) == 1
-    published = loaded("bvlc")
+    original = loaded("bvlc")
     for layer in model.layers:
         if layer.name in CLASSIFIERS:
             assert layer.kernel.shape == (1024, 5)
             assert 0 < np.abs(layer.get_weights()[0]).max() < 0.1  # as initialised
             continue
-        for found, expected in zip(layer.get_weights(), published.get_layer(layer.name).get_weights()):
+        for found, expected in zip(layer.get_weights(), original.get_layer(layer.name).get_weights()):
             np.testing.assert_array_equal(found, expected)
     x = np.random.default_rng(0).uniform(-100, 100, (2, 224, 224, 3)).astype("float32")
     for name in CLASSIFIERS:  # random weights give activations of hundreds, which would saturate the softmaxes
@@ -57,7 +59,7 @@ def test_other_classes_keep_everything_but_the_classifiers(networks, loaded):
     assert np.isfinite(logs["loss"][0])
     assert np.abs(model.get_layer("loss2_classifier").get_weights()[0] - before).max() > 0
     np.testing.assert_array_equal(
-        model.get_layer("inception_4e_1x1").get_weights()[0], published.get_layer("inception_4e_1x1").get_weights()[0]
+        model.get_layer("inception_4e_1x1").get_weights()[0], original.get_layer("inception_4e_1x1").get_weights()[0]
     )
 
 
@@ -79,8 +81,6 @@ def test_torchvision_has_1000_classes_and_no_background(networks):
 
 
 def test_files_of_other_classes_fit_models_of_as_many(tmp_path):
-    import published_networks as published
-
     path = tmp_path / "flowers.caffemodel"
     path.write_bytes(published.caffemodel(published.bvlc_tensors(classes=5), encoding="layer", header="shape"))
     model = load_published_weights(ki.GoogLeNet(classes=5, aux_heads=["aux1"]), "bvlc", path)  # and does not warn
@@ -139,7 +139,7 @@ def sketch():
         x = keras.layers.Dense(3, bias_initializer="ones", name=name)(x)
         if not name.startswith("loss3"):
             x = keras.layers.BatchNormalization(name=f"{name}_bn")(x)
-    model = ki.InceptionModel(image, keras.layers.Softmax(name="main")(x), architecture="googlenet_bn")
+    model = ki.InceptionModel(image, keras.layers.Softmax(name="main")(x), architecture=architectures.GOOGLENET_BN)
     model.compile(keras.optimizers.SGD(0.25, momentum=0.5), "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 

@@ -1,6 +1,7 @@
 """Published weights from the shell: conversion, prediction, fine-tuning."""
 
 import json
+import urllib.error
 
 import keras
 import numpy as np
@@ -25,7 +26,7 @@ def class_index(monkeypatch, tmp_path):
 @pytest.fixture
 def no_network(monkeypatch):
     def refuse(*args, **kwargs):
-        raise Exception("no network")
+        raise urllib.error.URLError("no network")
 
     monkeypatch.setattr(keras.utils, "get_file", refuse)
 
