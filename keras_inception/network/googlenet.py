@@ -231,17 +231,16 @@ def _check_image_size(
     architecture: Architecture, auxiliary: Sequence[AuxiliaryHead], shape: Shape, size: Shape
 ) -> None:
     flattening = [head.name for head in auxiliary if head.pool != "adaptive_4x4"]
-    if None in size:
-        if flattening:
-            raise InputError(
-                "`input_shape` must have a height and a width for the auxiliary heads, which flatten their map. "
-                f"Use `aux_heads=False` or a fixed size. Received: input_shape={shape}"
-            )
-        return
+    if None in size and flattening:
+        raise InputError(
+            "`input_shape` must have a height and a width for the auxiliary heads, which flatten their map. "
+            f"Use `aux_heads=False` or a fixed size. Received: input_shape={shape}"
+        )
     minimum = minimum_image_size(architecture, auxiliary)
-    if min(size) >= minimum:
+    smallest = min((length for length in size if length is not None), default=minimum)
+    if smallest >= minimum:
         return
-    if flattening and min(size) >= (without := minimum_image_size(architecture, ())):
+    if flattening and smallest >= (without := minimum_image_size(architecture, ())):
         raise InputError(
             f"`input_shape` must be at least {minimum}x{minimum} for the auxiliary heads, whose 5x5 average pooling "
             f"would not fit into the map of {flattening[0]}. Use `aux_heads=False` (from {without}x{without} on), "
@@ -257,7 +256,7 @@ def minimum_image_size(architecture: Architecture, auxiliary_heads: Sequence[Aux
     """Returns the smallest height and width, in pixels, of images for a network with these auxiliary heads."""
     taps = {head.tap for head in auxiliary_heads if head.pool != "adaptive_4x4"}
 
-    def fits(size):
+    def fits(size: int) -> bool:
         for row in architecture.rows:
             size = blocks.output_size(row, size, architecture)
             if size < (5 if row.name in taps else 1):

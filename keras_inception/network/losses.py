@@ -121,11 +121,13 @@ class HeadLosses:
     """The losses of all heads: their weighted sum for the gradient and, for the log, an exact mean of each."""
 
     def __init__(self, names: Sequence[str], losses: Sequence[Any], loss_weights: Sequence[float] | None):
-        self.losses = [_resolve_loss(loss) for loss in losses]
-        self.weights = [1.0] * len(names) if loss_weights is None else loss_weights
+        self.losses: list[keras.losses.Loss | None] = [_resolve_loss(loss) for loss in losses]
+        self.weights: Sequence[float] = [1.0] * len(names) if loss_weights is None else loss_weights
         # A single head's loss is the model's loss, which Keras logs already.
         learning = [name for name, loss in zip(names, self.losses) if loss is not None]
-        self.metrics = [keras.metrics.Mean(name=f"{name}_loss") for name in learning] if len(names) > 1 else []
+        self.metrics: list[keras.metrics.Mean] = []
+        if len(names) > 1:
+            self.metrics = [keras.metrics.Mean(name=f"{name}_loss") for name in learning]
 
     @property
     def take_class_indices(self) -> bool:
@@ -143,8 +145,9 @@ class HeadLosses:
         self, labels: Sequence[Tensor], predictions: Sequence[Tensor], sample_weights: Sequence[Tensor | None]
     ) -> None:
         """Adds a batch to the mean of each head's loss, from one entry a head."""
-        heads = [head for head in zip(self.losses, labels, predictions, sample_weights) if head[0] is not None]
-        for metric, (loss, y, y_pred, sample_weight) in zip(self.metrics, heads):
+        heads = zip(self.losses, labels, predictions, sample_weights)
+        learning = [(loss, y, y_pred, weight) for loss, y, y_pred, weight in heads if loss is not None]
+        for metric, (loss, y, y_pred, sample_weight) in zip(self.metrics, learning):
             values = loss.call(ops.convert_to_tensor(y), y_pred)  # (batch,), not reduced
             if sample_weight is not None:
                 values = values * ops.reshape(ops.cast(sample_weight, values.dtype), ops.shape(values))

@@ -1,12 +1,16 @@
 """Which rows of a network learn."""
 
-from typing import Any
+from typing import TypeVar
+
+import keras
 
 from keras_inception import architectures
 from keras_inception.errors import InputError
 
+Model = TypeVar("Model", bound=keras.Model)
 
-def freeze(model: Any, through: str | None) -> Any:
+
+def freeze(model: Model, through: str | None) -> Model:
     """Freezes the trunk up to and including a row of the architecture, and lets the rows after it learn.
 
     The usual way of fine-tuning: freeze through a late row, train the rest and the new classifiers, then call it again

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from typing import Any
+from typing import TypeVar
 
 import keras
 import numpy as np
@@ -14,10 +14,12 @@ from keras_inception.types import Array, PathLike
 from keras_inception.weights import download
 from keras_inception.weights.sources import SOURCES, Source
 
+Model = TypeVar("Model", bound=keras.Model)
+
 SHOWN = 5  # weights that an error names; a foreign file lacks them all
 
 
-def load_published_weights(model: Any, source: str, path: PathLike | None = None) -> Any:
+def load_published_weights(model: Model, source: str, path: PathLike | None = None) -> Model:
     """Loads the ImageNet weights that someone published for this network: all of them or, on any error, none.
 
     The model's `preprocessing` becomes that of the weights. If the model has another number of classes than the file,

@@ -58,10 +58,11 @@ def _unpack(path: str, folder: str) -> str:
         with tarfile.open(path) as archive:
             for member in archive:
                 name = os.path.basename(member.name)
-                if member.isfile() and ".ckpt" in name and not name.endswith(".meta"):
+                content = archive.extractfile(member) if member.isfile() else None
+                if content and ".ckpt" in name and not name.endswith(".meta"):
                     names.append(name)
                     with open(os.path.join(folder, name), "wb") as file:
-                        shutil.copyfileobj(archive.extractfile(member), file)
+                        shutil.copyfileobj(content, file)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise InputError(f"The archive is cut short or damaged: {error}. Received: path={path!r}") from error
     checkpoints = [name.removesuffix(".index") for name in names if ".ckpt.data-" not in name]
