@@ -44,7 +44,8 @@ def leaving(study: Any) -> Figure:
     """Draws the main head's loss over the steps, and where it left what a constant answer reaches."""
     figure, panels = _panels(study)
     for axes, architecture in zip(panels, study.architectures):
-        left, steps = [], 0
+        left: list[int | None] = []
+        steps = 0
         for variant in study.variants:
             for run in study.of(architecture, variant):
                 losses, step = run.smooth_losses, run.left_at(study.chance)
@@ -56,7 +57,7 @@ def leaving(study: Any) -> Figure:
         axes.axhline(study.threshold, color="#999999", linestyle=":", linewidth=1)
         axes.set(title=architecture, xlabel="step", ylabel="loss of the main head, moving average")
         # All steps where a head stays at chance, else some after the last one left.
-        axes.set_xlim(0, steps if None in left else min(steps, 2 * max(left) + 10))
+        axes.set_xlim(0, min(steps, max(2 * step + 10 if step else steps for step in left)))
         axes.set_ylim(0, 1.35 * study.chance)
         axes.grid(alpha=0.3)
         handles = [Line2D([], [], color=colour(name), label=label(name)) for name in study.variants]

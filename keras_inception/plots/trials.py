@@ -43,7 +43,7 @@ def parallel(rows: Sequence[Any], names: Sequence[str], objective: str) -> Figur
 class _Axis:
     """One axis: the height in [0, 1] of each value, None at NaN, and what to write at which height."""
 
-    def __init__(self, values, logarithmic=False):
+    def __init__(self, values: Sequence[Any], logarithmic: bool = False) -> None:
         known = [value for value in values if value is not None]
         if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known) and known:
             logarithmic = logarithmic and min(known) > 0

@@ -30,7 +30,7 @@ class Difference:
     @property
     def sign(self) -> int:
         """1 or -1 where the interval lies on one side of 0; 0 where it holds 0, or there is none."""
-        if self.low is None or self.low <= 0 <= self.high:
+        if self.low is None or self.high is None or self.low <= 0 <= self.high:
             return 0
         return 1 if self.low > 0 else -1
 

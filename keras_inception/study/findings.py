@@ -44,7 +44,7 @@ def write(study: Study) -> None:
         aside.write_text(_page(study), encoding="utf-8")
 
 
-def summary(study: Study, architecture: str) -> tuple[Sequence[str], list[Sequence[str]]]:
+def summary(study: Study, architecture: str) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
     """Returns the columns of the summary of an architecture, and its rows as texts."""
     columns = (
         "heads that learn", f"{study.images} accuracy", "difference to none", "left chance at step",
@@ -64,7 +64,7 @@ def summary(study: Study, architecture: str) -> tuple[Sequence[str], list[Sequen
     return columns, rows
 
 
-def gradient_table(study: Study, architecture: str) -> tuple[Sequence[str], list[Sequence[str]]]:
+def gradient_table(study: Study, architecture: str) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
     """Returns the columns of the gradients of an architecture, and its rows as texts."""
     found = {
         stage: study.norms(architecture, study.richest, epoch)
@@ -118,7 +118,7 @@ def _difference(difference: Difference | None, scale: float, form: str, unit: st
     if difference is None:
         return "-"
     text = f"{scale * difference.mean:+{form}}{unit}"
-    if difference.low is None:
+    if difference.low is None or difference.high is None:
         return f"{text} (one seed: no interval)"
     return f"{text} ({scale * difference.low:+{form}} to {scale * difference.high:+{form}})"
 

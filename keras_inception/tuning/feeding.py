@@ -13,7 +13,7 @@ from keras_inception.network.preprocess import preprocess_input, undo_preprocess
 from keras_inception.recipes.augmentation import Augmentation
 from keras_inception.training.config import TrainConfig
 from keras_inception.tuning.space import Space
-from keras_inception.types import Array
+from keras_inception.types import Array, Tensor
 
 
 class Feed:
@@ -99,13 +99,13 @@ class Feed:
         mode, shape, classes = self._model.preprocessing, self._model.input_shape[1:], self._model.classes
         chosen = self._config.augmentation
 
-        def change_one(seed_and_image):
+        def change_one(seed_and_image: tuple[Tensor, Tensor]) -> Tensor:
             seed, image = seed_and_image
             pixels = undo_preprocessing(tf.cast(image, tf.float32), preprocessing=mode)
             pixels = augmentation.augment(pixels, shape, seed, chosen)
             return preprocess_input(pixels, "channels_last", preprocessing=mode)
 
-        def change(seed, batch):
+        def change(seed: Tensor, batch: tuple[Any, ...]) -> tuple[Any, ...]:
             images, labels, *rest = batch
             seeds = tf.random.experimental.stateless_split(seed, tf.shape(images)[0] + 1)
             images = tf.map_fn(change_one, (seeds[1:], images), fn_output_signature=tf.float32)

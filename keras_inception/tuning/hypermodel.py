@@ -151,10 +151,10 @@ class _NameOfOnlyHead(keras.callbacks.Callback):
     """Adds the names with `main_` to the logs of a model of one head, which Keras gives without."""
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        if len(self.model.output_names) == 1:
-            for name in list(logs):
-                prefix = "val_" if name.startswith("val_") else ""
-                logs[f"{prefix}main_{name.removeprefix(prefix)}"] = logs[name]
+        if logs is not None and len(self.model.output_names) == 1:
+            validation = {name: value for name, value in logs.items() if name.startswith("val_")}
+            training = {f"main_{name}": value for name, value in logs.items() if name not in validation}
+            logs |= training | {f"val_main_{name[4:]}": value for name, value in validation.items()}
 
 
 def _check_objective(

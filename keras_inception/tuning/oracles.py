@@ -23,7 +23,7 @@ FAILURES = 10  # in a row, which end a search
 JOURNAL = "journal.json"
 
 
-class _Journaled:
+class _Journaled(keras_tuner.Oracle):
     """What is added to each oracle.
 
     Args:

@@ -145,7 +145,7 @@ def search(
     if data.validation is None:
         raise InputError("A search needs validation images: use `--validation-fraction`. Received: none")
     config = replace(config, image_size=data.image_shape[0])
-    hypermodel = _OnDataset(strategy, data.image_shape, len(data.class_names), space, config, data.class_names)
+    hypermodel = _OnDataset(strategy, data, space, config)
     _prepare_folder(folder, _identity(hypermodel, tuner, goal, executions, data), overwrite)
 
     def on_end(result: TrialResult) -> None:
@@ -198,9 +198,9 @@ def _check(
     for name, value, choices in (("tuner", tuner, ORACLES), ("distribution", distribution, DISTRIBUTIONS)):
         if value not in choices:
             raise InputError(f"`{name}` must be one of {', '.join(choices)}. Received: {name}={value!r}")
-    for name, value in (("max_trials", max_trials), ("executions", executions)):
-        if not is_whole(value, 1):
-            raise InputError(f"`{name}` must be a whole number of at least 1. Received: {name}={value!r}")
+    for name, count in (("max_trials", max_trials), ("executions", executions)):
+        if not is_whole(count, 1):
+            raise InputError(f"`{name}` must be a whole number of at least 1. Received: {name}={count!r}")
     if hours is not None and not (is_number(hours, 0) and hours > 0):
         raise InputError(f"`hours` must be a number above 0, or None for no limit. Received: hours={hours!r}")
     if config.deterministic:
@@ -218,12 +218,13 @@ def _objective(name: str, config: TrainConfig) -> keras_tuner.Objective:
 class _OnDataset(GoogLeNetHyperModel):
     """Trains each trial as `keras-inception train` would: on the images of its configuration."""
 
-    def __init__(self, strategy, image_shape, classes, space, config, class_names):
-        super().__init__(image_shape, classes, space, config=config, class_names=class_names)
+    def __init__(self, strategy: tf.distribute.Strategy, data: Data, space: Any, config: TrainConfig) -> None:
+        names = data.class_names
+        super().__init__(data.image_shape, len(names), space, config=config, class_names=names)
         self.strategy = strategy
 
     def feed(self, config: TrainConfig, model: keras.Model, **kwargs: Any) -> tuple[dict[str, Any], int]:
-        def batch(*args, **options):
+        def batch(*args: Any, **options: Any) -> tf.data.Dataset:
             return distribute.batch(*args, strategy=self.strategy, **options)
 
         data = load_data(config, preprocessing=model.preprocessing, batch=batch)
@@ -286,8 +287,9 @@ def _prepare_folder(folder: Path, identity: dict[str, Any], overwrite: bool) -> 
 
 def _best_of(rows: Sequence[TrialResult], objective: keras_tuner.Objective) -> TrialResult | None:
     """Returns the best of some trials, the first of several; None without one that completed."""
-    rows = [row for row in rows if row.score is not None]
-    return max(rows, key=lambda row: row.score if objective.direction == "max" else -row.score, default=None)
+    sign = 1 if objective.direction == "max" else -1
+    scores = {row.trial: sign * row.score for row in rows if row.score is not None}
+    return max((row for row in rows if row.trial in scores), key=lambda row: scores[row.trial], default=None)
 
 
 def _config_of(row: TrialResult, hypermodel: GoogLeNetHyperModel) -> TrainConfig:

@@ -132,12 +132,12 @@ def _head_weights(config: TrainConfig) -> dict[str, float]:
 
 
 def _architecture_name(config: TrainConfig) -> str:
-    return getattr(config.architecture, "name", config.architecture)
+    return config.architecture if isinstance(config.architecture, str) else config.architecture.name
 
 
 def _without_meaning(config: TrainConfig) -> dict[str, str]:
     """Returns, by name, why some of the default space means nothing for a configuration."""
-    reasons = {}
+    reasons: dict[str, str] = {}
     if not config.aux_heads:
         reasons |= dict.fromkeys(("aux_dropout", *_head_weights(config)), "its auxiliary heads are left out")
     elif not config.resolved_architecture.auxiliary_heads:

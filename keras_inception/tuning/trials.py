@@ -130,6 +130,8 @@ class Tuner(keras_tuner.Tuner):
     ) -> None:
         keras_tuner.Tuner.__init__(self, oracle=oracle, hypermodel=hypermodel, **kwargs)  # Hyperband's makes an oracle
         self._deadline, self._pruning, self._on_epoch = deadline, pruning, on_epoch
+        self._trial_begun, self._epoch = 0.0, -1
+        self._curve: list[float] = []
 
     def on_batch_end(self, trial: Trial, model: keras.Model, batch: int, logs: Logs | None = None) -> None:
         """Stops the trial when its time is up; Keras then validates what was trained."""
@@ -167,7 +169,7 @@ class Tuner(keras_tuner.Tuner):
 
     def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
         """Runs a trial; see `keras_tuner.Tuner`. A defect ends the search."""
-        self._trial_begun, self._epoch, self._curve = time.monotonic(), None, []
+        self._trial_begun, self._epoch, self._curve = time.monotonic(), -1, []
         progress = Progress(Path(self.project_dir), trial.trial_id)
         progress.write([])
         signs_of_life = repeating(SIGN_OF_LIFE_SECONDS, lambda: self.oracle.get_trial(trial.trial_id))
