@@ -1,36 +1,58 @@
 """The model whose heads all learn from the same label."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
-from keras import ops
 
 from keras_inception import architectures
+from keras_inception.architectures import Architecture
 from keras_inception.errors import InputError
 from keras_inception.network import losses
+from keras_inception.network.labels import check_labels
 from keras_inception.network.preprocess import check_mode
+from keras_inception.network.replicas import replica_count
+from keras_inception.types import Tensor
+
+if keras.backend.backend() == "tensorflow":
+    from keras_inception.network.tensorflow_step import TensorFlowStep as Step
+else:
+    Step = keras.Model  # Keras's own step
 
 
 @keras.saving.register_keras_serializable(package="keras_inception")
-class InceptionModel(keras.Model):
+class InceptionModel(Step):
     """A functional model whose heads all learn from the same label.
 
     It is a `keras.Model` with `output_names` such as `["main", "aux1", "aux2"]`, except that
 
     - labels and sample weights that come once, as in ordinary `(image, label)` data, serve every head; labels per head
       (a list in the order of the outputs, or a dict by their names) work too;
+    - labels that name no class are refused before the step that would learn from them: on TensorFlow in every batch of
+      any data, on other backends in arrays;
     - `compile` takes one loss and one list of metrics for all heads, or one per head;
     - the logged loss of each head is a mean over examples, exact for any size of the last batch (Keras 3.15 takes a
       mean over batches);
+    - under a strategy of several replicas a step is that of one device with the whole batch;
     - `architecture`, `class_names` and `preprocessing` travel in its `.keras` file.
 
     Attributes:
         architecture: The `Architecture`, or None.
         class_names: The names of the classes in the order of the outputs, or None.
         preprocessing: The mode of `preprocess_input` that the model's input went through.
+        head_losses: The losses of the heads and their weights; None until the model is compiled.
     """
 
-    _head_losses = None  # until compiled
+    head_losses: losses.HeadLosses | None = None
 
-    def __init__(self, *args, architecture=None, class_names=None, preprocessing="inception", **kwargs):
+    def __init__(
+        self,
+        *args: Any,
+        architecture: Architecture | None = None,
+        class_names: Sequence[str] | None = None,
+        preprocessing: str = "inception",
+        **kwargs: Any,
+    ):
         super().__init__(*args, **kwargs)
         check_mode(preprocessing)
         self.architecture = architecture
@@ -38,11 +60,11 @@ class InceptionModel(keras.Model):
         self.preprocessing = preprocessing
 
     @property
-    def class_names(self):
+    def class_names(self) -> list[str] | None:
         return None if self._class_names is None else list(self._class_names)
 
     @class_names.setter
-    def class_names(self, class_names):
+    def class_names(self, class_names: Sequence[str] | None) -> None:
         if class_names is not None and len(class_names) != self.classes:
             raise InputError(
                 f"`class_names` must hold one name for each of the {self.classes} classes. "
@@ -51,11 +73,24 @@ class InceptionModel(keras.Model):
         self._class_names = None if class_names is None else tuple(str(name) for name in class_names)
 
     @property
-    def classes(self):
+    def class_labels(self) -> list[str]:
+        """The names of the classes, or their numbers where the model has no names."""
+        return self.class_names or [str(index) for index in range(self.classes)]
+
+    @property
+    def classes(self) -> int:
         """The number of classes: the size of the last dimension of every output."""
         return (self.output_shape[0] if isinstance(self.output_shape, list) else self.output_shape)[-1]
 
-    def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None, **kwargs):
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """Configures the model for training; see `keras.Model.compile`.
 
         `loss`, `metrics` and `weighted_metrics` may be given once for all heads, as a list with one entry per head, or
@@ -72,54 +107,72 @@ class InceptionModel(keras.Model):
             weighted_metrics=losses.metrics_per_head(weighted_metrics, names, "weighted_metrics"),
             **kwargs,
         )
-        self._head_losses = losses.HeadLosses(names, head_losses, loss_weights)
+        self.head_losses = losses.HeadLosses(names, head_losses, loss_weights)
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        if y is None or self._head_losses is None:
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
+        if y is None or self.head_losses is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        loss = self._head_losses.total(*self._spread(y, y_pred, sample_weight))
-        return sum((self._aggregate_additional_loss(extra) for extra in self.losses), start=loss)
+        loss = self.head_losses.total(*self._spread(y, y_pred, sample_weight))
+        return sum((keras.ops.sum(extra) / replica_count() for extra in self.losses), start=loss)
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        if y is None or self._head_losses is None:
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Tensor]:
+        if y is None or self.head_losses is None:
             return super().compute_metrics(x, y, y_pred, sample_weight)
         labels, predictions, weights = self._spread(y, y_pred, sample_weight)
-        self._head_losses.update_metrics(labels, predictions, weights)
+        self.head_losses.update_metrics(labels, predictions, weights)
         if len(predictions) == 1:
             return super().compute_metrics(x, labels[0], predictions[0], weights[0])
         return super().compute_metrics(x, labels, predictions, None if sample_weight is None else weights)
 
     @property
-    def metrics(self):
-        return super().metrics + ([] if self._head_losses is None else self._head_losses.metrics)
+    def metrics(self) -> list[keras.metrics.Metric]:
+        return super().metrics + ([] if self.head_losses is None else self.head_losses.metrics)
 
-    def fit(self, x=None, y=None, *args, **kwargs):
-        """Trains the model; see `keras.Model.fit`. Labels that name no class are refused before the first step.
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Trains the model; see `keras.Model.fit`.
 
         Raises:
-            ValueError: An array of labels (or the first batch of a `tf.data.Dataset`) holds some outside
-                `[0, classes)`.
+            InputError: A label names no class. Of arrays all labels are looked at before the first step.
         """
-        self._check_labels(_first_labels(x) if y is None else y)
+        self.check_batch(y)
         validation_data = kwargs.get("validation_data")
         if isinstance(validation_data, (list, tuple)) and len(validation_data) >= 2:
-            self._check_labels(validation_data[1])
-        else:
-            self._check_labels(_first_labels(validation_data))
+            self.check_batch(validation_data[1])
         return super().fit(x, y, *args, **kwargs)
 
-    def evaluate(self, x=None, y=None, *args, **kwargs):
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Returns the losses and metrics; see `keras.Model.evaluate`. Labels that name no class are refused."""
-        if not kwargs.get("_use_cached_eval_dataset"):  # Called by `fit`, which has looked at them already.
-            self._check_labels(_first_labels(x) if y is None else y)
+        self.check_batch(y)
         return super().evaluate(x, y, *args, **kwargs)
 
-    def get_config(self):
+    def check_batch(self, y: Any) -> None:
+        """Refuses labels that name no class, where a head learns from such labels.
+
+        Args:
+            y: Labels as `fit` takes them, of a batch or of all data: once, as a list, or as a dict by output names.
+
+        Raises:
+            InputError: See `check_labels`.
+        """
+        if y is None or self.head_losses is None:
+            return
+        for labels, loss in zip(losses.spread(y, self.output_names, "y"), self.head_losses.losses):
+            if labels is not None and isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
+                check_labels(keras.ops.convert_to_numpy(labels), self.classes)
+
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "architecture": None if self.architecture is None else self.architecture.to_dict(),
@@ -128,47 +181,25 @@ class InceptionModel(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "InceptionModel":
         own = ("architecture", "class_names", "preprocessing")
         model = super().from_config({k: v for k, v in config.items() if k not in own}, custom_objects)
         model.architecture = architectures.saved(config["architecture"])
         model.class_names, model.preprocessing = config["class_names"], config["preprocessing"]
         return model
 
-    def _spread(self, y, y_pred, sample_weight):
+    def _spread(self, y: Any, y_pred: Any, sample_weight: Any) -> tuple[list[Any], list[Any], list[Any]]:
         """Returns labels, predictions and sample weights as lists with one entry per head."""
         names = self.output_names
         predictions = list(y_pred) if isinstance(y_pred, (list, tuple)) else [y_pred]
         return losses.spread(y, names, "y"), predictions, losses.spread(sample_weight, names, "sample_weight")
 
-    def _check_labels(self, y):
-        if y is None or self._head_losses is None or not self._head_losses.take_class_indices:
-            return
-        for labels in losses.spread(y, self.output_names, "y"):
-            labels, classes = ops.convert_to_numpy(labels), self.classes
-            if labels.size == 0 or (labels.ndim > 1 and labels.shape[-1] == classes):
-                continue
-            if not (labels.min() >= 0 and labels.max() < classes):
-                raise InputError(
-                    f"Labels must be integers from 0 to {classes - 1}, or one-hot, for a model of {classes} classes. "
-                    "Renumber them, or build the model with as many classes as there are. "
-                    f"Received: labels from {labels.min()} to {labels.max()}"
-                )
 
-
-def _first_labels(dataset):
-    """Returns the labels in the first batch of a `tf.data.Dataset`; None for any other data."""
-    if not (hasattr(dataset, "element_spec") and hasattr(dataset, "take")):
-        return None
-    batch = next(iter(dataset.take(1)), None)
-    return batch[1] if isinstance(batch, tuple) and len(batch) > 1 else None
-
-
-def gives_logits(model, name):
+def gives_logits(model: keras.Model, name: str) -> bool:
     """Returns whether the output `name` is logits rather than a softmax.
 
     Raises:
-        ValueError: It is neither.
+        InputError: It is neither.
     """
     activation = getattr(model.get_layer(name), "activation", None)
     if activation not in (keras.activations.softmax, keras.activations.linear):

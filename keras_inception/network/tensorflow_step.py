@@ -1,0 +1,244 @@
+"""How a model with several heads trains and is evaluated step by step on TensorFlow, on one replica or many.
+
+It overrides what Keras documents for that: `train_step`, `test_step`, `predict_step`, `make_train_function` and
+`make_test_function`. Imported only where TensorFlow is the backend of Keras.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Protocol
+
+import keras
+import tensorflow as tf
+
+from keras_inception.errors import InputError
+from keras_inception.network.replicas import replica_count, sum_over_replicas
+from keras_inception.types import Tensor
+
+
+class BatchObserver(Protocol):
+    """What looks at each batch of a training, such as a callback that diagnoses it."""
+
+    def on_batch(self, batch: Any, waiting_seconds: float) -> None:
+        """Sees a batch before its step is computed.
+
+        Args:
+            batch: What the data gave: `(images, labels)`, perhaps with sample weights; under several replicas each
+                tensor holds the replicas' parts.
+            waiting_seconds: For how long the training waited for it, in wall-clock time.
+        """
+
+
+class TensorFlowStep(keras.Model):
+    """A Keras model that draws each batch once, looks at it once, and computes its step on every replica.
+
+    Under a strategy of several replicas a step does what one device would do with the whole batch: every example has
+    the same weight, however the batch is divided, and a batch of fewer examples than replicas, which only the end of
+    the data can bring, is left out of the training and counted in an evaluation.
+
+    With `steps_per_execution` above 1 Keras's own loop draws the batches within TensorFlow, and nothing looks at them.
+    """
+
+    _observers: tuple[BatchObserver, ...] = ()
+
+    def add_observer(self, observer: BatchObserver) -> None:
+        """Lets an object see each batch of `fit`, before its step is computed."""
+        self._observers = (*self._observers, observer)
+
+    def remove_observer(self, observer: BatchObserver) -> None:
+        """Takes an observer out again; one that is not there changes nothing."""
+        self._observers = tuple(other for other in self._observers if other is not observer)
+
+    def check_batch(self, y: Any) -> None:
+        """Looks at the labels of a batch before its step; a subclass refuses those that it cannot learn from.
+
+        Args:
+            y: Labels as `fit` takes them, tensors or arrays.
+        """
+
+    def train_step(self, data: Any) -> dict[str, Tensor]:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            y_pred = self(x, training=True)
+            loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
+            self._update_loss_metric(loss, x)
+            if replica_count() > 1 and _first(x).shape[0] is None:  # of a known size, all replicas have as many
+                size = tf.cast(_size(x), loss.dtype)
+                loss = loss * size * replica_count() / sum_over_replicas(size)
+            if self.optimizer is not None:
+                loss = self.optimizer.scale_loss(loss)
+        if self.trainable_variables:
+            gradients = tape.gradient(loss, self.trainable_variables)
+            self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def test_step(self, data: Any) -> dict[str, Tensor]:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+
+        def step() -> dict[str, Tensor]:
+            y_pred = self(x, training=False)
+            loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False)
+            self._update_loss_metric(loss, x)
+            return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+        if replica_count() == 1 or _first(x).shape[0] is not None:
+            return step()
+        return tf.cond(_size(x) > 0, step, self.get_metrics_result)
+
+    def predict_step(self, data: Any) -> Any:
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        if replica_count() == 1 or _first(x).shape[0] is not None:
+            return self(x, training=False)
+        size = _size(x)  # an empty part crashes some of TensorFlow's kernels
+        y_pred = self(tf.nest.map_structure(partial(_at_least_one, size), x), training=False)
+        return tf.nest.map_structure(lambda rows: rows[:size], y_pred)
+
+    def make_train_function(self, force: bool = False) -> Callable[..., Any] | None:
+        if self.steps_per_execution > 1:
+            return super().make_train_function(force)
+        if self.train_function is None or force:
+            check_trainable(self)
+            self.train_function = self._step_function(self.train_step, training=True)
+        return self.train_function
+
+    def make_test_function(self, force: bool = False) -> Callable[..., Any] | None:
+        if self.steps_per_execution > 1:
+            return super().make_test_function(force)
+        if self.test_function is None or force:
+            check_trainable(self)
+            self.test_function = self._step_function(self.test_step, training=False)
+        return self.test_function
+
+    def _step_function(self, step: Callable[[Any], Any], *, training: bool) -> Callable[[Iterator[Any]], Any]:
+        strategy = tf.distribute.get_strategy() if self.distribute_strategy is None else self.distribute_strategy
+        compute = _on_replicas(self, step, strategy, training)
+        traced: dict[str, Any] = {}
+
+        def function(iterator: Iterator[Any]) -> Any:
+            begin = time.perf_counter()
+            batch = next(iterator)
+            waiting = time.perf_counter() - begin
+            _, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+            for part in _parts(y, strategy):
+                self.check_batch(part)
+            if training:
+                for observer in self._observers:
+                    observer.on_batch(batch, waiting)
+            if self.run_eagerly:
+                return compute(batch)
+            # Of the data's own specification, so that a smaller last batch is not traced anew.
+            specification = getattr(iterator, "element_spec", None)
+            if not traced or traced["specification"] != specification:
+                signature = None if specification is None else [specification]
+                traced["specification"] = specification
+                traced["step"] = tf.function(
+                    compute, signature, autograph=False, reduce_retracing=True, jit_compile=self.jit_compile
+                )
+            return traced["step"](batch)
+
+        return function
+
+    def _update_loss_metric(self, loss: Tensor, x: Any) -> None:
+        """Adds a replica's loss, the mean over its examples divided by the number of replicas, to what Keras logs."""
+        metric = next(metric for metric in self.metrics if metric.name == "loss")
+        metric.update_state(loss if replica_count() == 1 else loss * replica_count(), sample_weight=_size(x))
+
+
+def _on_replicas(model: TensorFlowStep, step: Callable[[Any], Any], strategy: Any, training: bool) -> Callable:
+    """Returns the function of a batch that runs a step on all replicas, and returns the mean of their logs."""
+
+    def run(function: Callable, batch: Any) -> Any:
+        logs = strategy.run(function, args=(batch,))
+        if strategy.num_replicas_in_sync == 1:
+            return logs
+        return tf.nest.map_structure(lambda value: strategy.reduce("MEAN", value, axis=None), logs)
+
+    def compute(batch: Any) -> Any:
+        # What the data left out, such as sample weights.
+        batch = tf.nest.map_structure(lambda x: None if isinstance(x, tf.experimental.Optional) else x, batch)
+        replicas = strategy.num_replicas_in_sync
+        if replicas == 1 or not training or _has_known_size(batch, strategy):
+            return run(step, batch)
+        examples = strategy.reduce("SUM", strategy.run(_size, args=(batch,)), axis=None)
+        return tf.cond(
+            examples >= replicas,  # a replica without an example can take no step
+            lambda: run(step, batch),
+            lambda: run(lambda _: model.get_metrics_result(), batch),
+        )
+
+    return compute
+
+
+def check_trainable(model: keras.Model, strategy: Any = None) -> None:
+    """Refuses what fails, or silently gives other weights, when a model trains or is evaluated on several replicas.
+
+    An `InceptionModel` calls it before the first step; call it yourself to know earlier.
+
+    Args:
+        model: A compiled Keras model.
+        strategy: The strategy; by default the one that the model was built under.
+
+    Raises:
+        InputError: The model was built outside the strategy's scope, or was compiled with `steps_per_execution` above
+            1, `jit_compile=True`, `gradient_accumulation_steps`, `clipnorm`, `clipvalue`, `global_clipnorm` or
+            `ema_overwrite_frequency`.
+    """
+    strategy = model.distribute_strategy if strategy is None else strategy
+    if strategy.num_replicas_in_sync == 1:
+        return
+    if model.distribute_strategy is not strategy or any(
+        not strategy.extended.variable_created_in_scope(variable.value) for variable in model.trainable_variables[:1]
+    ):
+        raise InputError(
+            "A model must be built and compiled inside `strategy.scope()`, so that every replica has its variables. "
+            f"Received: model {model.name!r}, built outside the scope of {type(strategy).__name__}"
+        )
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    clipping = "it would clip each replica's gradient before they are summed"
+    settings: tuple[tuple[str, Any, str, Any], ...] = (
+        ("steps_per_execution", model.steps_per_execution, "Keras's loop cannot hold the replicas' steps", 1),
+        ("jit_compile", model.jit_compile, "XLA cannot compile the communication between replicas", False),
+        ("gradient_accumulation_steps", None, "Keras cannot sum gradients of replicas later; use a larger batch", None),
+        ("clipnorm", None, clipping, None),
+        ("clipvalue", None, clipping, None),
+        ("global_clipnorm", None, clipping, None),
+        ("ema_overwrite_frequency", None, "Keras cannot overwrite replicas' weights within a step", None),
+    )
+    for name, value, reason, harmless in settings:
+        value = getattr(optimizer, name, None) if value is None else value
+        if value and value != harmless:
+            raise InputError(
+                f"`{name}` does not work on several replicas: {reason}. Compile with {name}={harmless}, or train on "
+                f'one device (`get_strategy("one")`). '
+                f"Received: {name}={value}, {strategy.num_replicas_in_sync} replicas"
+            )
+
+
+def _parts(y: Any, strategy: Any) -> list[Any]:
+    """Returns the labels that this process sees: of each of its replicas."""
+    if y is None or strategy.num_replicas_in_sync == 1:
+        return [y]
+    leaves = [strategy.experimental_local_results(leaf) for leaf in tf.nest.flatten(y)]
+    return [tf.nest.pack_sequence_as(y, part) for part in zip(*leaves)]
+
+
+def _first(x: Any) -> Tensor:
+    return next(leaf for leaf in tf.nest.flatten(x) if leaf is not None)
+
+
+def _size(x: Any) -> Tensor:
+    """Returns the number of examples in a batch or a replica's part of it."""
+    return tf.shape(_first(x))[0]
+
+
+def _has_known_size(batch: Any, strategy: Any) -> bool:
+    """Returns whether all replicas are known, while the step is traced, to have as many examples."""
+    sizes = {part.shape[0] for part in strategy.experimental_local_results(_first(batch))}
+    return not tf.executing_eagerly() and len(sizes) == 1 and not sizes & {None, 0}
+
+
+def _at_least_one(size: Tensor, x: Any) -> Any:
+    if not isinstance(x, tf.Tensor):
+        return x
+    return tf.cond(size > 0, lambda: x, lambda: tf.zeros(tf.concat([[1], tf.shape(x)[1:]], 0), x.dtype))
