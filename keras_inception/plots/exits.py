@@ -1,24 +1,20 @@
-"""The picture of early exits: what accuracy costs, in multiply-adds and in time."""
+"""The plot of early exits: what accuracy costs, in multiply-adds and in time."""
+
+from typing import Any
 
 from matplotlib.figure import Figure
 
-from keras_inception.network.blocks import MAIN
-from keras_inception.plots.training import HEAD_COLOURS
 
-
-def exits_figure(calibration, points=None):
+def exits_figure(calibration: Any, points: list[Any] | None = None) -> Figure:
     """Draws accuracy against mean multiply-adds and, where it was measured, against the time of an image.
 
     Args:
         calibration: An `ExitCalibration`, which `measure_latency` returned if times are to be drawn.
-        points: What `score` returned for other images, or None.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
+        points: What `score` returned for other images.
     """
-    series = [(f"{calibration.images:,} images that set the thresholds", calibration.table, HEAD_COLOURS["aux1"])]
+    series = [(f"{calibration.images:,} images that set the thresholds", calibration.table, "C0")]
     if points is not None:
-        series.append(("other images", points, HEAD_COLOURS[MAIN]))
+        series.append(("other images", points, "C1"))
     sizes = sorted({size for point in calibration.table for size in point.milliseconds})
     figure = Figure(figsize=(5.5 * (1 + len(sizes)), 4.2), layout="constrained")
     costs = [[point.multiply_adds / 1e6 for point in calibration.table]]

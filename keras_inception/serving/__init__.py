@@ -1,1 +1,15 @@
 """A trained model that serves: as a classifier of files, as an export, with early exits."""
+
+from keras_inception.serving.classifier import Classifier
+from keras_inception.serving.exits import EarlyExitModel, ExitCalibration, calibrate_exits, early_exit_model
+from keras_inception.serving.export import export_format, export_saved_model
+
+__all__ = [
+    "Classifier",
+    "EarlyExitModel",
+    "ExitCalibration",
+    "calibrate_exits",
+    "early_exit_model",
+    "export_format",
+    "export_saved_model",
+]

@@ -1,5 +1,6 @@
 """From image files to class names."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,24 +8,29 @@ import tensorflow as tf
 
 from keras_inception.data.images import read, why_unreadable
 from keras_inception.errors import InputError
-from keras_inception.network.model import gives_logits
+from keras_inception.network.blocks import MAIN
+from keras_inception.network.model import InceptionModel, gives_logits
 from keras_inception.network.views import inference_model
+from keras_inception.types import Array, PathLike, Tensor
+
+Answer = list[tuple[str, float]]
 
 
 class Classifier:
     """One head of a trained model that answers with class names.
 
     Args:
-        model: A trained `InceptionModel`.
+        model: A trained model.
         head: The output that answers.
 
     Attributes:
+        model: The model of that head alone.
         class_names: The names of the classes; their numbers where the model has no names.
     """
 
-    def __init__(self, model, head="main"):
-        self.model = inference_model(model, head)
-        self.class_names = self.model.class_names or [str(index) for index in range(self.model.classes)]
+    def __init__(self, model: InceptionModel, head: str = MAIN) -> None:
+        self.model: InceptionModel = inference_model(model, head)
+        self.class_names: list[str] = self.model.class_labels
         self._image_shape = tuple(self.model.input_shape[1:])
         if None in self._image_shape:
             raise InputError(
@@ -38,19 +44,21 @@ class Classifier:
         )
         self._forward = tf.function(lambda x: self.model(x, training=False), reduce_retracing=True)
 
-    def predict(self, images):
+    def predict(self, images: Tensor) -> Array:
         """Returns the probabilities of the classes for a batch of images.
 
         Args:
             images: `(batch, height, width, channels)`, the network's input after `preprocess_input`.
 
         Returns:
-            Array `(batch, classes)`, float32, rows that sum to 1.
+            `(batch, classes)`, float32, rows that sum to 1.
         """
         outputs = self._forward(tf.convert_to_tensor(images))
         return (tf.nn.softmax(outputs) if self._logits else outputs).numpy()
 
-    def predict_files(self, paths, *, top=3, batch_size=32):
+    def predict_files(
+        self, paths: Sequence[PathLike], *, top: int = 3, batch_size: int = 32
+    ) -> Iterator[tuple[PathLike, Answer | str]]:
         """Yields the top classes of image files, in their order.
 
         Args:
@@ -70,7 +78,7 @@ class Classifier:
             for path, image in zip(part, images):
                 yield path, image if isinstance(image, str) else self._top(next(answers), top)
 
-    def read(self, path):
+    def read(self, path: PathLike) -> Tensor | str:
         """Returns the network's input of an image file, `(height, width, channels)`, or why it cannot be read."""
         try:
             encoded = Path(path).read_bytes()
@@ -81,6 +89,6 @@ class Classifier:
         except tf.errors.OpError:
             return why_unreadable(encoded)
 
-    def _top(self, probabilities, top):
+    def _top(self, probabilities: Array, top: int) -> Answer:
         order = np.argsort(-probabilities, kind="stable")[:top]
         return [(self.class_names[index], float(probabilities[index])) for index in order]

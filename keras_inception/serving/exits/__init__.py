@@ -1,4 +1,4 @@
-"""Early exits: what an auxiliary head is sure of leaves the network there, and only the rest is computed further.
+"""Early exits: an image leaves at the first auxiliary head that is confident of it; only the rest is computed further.
 
 `calibrate_exits` finds on validation data from which probability on an image may leave, `early_exit_model` makes the
 network that does it.

@@ -1,23 +1,23 @@
 """Temperatures and thresholds of early exits, found on validation data."""
 
 import itertools
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from keras_inception import files
+from keras_inception import evaluation, files
 from keras_inception.errors import InputError
-from keras_inception.evaluation import class_indices
 from keras_inception.network.blocks import MAIN
-from keras_inception.network.model import gives_logits
+from keras_inception.network.model import InceptionModel
 from keras_inception.serving.exits import order
+from keras_inception.types import Array, PathLike
 
-COMBINATIONS = 4000  # of thresholds that are tried, over all heads
-NEVER = 2.0  # a threshold that no probability reaches
+COMBINATIONS: int = 4000  # of thresholds that are tried, over all heads
+NEVER: float = 2.0  # a threshold that no probability reaches
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,6 @@ class ExitCalibration:
         temperatures: What the logits of each head are divided by before the softmax, above 0.
         max_accuracy_loss: What was asked for.
         images: The number of validation images.
-        losses: Cross-entropy of each head on them: `[before, after]` the temperature.
         multiply_adds: Of an image that runs through the main head alone, without early exits.
         chosen: What the thresholds do on the validation images.
         table: The same for a sweep of thresholds from "none leaves" to "all leave at the first head"; the chosen ones
@@ -66,32 +65,57 @@ class ExitCalibration:
     temperatures: dict[str, float]
     max_accuracy_loss: float
     images: int
-    losses: dict[str, list[float]]
     multiply_adds: int
     chosen: ExitPoint
     table: list[ExitPoint]
 
-    def save(self, path):
+    def save(self, path: PathLike) -> None:
         """Writes a JSON file, such as `exits.json` in a run folder."""
-        files.write_json(Path(path), asdict(self))
+        files.write_json(path, asdict(self))
 
     @classmethod
-    def from_file(cls, path):
-        """Reads what `save` wrote.
+    def from_file(cls, path: PathLike) -> "ExitCalibration":
+        """Reads what `save` wrote, in this version or an earlier one.
 
         Raises:
-            ValueError: It is no such file.
+            InputError: It is no such file.
         """
         values = files.read_json(path)
         try:
-            return cls(**{**values, "chosen": _point(values["chosen"]), "table": list(map(_point, values["table"]))})
+            kept = {entry.name: values[entry.name] for entry in fields(cls)}
+            return cls(**{**kept, "chosen": _point(kept["chosen"]), "table": list(map(_point, kept["table"]))})
         except (TypeError, KeyError, AttributeError) as error:
             raise InputError(
                 f"{path} is no calibration of early exits of this version. Write it with `keras-inception exits`."
             ) from error
 
+    def rows(self, points: list[ExitPoint] | None = None) -> list[dict[str, Any]]:
+        """Returns the table as rows of numbers, None where a head is not used or nothing was measured.
 
-def calibrate_exits(model, data, max_accuracy_loss=0.002, *, batch_size=64):
+        The columns are `HEAD_threshold` and `HEAD_share` for each auxiliary head, `validation_accuracy`,
+        `multiply_adds`, `test_accuracy` and `test_multiply_adds` where there are points, `milliseconds_batch_SIZE` for
+        each batch size that was measured, and `chosen`.
+
+        Args:
+            points: What `score` returned for test images.
+        """
+        heads = [head for head in self.temperatures if head != MAIN]
+        sizes = sorted({size for point in self.table for size in point.milliseconds})
+        rows = []
+        for index, point in enumerate(self.table):
+            row: dict[str, Any] = {f"{head}_threshold": point.thresholds.get(head) for head in heads}
+            row |= {f"{head}_share": point.shares.get(head, 0.0) for head in heads}
+            row |= {"validation_accuracy": point.accuracy, "multiply_adds": point.multiply_adds}
+            if points is not None:
+                row |= {"test_accuracy": points[index].accuracy, "test_multiply_adds": points[index].multiply_adds}
+            row |= {f"milliseconds_batch_{size}": point.milliseconds.get(size) for size in sizes}
+            rows.append({**row, "chosen": point == self.chosen})
+        return rows
+
+
+def calibrate_exits(
+    model: InceptionModel, data: Any, max_accuracy_loss: float = 0.002, *, batch_size: int = 64
+) -> ExitCalibration:
     """Finds the thresholds of early exits on validation data.
 
     First every head gets a temperature: its logits are divided by the number that makes the cross-entropy on the data
@@ -104,26 +128,24 @@ def calibrate_exits(model, data, max_accuracy_loss=0.002, *, batch_size=64):
     validation images, the smaller the margin. With few of them it may be that no image may leave early.
 
     Args:
-        model: A trained `InceptionModel` with auxiliary heads and a fixed image size.
-        data: Images that the model was not trained on, with labels: a pair of arrays, or batches of `(image, label)`
-            such as a `tf.data.Dataset`. Images are preprocessed; labels are integers or one-hot.
+        model: A trained model with auxiliary heads and a fixed image size.
+        data: Images that the model was not trained on, with labels, as `evaluation.predict` takes them: batches of
+            `(image, label)`, such as a `tf.data.Dataset`, or a pair of arrays. Images are preprocessed; labels are
+            integers or one-hot.
         max_accuracy_loss: How much of the main head's accuracy may be lost, in [0, 1]: 0.002 is 0.2 points.
-        batch_size: How many images of arrays to compute at once.
-
-    Returns:
-        An `ExitCalibration`.
+        batch_size: The most images to compute at once.
 
     Raises:
-        ValueError: The model has no auxiliary heads, there is no data, or labels do not fit the model.
+        InputError: The model has no auxiliary heads, there is no data, or labels do not fit the model.
     """
     if not 0 <= max_accuracy_loss <= 1:
         raise InputError(
             "`max_accuracy_loss` must be a share of the images from 0 to 1; 0.002 is 0.2 points. "
             f"Received: max_accuracy_loss={max_accuracy_loss}"
         )
-    logits, labels = head_logits(model, data, batch_size)
-    temperatures = {head: temperature(logits[head], labels) for head in logits}
-    answers = Answers(model, logits, labels, temperatures)
+    logits, labels = _head_logits(model, data, batch_size)
+    temperatures = {head: temperature(values, labels) for head, values in logits.items()}
+    answers = _Answers(model, logits, labels, temperatures)
     points = [answers.point(thresholds) for thresholds in answers.combinations()]
     never = points[-1]
     safe = [point for point in points if point.highest_loss <= max_accuracy_loss]
@@ -133,144 +155,118 @@ def calibrate_exits(model, data, max_accuracy_loss=0.002, *, batch_size=64):
         temperatures=temperatures,
         max_accuracy_loss=max_accuracy_loss,
         images=len(labels),
-        losses={
-            head: [cross_entropy(values, labels, 1.0), cross_entropy(values, labels, temperatures[head])]
-            for head, values in logits.items()
-        },
         multiply_adds=order.multiply_adds(model, [])[MAIN],
         chosen=chosen,
         table=_sweep(points, chosen, never),
     )
 
 
-def score(model, calibration, data, *, batch_size=64):
+def score(model: InceptionModel, calibration: ExitCalibration, data: Any, *, batch_size: int = 64) -> list[ExitPoint]:
     """Returns what the thresholds of a calibration do on other images than those they were chosen on.
 
     Args:
         model: The model that was calibrated.
-        calibration: An `ExitCalibration`.
+        calibration: What `calibrate_exits` returned.
         data: Images with labels, as `calibrate_exits` takes them.
-        batch_size: How many images of arrays to compute at once.
+        batch_size: The most images to compute at once.
 
     Returns:
-        A list of `ExitPoint`, one for each of `calibration.table`.
+        One point for each of `calibration.table`.
 
     Raises:
-        ValueError: As `calibrate_exits`.
+        InputError: As `calibrate_exits`.
     """
-    logits, labels = head_logits(model, data, batch_size)
-    answers = Answers(model, logits, labels, calibration.temperatures)
+    answers = _Answers(model, *_head_logits(model, data, batch_size), calibration.temperatures)
     return [answers.point(point.thresholds) for point in calibration.table]
 
 
-def temperature(logits, labels):
+def temperature(logits: Array, labels: Array) -> float:
     """Returns the temperature, from 0.05 to 20, that makes the cross-entropy of `softmax(logits / temperature)` least.
 
     Args:
         logits: `(images, classes)`.
         labels: `(images,)`, integers.
     """
-    found = minimize_scalar(
-        lambda x: cross_entropy(logits, labels, np.exp(x)), bounds=(np.log(0.05), np.log(20)), method="bounded"
-    )
-    return float(np.exp(found.x))
+
+    def cross_entropy(logarithm: float) -> float:
+        log_probabilities = log_softmax(logits / np.exp(logarithm), axis=1)
+        return -np.take_along_axis(log_probabilities, labels[:, None], axis=1).mean()
+
+    return float(np.exp(minimize_scalar(cross_entropy, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 
 
-def cross_entropy(logits, labels, temperature):
-    """Returns the mean cross-entropy, in nats, of `softmax(logits / temperature)`."""
-    log_probabilities = log_softmax(logits / temperature, axis=1)
-    return float(-np.take_along_axis(log_probabilities, labels[:, None], axis=1).mean())
+def _head_logits(model: InceptionModel, data: Any, batch_size: int) -> tuple[dict[str, Array], Array]:
+    """Returns the logits `(images, classes)` by head, the shallowest first, and the labels `(images,)`.
 
-
-def head_logits(model, data, batch_size=64):
-    """Runs all heads of a model on labelled images.
-
-    Returns:
-        A dict by head, the shallowest first, of logits `(images, classes)`, float64 (of a softmax their logarithms,
-        which serve alike), and the labels `(images,)`, integers.
-
-    Raises:
-        ValueError: The model has no auxiliary heads, there are no images, or labels do not fit the model.
+    They are the logarithms of the softmaxes, which serve alike.
     """
-    names = order.exit_names(model)
-    forward = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
-    outputs, labels = {name: [] for name in names}, []
-    for images, batch_labels in _batches(data, batch_size):
-        for name, output in zip(model.output_names, forward(tf.convert_to_tensor(images))):
-            if name in outputs:
-                outputs[name].append(output.numpy())
-        labels.append(class_indices(np.asarray(batch_labels), model.classes))
-    if not labels:
-        raise InputError("Early exits are calibrated on labelled images, and there are none. Received: empty `data`")
-    logits = {name: np.concatenate(values).astype("float64") for name, values in outputs.items()}
-    for name in names:
-        if not gives_logits(model, name):
-            logits[name] = np.log(np.maximum(logits[name], np.finfo(np.float32).tiny))
-    return logits, np.concatenate(labels)
+    names = order.exit_names(model)  # refuses a model without auxiliary heads before its images are read
+    found = evaluation.predict(model, data, batch_size=batch_size)
+    tiny = np.finfo(np.float32).tiny
+    return {name: np.log(np.maximum(found.probabilities[name].astype("float64"), tiny)) for name in names}, found.labels
 
 
-class Answers:
+class _Answers:
     """What every head says of labelled images, and so what any thresholds do.
 
     Args:
         model: The model.
-        logits: Dict by head of `(images, classes)`, the shallowest head first.
+        logits: `(images, classes)` by head, the shallowest first.
         labels: `(images,)`.
         temperatures: By head.
     """
 
-    def __init__(self, model, logits, labels, temperatures):
+    def __init__(
+        self, model: InceptionModel, logits: dict[str, Array], labels: Array, temperatures: dict[str, float]
+    ) -> None:
         self._model = model
-        self._costs = {}
+        self._costs: dict[tuple[str, ...], dict[str, int]] = {}
         self._right = {head: values.argmax(axis=1) == labels for head, values in logits.items()}
-        self._sureness = {
+        self._confidence = {
             head: softmax(values / temperatures[head], axis=1).max(axis=1) for head, values in logits.items()
         }
 
-    def combinations(self):
+    def combinations(self) -> Iterator[dict[str, float]]:
         """Yields thresholds for the search: each head's quantiles, and none; the last one has no exits."""
-        heads = [head for head in self._sureness if head != MAIN]
+        heads = [head for head in self._confidence if head != MAIN]
         count = max(2, int(COMBINATIONS ** (1 / len(heads))))
         # Six digits are fewer than float32 has, and are what a person can read.
         quantiles = [
-            [0.0, *np.unique(np.quantile(self._sureness[head], np.linspace(0, 1, count)[1:]).round(6)), NEVER]
+            [0.0, *np.unique(np.quantile(self._confidence[head], np.linspace(0, 1, count)[1:]).round(6)), NEVER]
             for head in heads
         ]
         for values in itertools.product(*quantiles):
             yield {head: float(value) for head, value in zip(heads, values) if value != NEVER}
 
-    def point(self, thresholds):
-        """Returns the `ExitPoint` of some thresholds."""
-        costs = self._costs_of(tuple(thresholds))
-        right, sureness = self._right[MAIN].astype(float), self._sureness[MAIN].copy()
+    def point(self, thresholds: dict[str, float]) -> ExitPoint:
+        """Returns what some thresholds do."""
+        heads = tuple(thresholds)
+        if heads not in self._costs:
+            self._costs[heads] = order.multiply_adds(self._model, heads)
+        right, confidence = self._right[MAIN].astype(float), self._confidence[MAIN].copy()
         stays = np.ones(len(right), bool)
         shares = {}
         for head, threshold in thresholds.items():
-            leaves = stays & (self._sureness[head] >= threshold)
+            leaves = stays & (self._confidence[head] >= threshold)
             right[leaves] = self._right[head][leaves]
-            sureness[leaves] = self._sureness[head][leaves]
+            confidence[leaves] = self._confidence[head][leaves]
             shares[head] = float(leaves.mean())
             stays &= ~leaves
         shares[MAIN] = float(stays.mean())
         counted, counted_error = _mean_and_error(self._right[MAIN] - right)
-        expected, expected_error = _mean_and_error(self._sureness[MAIN] - sureness)
+        expected, expected_error = _mean_and_error(self._confidence[MAIN] - confidence)
         return ExitPoint(
             thresholds=dict(thresholds),
             accuracy=float(right.mean()),
             accuracy_loss=counted,
             standard_error=counted_error,
             highest_loss=max(counted + counted_error, expected + expected_error),
-            multiply_adds=sum(costs[head] * share for head, share in shares.items()),
+            multiply_adds=sum(self._costs[heads][head] * share for head, share in shares.items()),
             shares=shares,
         )
 
-    def _costs_of(self, heads):
-        if heads not in self._costs:
-            self._costs[heads] = order.multiply_adds(self._model, heads)
-        return self._costs[heads]
 
-
-def _sweep(points, chosen, never, count=12):
+def _sweep(points: Iterable[ExitPoint], chosen: ExitPoint, never: ExitPoint, count: int = 12) -> list[ExitPoint]:
     """Returns some of the points that no other beats in both accuracy and cost, the costliest first."""
     best, frontier = -1.0, []
     for point in sorted(points, key=lambda point: (point.multiply_adds, -point.accuracy)):
@@ -279,38 +275,14 @@ def _sweep(points, chosen, never, count=12):
             best = point.accuracy
     costs = np.linspace(frontier[0].multiply_adds, frontier[-1].multiply_adds, count)
     kept = [min(frontier, key=lambda point: abs(point.multiply_adds - cost)) for cost in costs]
-    kept = {tuple(point.thresholds.items()): point for point in [never, chosen, *kept]}
-    return sorted(kept.values(), key=lambda point: -point.multiply_adds)
+    by_thresholds = {tuple(point.thresholds.items()): point for point in [never, chosen, *kept]}
+    return sorted(by_thresholds.values(), key=lambda point: -point.multiply_adds)
 
 
-def _batches(data, batch_size):
-    """Yields images and labels from a pair of arrays or from batches."""
-    if isinstance(data, (tuple, list)) and len(data) == 2 and all(hasattr(part, "shape") for part in data):
-        images, labels = data
-        if len(images) != len(labels):
-            raise InputError(
-                f"`data` must hold one label for each image. Received: {len(images)} images, {len(labels)} labels"
-            )
-        for start in range(0, len(images), batch_size):
-            yield images[start : start + batch_size], labels[start : start + batch_size]
-        return
-    try:
-        batches = iter(data)
-    except TypeError:
-        batches = iter([None])
-    for batch in batches:
-        if not isinstance(batch, (tuple, list)) or len(batch) < 2:
-            raise InputError(
-                "`data` must be a pair of arrays, images and labels, or batches of such pairs. "
-                f"Received: data={type(data).__name__} of {type(batch).__name__}"
-            )
-        yield batch[0], batch[1]
-
-
-def _mean_and_error(values):
+def _mean_and_error(values: Array) -> tuple[float, float]:
     """Returns the mean and its standard error."""
     return float(values.mean()), float(values.std() / np.sqrt(len(values)))
 
 
-def _point(values):
+def _point(values: dict[str, Any]) -> ExitPoint:
     return ExitPoint(**{**values, "milliseconds": {int(size): t for size, t in values["milliseconds"].items()}})

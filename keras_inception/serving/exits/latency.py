@@ -4,17 +4,33 @@ import heapq
 import itertools
 import statistics
 import time
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from keras_inception.errors import InputError
+from keras_inception.network.model import InceptionModel
 from keras_inception.network.views import inference_model
-from keras_inception.serving.exits.stages import early_exit_model
+from keras_inception.serving.exits.calibration import ExitCalibration
+from keras_inception.serving.exits.stages import EarlyExitModel
+from keras_inception.types import Array, Tensor
+
+Key = TypeVar("Key", bound=Hashable)
+Network = Callable[[Tensor], Mapping[str, Tensor]]
 
 
-def measure_latency(model, calibration, images, *, batch_sizes=(1, 16), points=4, repeats=3):
+def measure_latency(
+    model: InceptionModel,
+    calibration: ExitCalibration,
+    images: Array,
+    *,
+    batch_sizes: Sequence[int] = (1, 16),
+    points: int = 4,
+    repeats: int = 3,
+) -> ExitCalibration:
     """Measures the time of an image for some points of a calibration's table.
 
     Every batch runs through all networks, one after the other, before the next batch does, so that a slow moment of the
@@ -22,10 +38,10 @@ def measure_latency(model, calibration, images, *, batch_sizes=(1, 16), points=4
 
     Args:
         model: The model that was calibrated.
-        calibration: An `ExitCalibration`.
+        calibration: What `calibrate_exits` returned.
         images: `(images, height, width, channels)`, preprocessed, drawn at random from what the network is to see: how
             many of them leave early decides the time. Those that fill no whole batch are left out.
-        batch_sizes: How many images to compute at once, each at least 1.
+        batch_sizes: How many images to compute at once, each at least 1; those above the number of images are left out.
         points: How many points to measure, at least 2, spread over the table; the chosen one is always among them.
         repeats: How often each batch runs, at least 1; its median counts.
 
@@ -33,31 +49,31 @@ def measure_latency(model, calibration, images, *, batch_sizes=(1, 16), points=4
         The calibration with `milliseconds` at the measured points of `table` and in `chosen`.
 
     Raises:
-        ValueError: There are fewer images than the largest batch size.
+        InputError: There are no images.
     """
-    if len(images) < max(batch_sizes):
-        raise InputError(
-            f"Measuring batches of {max(batch_sizes)} needs as many images. Received: {len(images)} images"
-        )
+    if len(images) == 0:
+        raise InputError("The time of an image is measured on images, and there are none. Received: 0 images")
     table = calibration.table
+    chosen = table.index(calibration.chosen)
     positions = {round(index * (len(table) - 1) / (points - 1)) for index in range(points)}
-    positions = sorted({0, table.index(calibration.chosen), *positions})
-    networks = {
-        position: _network(model, replace(calibration, thresholds=table[position].thresholds)) for position in positions
+    networks: dict[int, Network] = {
+        position: EarlyExitModel(model, table[position].thresholds, calibration.temperatures)
+        if table[position].thresholds
+        else _main_head(model)
+        for position in sorted({0, chosen, *positions})
     }
-    found = {position: {} for position in positions}
+    found: dict[int, dict[int, float]] = {position: {} for position in networks}
     for size in batch_sizes:
+        if size > len(images):
+            continue
         batches = [tf.constant(images[start : start + size]) for start in range(0, len(images) - size + 1, size)]
         for position, seconds in interleaved_seconds(networks, batches, repeats).items():
             found[position][size] = 1e3 * seconds / (size * len(batches))
-    table = [
-        replace(point, milliseconds=found[position]) if position in found else point
-        for position, point in enumerate(table)
-    ]
-    return replace(calibration, table=table, chosen=table[calibration.table.index(calibration.chosen)])
+    table = [replace(point, milliseconds=found.get(index, {})) for index, point in enumerate(table)]
+    return replace(calibration, table=table, chosen=table[chosen])
 
 
-def sample(data, count, *, seed=0):
+def sample(data: Iterable[Any], count: int, *, seed: int = 0) -> Array:
     """Draws images at random from batches, as evenly from the last as from the first.
 
     Args:
@@ -66,30 +82,23 @@ def sample(data, count, *, seed=0):
         seed: Decides which.
 
     Returns:
-        An array `(images, height, width, channels)`.
+        `(images, height, width, channels)`.
     """
     random = np.random.default_rng(seed)
     images = ((random.random(), image) for images, *_ in data for image in np.asarray(images))
     return np.stack([image for _, image in heapq.nsmallest(count, images, key=lambda pair: pair[0])])
 
 
-def _network(model, calibration):
-    if calibration.thresholds:
-        return early_exit_model(model, calibration)
-    classifier = inference_model(model)
-    return tf.function(lambda images: {"probabilities": classifier(images, training=False)})
-
-
-def interleaved_seconds(networks, batches, repeats):
+def interleaved_seconds(networks: Mapping[Key, Network], batches: Sequence[Tensor], repeats: int) -> dict[Key, float]:
     """Measures networks beside each other.
 
     Args:
-        networks: Dict of functions of a batch that return a dict with `"probabilities"`.
-        batches: A list of batches, two of which run once before anything is measured.
+        networks: Functions of a batch that return a dict with `"probabilities"`.
+        batches: The batches, two of which run once before anything is measured.
         repeats: How often each batch runs through each network; of each batch the median counts.
 
     Returns:
-        A dict with the keys of `networks`: the seconds for all batches.
+        The seconds for all batches, by the keys of `networks`.
     """
     for batch, network in itertools.product(batches[:2], networks.values()):
         _seconds(network, batch)  # traces it
@@ -101,7 +110,12 @@ def interleaved_seconds(networks, batches, repeats):
     return total
 
 
-def _seconds(network, batch):
+def _main_head(model: InceptionModel) -> Network:
+    classifier = inference_model(model)
+    return tf.function(lambda images: {"probabilities": classifier(images, training=False)})
+
+
+def _seconds(network: Network, batch: Tensor) -> float:
     start = time.perf_counter()
     network(batch)["probabilities"].numpy()
     return time.perf_counter() - start

@@ -2,18 +2,21 @@
 
 import math
 import numbers
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from keras_inception import architectures
 from keras_inception.errors import InputError
 from keras_inception.network import cost
 from keras_inception.network.blocks import MAIN
+from keras_inception.network.model import InceptionModel
 
 
-def auxiliary_heads(model):
-    """Returns the auxiliary heads of a model, as its architecture describes them, the shallowest first.
+def exit_names(model: InceptionModel) -> list[str]:
+    """Returns the names of the heads at which an image can leave, the shallowest first and `"main"` last.
 
     Raises:
-        ValueError: The model has no main head, or no auxiliary one.
+        InputError: The model has no main head, or no auxiliary one.
     """
     architecture = architectures.of(model)
     depth = [row.name for row in architecture.rows].index
@@ -24,76 +27,52 @@ def auxiliary_heads(model):
             "trained, with `aux_heads=True`, not what `inference_model` returns. "
             f"Received: model {model.name!r} with outputs {list(model.output_names)}"
         )
-    return sorted(heads, key=lambda head: depth(head.tap))
+    return [*(head.name for head in sorted(heads, key=lambda head: depth(head.tap))), MAIN]
 
 
-def exit_names(model):
-    """Returns the names of the heads at which an image can leave, the shallowest first and `"main"` last."""
-    return [*(head.name for head in auxiliary_heads(model)), MAIN]
-
-
-def check_thresholds(thresholds, model):
-    """Returns thresholds as a dict by the names of auxiliary heads, the shallowest first.
+def numbers_by_head(values: Any, heads: list[str], argument: str, least: float) -> dict[str, float]:
+    """Returns numbers as a dict by the names of heads, in the order of `heads`.
 
     Args:
-        thresholds: A number for every auxiliary head, a list of one for each, or a dict by their names; at least 0.
-        model: The model that has the heads.
+        values: A number for all heads, or a dict by names of some.
+        heads: The names.
+        argument: The name of the argument, for the error.
+        least: The least number.
 
     Raises:
-        ValueError: A head is unknown, or a threshold is no number of at least 0.
+        InputError: A head is unknown, or a value is no such number.
     """
-    names = exit_names(model)[:-1]
-    if isinstance(thresholds, numbers.Real):
-        thresholds = dict.fromkeys(names, thresholds)
-    if isinstance(thresholds, (list, tuple)) and len(thresholds) == len(names):
-        thresholds = dict(zip(names, thresholds))
-    if not isinstance(thresholds, dict) or not set(thresholds) <= set(names):
-        raise InputError(
-            "`thresholds` must be a number, a list with one for each auxiliary head, a dict by their names, which are "
-            f"{names}, or what `calibrate_exits` returns. Received: thresholds={thresholds!r}"
+    given = dict.fromkeys(heads, values) if isinstance(values, numbers.Real) else values
+    if (
+        not isinstance(given, Mapping)
+        or not set(given) <= set(heads)
+        or not all(
+            isinstance(value, numbers.Real) and not isinstance(value, bool) and least <= value < math.inf
+            for value in given.values()
         )
-    for name, threshold in thresholds.items():
-        if isinstance(threshold, bool) or not isinstance(threshold, numbers.Real) or not threshold >= 0:
-            raise InputError(
-                "A threshold must be the probability, from 0 (every image leaves) to 1, from which an image leaves; "
-                f"above 1 none does. Received: thresholds={{{name!r}: {threshold!r}}}"
-            )
-    return {name: float(thresholds[name]) for name in names if name in thresholds}
+    ):
+        raise InputError(
+            f"`{argument}` must be a number of at least {least}, or a dict of such numbers by the names of heads, "
+            f"which are {heads}. Received: {argument}={values!r}"
+        )
+    return {head: float(given[head]) for head in heads if head in given}
 
 
-def in_use(thresholds):
-    """Returns the thresholds that an image can reach: a probability is never above 1."""
-    return {name: threshold for name, threshold in thresholds.items() if threshold <= 1}
-
-
-def check_temperatures(temperatures, model):
-    """Returns temperatures as a dict by the names of all heads that leaves none out; 1 changes nothing.
-
-    Raises:
-        ValueError: A head is unknown, or a temperature is not above 0.
-    """
-    names = exit_names(model)
-    temperatures = temperatures or {}
-    if not set(temperatures) <= set(names):
-        raise InputError(f"`temperatures` must be by heads, {names}. Received: temperatures={temperatures!r}")
-    for name, temperature in temperatures.items():
-        if not 0 < temperature < math.inf:
-            raise InputError(f"A temperature must be above 0. Received: temperatures={{{name!r}: {temperature!r}}}")
-    return {name: float(temperatures.get(name, 1.0)) for name in names}
-
-
-def multiply_adds(model, heads):
+def multiply_adds(model: InceptionModel, heads: Collection[str]) -> dict[str, int]:
     """Returns the multiply-adds of an image that leaves at each exit, by its name.
 
     Args:
-        model: An `InceptionModel` with auxiliary heads and a fixed image size.
+        model: A model with auxiliary heads and a fixed image size.
         heads: The names of the auxiliary heads that are asked; what the others cost is not spent.
     """
     costs = {row.name: row.multiply_adds for row in cost.rows(model)}
-    rows = [row.name for row in architectures.of(model).rows]
+    architecture = architectures.of(model)
+    rows = [row.name for row in architecture.rows]
     spent, asked = {}, 0
-    for head in auxiliary_heads(model):
-        if head.name in heads:
-            asked += costs[head.name]
-            spent[head.name] = asked + sum(costs[name] for name in rows[: rows.index(head.tap) + 1])
-    return {**spent, MAIN: asked + costs["linear"] + sum(costs[name] for name in rows)}
+    for head in exit_names(model):
+        if head == MAIN:
+            spent[MAIN] = asked + costs["linear"] + sum(costs[name] for name in rows)
+        elif head in heads:
+            asked += costs[head]
+            spent[head] = asked + sum(costs[name] for name in rows[: rows.index(architecture.taps[head]) + 1])
+    return spent

@@ -1,10 +1,11 @@
 """The page that says what a version of a served model is."""
 
 import json
+from collections.abc import Mapping
 from importlib import metadata
+from typing import Any
 
-from keras_inception import __version__
-
+_WRITERS = ("keras-inception", "keras", "tensorflow")
 _SAYS = {
     "serving_default": "classifies decoded images of any height and width, red, green, blue in [0, 255]",
     "serving_uint8": "the same for images of 8 bits a channel",
@@ -44,49 +45,35 @@ tensorflow_model_server --rest_api_port=8501 --model_name={name} --model_base_pa
 """
 
 
-def text(name, class_names, facts, signatures):
-    """Returns the model card.
+def text(name: str, class_names: list[str], facts: Mapping[str, Any], signatures: Mapping[str, Any]) -> str:
+    """Returns the model card, Markdown.
 
     Args:
         name: The name under which the model is served.
         class_names: The names of the classes.
         facts: What the signature `metadata` says, and `on_bad_image`.
         signatures: The signatures by name, concrete functions.
-
-    Returns:
-        Markdown.
     """
-    rows = [
-        f"| `{signature}` | {_tensors(function.structured_input_signature[0])} | "
-        f"{_tensors(function.structured_outputs.items())} | {_SAYS[signature]} |"
-        for signature, function in signatures.items()
-    ]
-    versions = {package: metadata.version(package) for package in ("keras", "tensorflow")}
-    more = f" and {len(class_names) - 20} more" if len(class_names) > 20 else ""
+    rows = []
+    for signature, function in signatures.items():
+        inputs = {spec.name: spec for spec in function.structured_input_signature[0]}
+        cells = (f"`{signature}`", _tensors(inputs), _tensors(function.structured_outputs), _SAYS[signature])
+        rows.append(f"| {' | '.join(cells)} |")
+    summary = json.loads(facts["training"])
     return _PAGE.format(
         **{key: facts[key] for key in ("architecture", "preprocessing", "precision")},
         name=name,
         classes=len(class_names),
         size="x".join(map(str, facts["image_shape"])),
-        versions=f"keras-inception {__version__}, Keras {versions['keras']}, TensorFlow {versions['tensorflow']}",
+        versions=", ".join(f"{package} {metadata.version(package)}" for package in _WRITERS),
         signatures="\n".join(rows),
         bad_image=_BAD_IMAGE[facts["on_bad_image"]],
-        some_classes=", ".join(class_names[:20]) + more,
-        training=_training(json.loads(facts["training"])),
+        some_classes=", ".join(class_names[:20]) + (", ..." if len(class_names) > 20 else ""),
+        training=f"```json\n{json.dumps(summary, indent=2)}\n```" if summary else "Nothing is known of it.",
     )
 
 
-def _tensors(tensors):
+def _tensors(tensors: Mapping[str, Any]) -> str:
     """Returns names, shapes and types of tensors or specifications as a text."""
-    pairs = [tensor if isinstance(tensor, tuple) else (tensor.name, tensor) for tensor in tensors]
-    shapes = [
-        (name, ", ".join("any" if side is None else str(side) for side in tensor.shape), tensor.dtype.name)
-        for name, tensor in pairs
-    ]
-    return "; ".join(f"`{name}` ({shape}) {dtype}" for name, shape, dtype in shapes)
-
-
-def _training(summary):
-    if not summary:
-        return "Nothing is known of it."
-    return f"```json\n{json.dumps(summary, indent=2)}\n```"
+    shapes = {name: ["any" if side is None else str(side) for side in tensor.shape] for name, tensor in tensors.items()}
+    return "; ".join(f"`{name}` ({', '.join(shapes[name])}) {tensor.dtype.name}" for name, tensor in tensors.items())

@@ -4,23 +4,29 @@ import importlib.util
 import itertools
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, MissingPackageError
+from keras_inception.evaluation import class_indices
 from keras_inception.network.blocks import MAIN
+from keras_inception.network.model import InceptionModel
 from keras_inception.network.preprocess import preprocess_input, undo_preprocessing
 from keras_inception.serving.export import versions, warmup
 from keras_inception.serving.export.inference_graph import serving_network
+from keras_inception.types import Array, PathLike, Tensor
+
+Run = Callable[[Array], Array]
 
 # How far a probability may be from the SavedModel's: several engines' roundings in float32.
-TOLERANCE = 1e-4
-CALIBRATION_IMAGES = 200
+TOLERANCE: float = 1e-4
+CALIBRATION_IMAGES: int = 200
 
 
 @dataclass(frozen=True)
@@ -36,17 +42,17 @@ class Format:
 
     file: str
     packages: tuple[str, ...]
-    load: Callable
+    load: Callable[[Path], Run]
 
 
-def _load_onnx(path):
+def _load_onnx(path: Path) -> Run:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
     return lambda images: session.run(["probabilities"], {"images": images})[0]
 
 
-def _load_litert(path):
+def _load_litert(path: Path) -> Run:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(os.fspath(path))
@@ -54,7 +60,7 @@ def _load_litert(path):
     return lambda images: run(images=images)["probabilities"].copy()
 
 
-def _load_openvino(path):
+def _load_openvino(path: Path) -> Run:
     import openvino
 
     # On processors with bfloat16 OpenVINO takes it unless told otherwise.
@@ -62,23 +68,30 @@ def _load_openvino(path):
     return lambda images: compiled({"images": images})["probabilities"]
 
 
-FORMATS = {
+FORMATS: dict[str, Format] = {
     "onnx": Format("model.onnx", ("tf2onnx", "onnxruntime"), _load_onnx),
     "litert": Format("model.tflite", ("ai_edge_litert",), _load_litert),
     "openvino": Format("model.xml", ("openvino",), _load_openvino),
 }
 
 
-def export_format(model, directory, kind, version=None, *, calibration=None):
-    """Writes a trained model for another engine as the next version, `directory/1`, `directory/2`, and so on.
+def export_format(
+    model: InceptionModel,
+    folder: PathLike,
+    kind: str,
+    version: int | None = None,
+    *,
+    calibration: Iterable[Any] | None = None,
+) -> tuple[Path, float]:
+    """Writes a trained model for another engine as the next version, `folder/1`, `folder/2`, and so on.
 
     The network takes `images`, `(batch, height, width, channels)` float32 of its own size, red, green, blue in
     [0, 255], preprocesses them, and gives `probabilities`, `(batch, classes)`. Decoding and resizing are the caller's.
     The file is run by its engine and compared with what a SavedModel computes before it becomes a version.
 
     Args:
-        model: A trained `InceptionModel` of channels-last images.
-        directory: The folder of the versions.
+        model: A trained model of channels-last images.
+        folder: The folder of the versions.
         kind: `"onnx"`, `"litert"` or `"openvino"`.
         version: The number of the version; by default one more than the highest, or 1.
         calibration: For `"litert"`: batches of preprocessed images, `(batch, height, width, channels)`, or of pairs of
@@ -89,8 +102,8 @@ def export_format(model, directory, kind, version=None, *, calibration=None):
         The path of the version, and the largest difference of a probability from the SavedModel's.
 
     Raises:
-        ValueError: An argument is out of range, or the engine gives other probabilities.
-        ImportError: A package that the format needs is not installed.
+        InputError: An argument is out of range, or the engine gives other probabilities.
+        MissingPackageError: A package that the format needs is not installed.
     """
     if kind not in FORMATS:
         raise InputError(f"`kind` must be one of {list(FORMATS)}. Received: kind={kind!r}")
@@ -98,16 +111,17 @@ def export_format(model, directory, kind, version=None, *, calibration=None):
         raise InputError(f'`calibration` is for `kind="litert"`, which has 8 bits here. Received: kind={kind!r}')
     missing = [package for package in FORMATS[kind].packages if importlib.util.find_spec(package) is None]
     if missing:
-        raise ImportError(
+        raise MissingPackageError(
             f"The format {kind} needs {' and '.join(FORMATS[kind].packages)}, to write it and to compare it with the "
             f'SavedModel. Install them with: pip install "keras-inception[{kind}]". Missing: {", ".join(missing)}'
         )
     network, differences = _with_preprocessing(model), []
 
-    def write(folder):
-        path = folder / FORMATS[kind].file
+    def write(aside: Path) -> None:
+        path = aside / FORMATS[kind].file
         _convert(network, path, kind, _quantization(calibration, model))
-        (folder / "class_names.txt").write_text(_lines(model), encoding="utf-8")
+        names = "".join(f"{name}\n" for name in model.class_labels)
+        (aside / "class_names.txt").write_text(names, encoding="utf-8")
         differences.append(_difference(network, FORMATS[kind].load(path)))
         if calibration is None and not differences[0] <= TOLERANCE:
             raise InputError(
@@ -115,30 +129,26 @@ def export_format(model, directory, kind, version=None, *, calibration=None):
                 f"must be at most {TOLERANCE}. Received: {differences[0]:.2g}"
             )
 
-    return versions.publish(write, directory, version), differences[0]
+    return versions.publish(write, folder, version), differences[0]
 
 
-def accuracy(version, kind, data, preprocessing):
-    """Returns the share of labelled images that an exported network classifies right.
+def accuracy(version: PathLike, kind: str, data: Iterable[Any], preprocessing: str) -> float:
+    """Returns the share, in [0, 1], of labelled images that an exported network classifies right.
 
     Args:
         version: The path of the version.
         kind: Its format.
         data: Batches of preprocessed images and labels, integer or one-hot.
         preprocessing: The mode that the images went through.
-
-    Returns:
-        A number in [0, 1].
     """
     run, right = FORMATS[kind].load(Path(version) / FORMATS[kind].file), []
     for images, labels in data:
-        answers = run(_pixels(images, preprocessing)).argmax(-1)
-        labels = np.asarray(labels)
-        right.append(answers == (labels.argmax(-1) if labels.ndim > 1 else labels))
+        probabilities = run(_pixels(images, preprocessing))
+        right.append(probabilities.argmax(-1) == class_indices(np.asarray(labels), probabilities.shape[-1]))
     return float(np.concatenate(right).mean())
 
 
-def _with_preprocessing(model):
+def _with_preprocessing(model: InceptionModel) -> keras.Model:
     network = serving_network(model, rearranged=False)
     images = keras.Input(network.input_shape[1:], name="images")
     inputs = preprocess_input(images, "channels_last", preprocessing=model.preprocessing)
@@ -146,14 +156,14 @@ def _with_preprocessing(model):
     return keras.Model(images, {"probabilities": network(inputs)[MAIN]}, name=model.name)
 
 
-def _convert(network, path, kind, options):
+def _convert(network: keras.Model, path: Path, kind: str, options: dict[str, Any]) -> None:
     signature = keras.InputSpec(shape=(None, *network.input_shape[1:]), dtype="float32", name="images")
     with warnings.catch_warnings():  # about NumPy's and TensorFlow's names, for whom writes the converters
         warnings.simplefilter("ignore")
         network.export(os.fspath(path), format=kind, verbose=False, input_signature=[signature], **options)
 
 
-def _quantization(calibration, model):
+def _quantization(calibration: Iterable[Any] | None, model: InceptionModel) -> dict[str, Any]:
     """Returns the converter's options."""
     if calibration is None:
         return {}
@@ -168,18 +178,14 @@ def _quantization(calibration, model):
     }
 
 
-def _pixels(images, preprocessing):
+def _pixels(images: Tensor, preprocessing: str) -> Array:
     return np.asarray(undo_preprocessing(np.asarray(images), preprocessing=preprocessing), "float32")
 
 
-def _difference(network, run):
+def _difference(network: keras.Model, run: Run) -> float:
     """Returns the largest difference of a probability between Keras and another engine, over two images."""
     shape = network.input_shape[1:]
     noise = np.random.default_rng(0).uniform(0, 255, shape)
-    images = np.stack([warmup.picture(shape), noise]).astype("float32")
+    images = np.stack([warmup.gradient(shape), noise]).astype("float32")
     expected = keras.ops.convert_to_numpy(network(images, training=False)["probabilities"])
     return float(np.abs(run(images) - expected).max())
-
-
-def _lines(model):
-    return "".join(f"{name}\n" for name in model.class_names or range(model.classes))

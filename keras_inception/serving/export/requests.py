@@ -4,16 +4,19 @@ Every function returns the network's inputs with at least one row, a black one w
 compute: an empty batch crashes oneDNN's fused convolutions.
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from keras_inception.data.images import read, to_input
 from keras_inception.network.preprocess import preprocess_input
+from keras_inception.types import Tensor
 
 # Images of one request that are decoded or resized at a time: a bound on the memory that large ones take.
-PARALLEL_IMAGES = 8
+PARALLEL_IMAGES: int = 8
 
 
-def from_pixels(images, image_shape, preprocessing):
+def from_pixels(images: Tensor, image_shape: tuple[int, int, int], preprocessing: str) -> Tensor:
     """Resizes and preprocesses decoded images.
 
     Args:
@@ -45,7 +48,7 @@ def from_pixels(images, image_shape, preprocessing):
     return tf.ensure_shape(inputs, (None, *image_shape))
 
 
-def from_files(encoded, image_shape, preprocessing):
+def from_files(encoded: Tensor, image_shape: tuple[int, int, int], preprocessing: str) -> tuple[Tensor, Tensor]:
     """Decodes, resizes and preprocesses encoded images, several at a time; those that cannot be read are left out.
 
     Args:
@@ -61,7 +64,7 @@ def from_files(encoded, image_shape, preprocessing):
     places = tf.range(tf.size(encoded, tf.int64))
     black = tf.data.Dataset.from_tensors((tf.constant(-1, tf.int64), tf.zeros(image_shape)))
 
-    def one(place, file):
+    def one(place: Tensor, file: Tensor) -> tuple[Tensor, Tensor]:
         return place, read(file, image_shape, preprocessing)
 
     # Only `tf.data` can leave out what fails, in Python and in a server alike.
@@ -72,13 +75,13 @@ def from_files(encoded, image_shape, preprocessing):
     return inputs[: tf.maximum(readable, 1)], places[:readable]
 
 
-def _each(images, function):
+def _each(images: Tensor, function: Callable[[Tensor], Tensor]) -> tf.data.Dataset:
     """Returns a dataset of one batch: what the function makes of each image, several at a time."""
     images = tf.data.Dataset.from_tensor_slices(images)
     return images.map(function, PARALLEL_IMAGES).batch(tf.int32.max).with_options(_options())
 
 
-def _options():
+def _options() -> tf.data.Options:
     """Returns options of a dataset that lives as long as one request: nothing to plan, nothing to tune."""
     options = tf.data.Options()
     options.autotune.enabled = False

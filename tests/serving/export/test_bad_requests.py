@@ -7,23 +7,23 @@ import resource
 import numpy as np
 import pytest
 import tensorflow as tf
-from encoded_pictures import encode, huge_png, picture
+from encoded_images import encode, huge_png, photograph
 
 from keras_inception.serving.classifier import Classifier
 
-GOOD = [encode(picture(seed=seed), kind) for seed, kind in ((1, "JPEG"), (2, "PNG"))]
+GOOD = [encode(photograph(seed=seed), kind) for seed, kind in ((1, "JPEG"), (2, "PNG"))]
 BAD = {
     "empty": b"",
     "text": b"<html>not found</html>",
-    "truncated jpeg": encode(picture(200, 150), "JPEG")[:2000],
-    "truncated png": encode(picture(200, 150), "PNG")[:-2000],
-    "truncated gif": encode(picture(200, 150), "GIF")[:2000],
+    "truncated jpeg": encode(photograph(200, 150), "JPEG")[:2000],
+    "truncated png": encode(photograph(200, 150), "PNG")[:-2000],
+    "truncated gif": encode(photograph(200, 150), "GIF")[:2000],
     "start of a jpeg": b"\xff\xd8\xff",
     "start of a png": b"\x89PNG\r\n\x1a\n",
     "huge png": huge_png(),
     "hugest png": huge_png(2**31 - 1, 2**31 - 1),
-    "tiff": encode(picture(), "TIFF"),
-    "bmp with coloured palette": encode(picture().convert("P"), "BMP"),
+    "tiff": encode(photograph(), "TIFF"),
+    "bmp with coloured palette": encode(photograph().convert("P"), "BMP"),
 }
 WAYS = pytest.mark.parametrize("way", ["server", "loaded"])
 # What Python raises for a request that does not fit the signature, and what the C API does.

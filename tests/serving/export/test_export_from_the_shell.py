@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from c_loader import Server
-from encoded_pictures import encode, picture
+from encoded_images import encode, photograph
 
 from keras_inception.cli import main
 from keras_inception.serving.export import formats
@@ -37,7 +37,7 @@ def test_a_run_becomes_versions_that_a_server_loads(saved, tmp_path, monkeypatch
     assert "wrote saved_models/animals/1: " in printed
     assert f"--model_name=animals --model_base_path={tmp_path / 'saved_models/animals'}" in printed
     server = Server(tmp_path / "saved_models" / "animals" / "1")
-    answer = server("serving_bytes", image_bytes=[encode(picture(), "PNG"), b""])
+    answer = server("serving_bytes", image_bytes=[encode(photograph(), "PNG"), b""])
     assert answer["scores"].shape == (2, 2)
     assert np.isnan(answer["scores"][1]).all()
     training = json.loads(server("metadata")["training"].item())

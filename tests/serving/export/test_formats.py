@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from c_loader import Server
-from served_network import CLASS_NAMES, SIDE, build
+from served_network import CLASS_NAMES, SERVED, SIDE, build
 
 import keras_inception as ki
 from keras_inception.serving.export import FORMATS, accuracy, export_format, formats
@@ -43,10 +43,10 @@ def needs(kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", PACKAGES)
-@pytest.mark.parametrize("architecture", ["tiny", "googlenet"])  # with batch norm, and with LRN
+@pytest.mark.parametrize("architecture", [SERVED, "googlenet"])  # with batch norm, and with LRN
 def test_an_engine_agrees_with_the_c_loader(architecture, kind, tmp_path):
     needs(kind)
-    side = {"tiny": SIDE, "googlenet": 79}[architecture]
+    side = 79 if architecture == "googlenet" else SIDE
     model = build(architecture, input_shape=(side, side, 3), class_names=CLASS_NAMES)
     version, difference = export_format(model, tmp_path / kind, kind)
     server = Server(ki.export_saved_model(model, tmp_path / "served"))

@@ -8,7 +8,7 @@ from served_network import SIDE, build
 
 import keras_inception as ki
 from keras_inception.serving.export import frozen, serving_network
-from keras_inception.serving.export.inference_graph import _Normalization
+from keras_inception.serving.export.inference_graph import BlockedNormalization
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
 
@@ -28,7 +28,7 @@ def test_batch_norm_is_folded_and_the_answer_stays(model, rearranged):
 def test_only_the_heads_that_are_asked_for_are_there(model):
     main, aux = serving_network(model), serving_network(model, ["aux1"])
     assert not [layer.name for layer in main.layers if layer.name.startswith(("loss1", "loss2", "aux"))]
-    assert "inception_4d_output" not in [layer.name for layer in aux.layers]
+    assert "inception_4b_output" not in [layer.name for layer in aux.layers]
     assert set(aux.output) == {"aux1"}
     assert set(main.output) == {"main", "features"}
 
@@ -65,8 +65,8 @@ def test_constants_have_the_precision_that_they_run_in(model):
 def test_local_response_normalization_is_the_layer_s(channels):
     x = tf.constant(np.random.default_rng(0).normal(0, 60, (2, 5, 4, channels)), tf.float32)
     expected = tf.nn.local_response_normalization(x, 2, 1.0, 2e-5, 0.75)
-    np.testing.assert_allclose(_Normalization()(x), expected, rtol=1e-5)
-    half = _Normalization(dtype="bfloat16")(tf.cast(x, tf.bfloat16))
+    np.testing.assert_allclose(BlockedNormalization()(x), expected, rtol=1e-5)
+    half = BlockedNormalization(dtype="bfloat16")(tf.cast(x, tf.bfloat16))
     assert half.dtype == tf.bfloat16
     np.testing.assert_allclose(tf.cast(half, tf.float32), expected, rtol=0.02, atol=1e-3)
 

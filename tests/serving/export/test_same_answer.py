@@ -1,12 +1,14 @@
 """The same answer everywhere: the command's classifier, Keras, Python and the C++ loader of TensorFlow Serving."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from c_loader import Server
-from encoded_pictures import kinds
-from served_network import CLASS_NAMES, build
+from encoded_images import kinds
+from served_network import CLASS_NAMES, SERVED, build
 
 import keras_inception as ki
 from keras_inception import data
@@ -95,8 +97,7 @@ def test_grey_and_alpha_networks_give_it_too(channels, tmp_path):
 
 
 def test_networks_of_caffe_s_preprocessing_give_it(tmp_path):
-    model = build()
-    model.preprocessing = "caffe"
+    model = build(dataclasses.replace(SERVED, preprocessing="caffe"))
     server = Server(ki.export_saved_model(model, tmp_path / "served"))
     names = ["jpeg", "alpha png", "the network's size"]
     images = [data.to_input(data.decode(FILES[name]), model.input_shape[1:], "caffe") for name in names]

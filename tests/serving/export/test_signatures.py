@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from c_loader import Server
-from encoded_pictures import encode, picture
-from served_network import CLASS_NAMES, FEATURES, SIDE
+from encoded_images import encode, photograph
+from served_network import CLASS_NAMES, FEATURES, SERVED, SIDE, build
 from tensorflow.core.protobuf import saved_model_pb2
 
 import keras_inception as ki
+from keras_inception.errors import InputError
 from keras_inception.serving.export import frozen, serving_network
 
 ANSWER = {"probabilities", "classes", "scores"}
@@ -56,8 +57,7 @@ def test_classes_are_the_names_of_the_likeliest(server, masking_server):
         order = np.argsort(-row)[:5]
         assert [name.decode() for name in names] == [CLASS_NAMES[index] for index in order]
         np.testing.assert_array_equal(scores, row[order])
-    # There are no 100 classes to name.
-    assert masking_server("serving_default", images=images())["classes"].shape == (3, 7)
+    assert masking_server("serving_default", images=images())["classes"].shape == (3, 2)
 
 
 def test_features_are_the_pooled_ones(server, model):
@@ -79,12 +79,12 @@ def test_metadata_says_what_the_model_is(server, model):
     said = server("metadata")
     assert [name.decode() for name in said["class_names"]] == CLASS_NAMES
     assert said["image_shape"].tolist() == [SIDE, SIDE, 3]
-    assert (said["preprocessing"].item(), said["architecture"].item()) == (b"inception", b"tiny")
+    assert (said["preprocessing"].item(), said["architecture"].item()) == (b"inception", b"served")
     assert json.loads(said["training"].item()) == {"results": {"main": {"accuracy": 0.5}}}
 
 
-def test_assets_and_card_travel_with_the_version(directory, server):
-    assets = directory / "1" / "assets"
+def test_assets_and_card_travel_with_the_version(exports, server):
+    assets = exports / "1" / "assets"
     assert sorted(server.asset_files) == sorted(path.name for path in assets.iterdir())
     assert (assets / "class_names.txt").read_text().split() == CLASS_NAMES
     assert json.loads((assets / "preprocessing.json").read_text()) == {
@@ -92,12 +92,12 @@ def test_assets_and_card_travel_with_the_version(directory, server):
         "image_shape": [SIDE, SIDE, 3],
     }
     assert json.loads((assets / "training.json").read_text())["results"]["main"]["accuracy"] == 0.5
-    card = (directory / "1" / "README.md").read_text()
+    card = (exports / "1" / "README.md").read_text()
     assert all(text in card for text in ("serving_bytes", "`image_bytes` (any) string", "0.5", "gnu", "fails with"))
 
 
-def test_nothing_of_the_training_is_in_the_graph(directory):
-    graph, functions = graph_of(directory / "1")
+def test_nothing_of_the_training_is_in_the_graph(exports):
+    graph, functions = graph_of(exports / "1")
     variables = [node for node in graph if node.op == "VarHandleOp"]
     # TensorFlow keeps the paths of the three assets in variables; the network has none.
     assert [node.attr["dtype"].type for node in variables] == 3 * [tf.string.as_datatype_enum]
@@ -108,10 +108,10 @@ def test_nothing_of_the_training_is_in_the_graph(directory):
     assert not [name for name in names if "aux" in name or "loss1" in name or "loss2" in name or "pool5_drop" in name]
 
 
-def test_the_weights_are_there_once(directory, model):
+def test_the_weights_are_there_once(exports, model):
     main = ki.inference_model(model)
     for version, parameters in (("1", main.count_params()), ("2", model.count_params())):
-        size = (directory / version / "saved_model.pb").stat().st_size
+        size = (exports / version / "saved_model.pb").stat().st_size
         assert 0.95 * 4 * parameters < size < 4 * parameters + 0.4e6, version
 
 
@@ -135,26 +135,16 @@ def test_bfloat16_is_near_and_half_the_size(model, tmp_path):
     server.close()
 
 
-def test_any_function_of_images_can_classify(model, tmp_path):
-    part = frozen(serving_network(model, ["aux1"]))
-
-    def network(x):
-        probabilities = part(x)["aux1"]
-        return {"probabilities": probabilities, "exit": tf.ones(tf.shape(probabilities)[:1], tf.int32)}
-
-    version = ki.export_saved_model(model, tmp_path / "served", network=network, on_bad_image="mask")
-    inputs = ki.preprocess_input(images(1), preprocessing=model.preprocessing)
-    server = Server(version)
-    answer = server("serving_default", images=images(1))
-    np.testing.assert_allclose(answer["probabilities"], ki.inference_model(model, "aux1")(inputs), **CLOSE)
-    masked = server("serving_bytes", image_bytes=[b"?", encode(picture(), "PNG")])
-    assert masked["exit"].tolist() == [-1, 1]
+def test_the_exit_of_an_image_that_cannot_be_read_is_masked(exiting_server):
+    masked = exiting_server("serving_bytes", image_bytes=[b"?", encode(photograph(), "PNG")])
+    assert masked["exit"][0] == -1
+    assert masked["exit"][1] in (0, 1, 2)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"top_k": 0}, "`top_k` must be a whole number of at least 1.*top_k=0"),
+        ({"top": 0}, "`top` must be a whole number of at least 1.*top=0"),
         ({"on_bad_image": "skip"}, "`on_bad_image` must be one of.*on_bad_image='skip'"),
         ({"precision": "int8"}, "`precision` must be one of.*precision='int8'"),
         ({"version": -1}, "`version` must be a whole number of at least 0.*version=-1"),
@@ -162,28 +152,23 @@ def test_any_function_of_images_can_classify(model, tmp_path):
     ],
 )
 def test_arguments_out_of_range_are_refused(model, tmp_path, options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         ki.export_saved_model(model, tmp_path / "served", **options)
     assert not (tmp_path / "served").exists() or not list((tmp_path / "served").iterdir())
 
 
-def test_models_that_cannot_be_served_are_refused(tmp_path):
-    trunk = ki.GoogLeNet(architecture="tiny", include_top=False, pooling="avg")
-    with pytest.raises(ValueError, match=r"An export needs the main head.*include_top=True"):
-        ki.export_saved_model(trunk, tmp_path)
-    any_size = ki.GoogLeNet(architecture="tiny", aux_heads=False, input_shape=(None, None, 3))
-    with pytest.raises(ValueError, match="Build the network with a fixed `input_shape`"):
-        ki.export_saved_model(any_size, tmp_path)
+def test_models_that_cannot_be_served_are_refused(tmp_path, channels_first):
+    for options, message in (
+        ({"include_top": False, "pooling": "avg"}, r"An export needs the main head.*include_top=True"),
+        ({"aux_heads": False, "input_shape": (3, None, None)}, "Build the network with a fixed `input_shape`"),
+        ({}, r"An export takes images of \(height, width, channels\)"),
+    ):
+        with pytest.raises(InputError, match=message):
+            ki.export_saved_model(ki.GoogLeNet(architecture=SERVED, **options), tmp_path)
 
 
-def test_logits_become_probabilities(tmp_path):
-    model = ki.GoogLeNet(architecture="tiny", classes=3, classifier_activation=None, aux_heads=False)
+def test_logits_become_probabilities():
+    model = build(classifier_activation=None, aux_heads=False)
     inputs = ki.preprocess_input(images())
     answer = frozen(serving_network(model))(tf.constant(inputs))
     np.testing.assert_allclose(answer["main"], tf.nn.softmax(model(inputs, training=False)), **CLOSE)
-
-
-def test_channels_first_is_refused(channels_first, tmp_path):
-    model = ki.GoogLeNet(architecture="tiny", classes=3)
-    with pytest.raises(ValueError, match=r"An export takes images of \(height, width, channels\)"):
-        ki.export_saved_model(model, tmp_path)

@@ -1,15 +1,14 @@
 """Numbered folders: whole or not there, never replaced."""
 
 import os
-import stat
 import subprocess
 import sys
 import threading
 
 import pytest
 
-from keras_inception.serving.export import versions
-from keras_inception.serving.export.versions import publish
+from keras_inception.errors import InputError
+from keras_inception.serving.export.versions import LOCK, publish
 
 
 def write(folder, text="whole"):
@@ -17,27 +16,24 @@ def write(folder, text="whole"):
     (folder / "saved_model.pb").write_text(text)
 
 
-def names(directory):
-    return sorted(path.name for path in directory.iterdir())
+def names(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name != LOCK)
 
 
-def test_versions_count_from_one(tmp_path):
-    directory = tmp_path / "a" / "model"
-    assert [publish(write, directory).name for _ in range(3)] == ["1", "2", "3"]
-    assert names(directory) == ["1", "2", "3"]
-
-
-def test_the_next_version_is_one_more_than_the_highest(tmp_path):
+def test_versions_count_from_one_and_then_from_the_highest(tmp_path):
+    folder = tmp_path / "a" / "model"
+    assert [publish(write, folder).name for _ in range(3)] == ["1", "2", "3"]
+    assert names(folder) == ["1", "2", "3"]
     for name in ("7", "0012", "latest", "part-of-something"):
-        (tmp_path / name).mkdir()
-    assert publish(write, tmp_path).name == "13"
-    assert publish(write, tmp_path, 9).name == "9"
+        (folder / name).mkdir()
+    assert publish(write, folder).name == "13"
+    assert publish(write, folder, 9).name == "9"
 
 
 @pytest.mark.parametrize("existing", ["4", "004"])
 def test_a_version_is_never_replaced(tmp_path, existing):
     (tmp_path / existing).mkdir()
-    with pytest.raises(ValueError, match=r"4 exists, and a version is never replaced.*version=4"):
+    with pytest.raises(InputError, match=r"4 exists, and a version is never replaced.*version=4"):
         publish(write, tmp_path, 4)
     assert names(tmp_path) == [existing]
 
@@ -77,14 +73,15 @@ def test_what_fails_leaves_nothing(tmp_path):
 
 def test_a_killed_export_leaves_no_version(tmp_path):
     code = (
-        "import os, runpy, sys\n"
-        "publish = runpy.run_path(sys.argv[1])['publish']\n"
-        "publish(lambda folder: ((folder / 'saved_model.pb').write_text('half'), os.kill(os.getpid(), 9)), sys.argv[2])"
+        "import os, sys\n"
+        "from keras_inception.serving.export.versions import publish\n"
+        "publish(lambda folder: ((folder / 'saved_model.pb').write_text('half'), os.kill(os.getpid(), 9)), sys.argv[1])"
     )
-    killed = subprocess.run([sys.executable, "-c", code, versions.__file__, str(tmp_path)], timeout=120)
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=120)
     assert killed.returncode == -9
-    assert [name for name in names(tmp_path) if name.isdigit()] == []
-    assert publish(write, tmp_path).name == "1"
+    [left] = names(tmp_path)
+    assert left.startswith("part-")
+    assert publish(write, tmp_path).name == "1"  # its lock ended with it
     assert names(tmp_path) == ["1"]  # what it left is gone
 
 
@@ -97,24 +94,42 @@ def test_exports_at_the_same_time_take_numbers_of_their_own(tmp_path):
     assert names(tmp_path) == [str(number) for number in range(1, 9)]
 
 
+def test_a_file_system_without_locks_gets_versions_too(tmp_path, monkeypatch):
+    def refuse(lock):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("keras_inception.serving.export.versions.FileLock.acquire", refuse)
+    (tmp_path / f"part-{'0' * 32}").mkdir()  # perhaps another's, who writes now
+    assert publish(write, tmp_path).name == "1"
+    assert names(tmp_path) == ["1", f"part-{'0' * 32}"]
+
+
 def test_a_server_under_another_name_can_read_it(tmp_path):
     version = publish(write, tmp_path)
-    assert stat.S_IMODE(version.stat().st_mode) == 0o777 & ~_umask()
-
-
-def _umask():
-    value = os.umask(0o022)
-    os.umask(value)
-    return value
+    (tmp_path / "ordinary").mkdir()
+    assert version.stat().st_mode == (tmp_path / "ordinary").stat().st_mode
 
 
 @pytest.mark.parametrize("version", [-1, 1.0, "1", True])
 def test_what_is_no_number_is_refused(tmp_path, version):
-    with pytest.raises(ValueError, match="`version` must be a whole number"):
+    with pytest.raises(InputError, match="`version` must be a whole number"):
         publish(write, tmp_path, version)
 
 
-def test_a_file_in_the_place_of_the_directory_is_refused(tmp_path):
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "model").write_text("")
-    with pytest.raises(ValueError, match="`directory` must be a folder, and this is a file"):
+    with pytest.raises(InputError, match="`folder` must be a folder, and this is a file"):
         publish(write, tmp_path / "model")
+
+
+def test_serving_is_imported_without_fcntl():
+    """As on Windows."""
+    code = (
+        "import sys, warnings\n"
+        "sys.modules['fcntl'] = None\n"
+        "warnings.simplefilter('ignore')  # filelock says that it has another kind of lock here\n"
+        "import keras_inception.serving as serving\n"
+        "serving.export_saved_model, serving.calibrate_exits, serving.Classifier"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

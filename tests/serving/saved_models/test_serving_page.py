@@ -7,12 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import tensorflow as tf
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
-from stand_in import Model, StandIn
-
-from keras_inception.cli import main
-from keras_inception.serving.export import warmup
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 FOLDER = Path(__file__).parents[3] / "saved_models"
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
@@ -28,95 +23,60 @@ SERVER_FLAGS = {
 
 # Of model_server_config.proto, file_system_storage_path_source.proto, session_bundle_config.proto and
 # monitoring_config.proto, with the names that matter in text alone.
-MESSAGES = {
-    "Specific": [("versions", "repeated int64")],
-    "Latest": [("num_versions", "int64")],
-    "VersionPolicy": [("latest", "Latest"), ("specific", "Specific")],
-    "Label": [("key", "string"), ("value", "int64")],
-    "ModelConfig": [
-        ("name", "string"),
-        ("base_path", "string"),
-        ("model_platform", "string"),
-        ("model_version_policy", "VersionPolicy"),
-        ("version_labels", "repeated Label"),
-    ],
-    "ModelConfigList": [("config", "repeated ModelConfig")],
-    "ModelServerConfig": [("model_config_list", "ModelConfigList")],
-    "BatchingParameters": [
-        ("max_batch_size", ".google.protobuf.Int64Value"),
-        ("batch_timeout_micros", ".google.protobuf.Int64Value"),
-        ("max_enqueued_batches", ".google.protobuf.Int64Value"),
-        ("num_batch_threads", ".google.protobuf.Int64Value"),
-        ("thread_pool_name", ".google.protobuf.StringValue"),
-        ("allowed_batch_sizes", "repeated int64"),
-        ("pad_variable_length_inputs", "bool"),
-    ],
-    "PrometheusConfig": [("enable", "bool"), ("path", "string")],
-    "MonitoringConfig": [("prometheus_config", "PrometheusConfig")],
-}
+MESSAGES = """
+Specific: repeated int64 versions
+VersionPolicy: optional Specific specific
+Label: optional string key, optional int64 value
+ModelConfig: optional string name, optional string base_path, optional string model_platform,
+  optional VersionPolicy model_version_policy, repeated Label version_labels
+ModelConfigList: repeated ModelConfig config
+ModelServerConfig: optional ModelConfigList model_config_list
+Number: optional int64 value
+BatchingParameters: optional Number max_batch_size, optional Number batch_timeout_micros,
+  optional Number max_enqueued_batches, optional Number num_batch_threads
+PrometheusConfig: optional bool enable, optional string path
+MonitoringConfig: optional PrometheusConfig prometheus_config
+"""
 
 
-def parsed(text, name):
-    """Returns a text as the server's message of a name, made at run time; raises `text_format.ParseError`."""
-    field = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name="serving.proto", package="serving", syntax="proto3")
-    file.dependency.append("google/protobuf/wrappers.proto")
-    for message, fields in MESSAGES.items():
-        message = file.message_type.add(name=message)
-        for number, (label, kind) in enumerate(fields, 1):
-            repeated, _, kind = kind.rpartition(" ")
-            scalar = {"string": field.TYPE_STRING, "int64": field.TYPE_INT64, "bool": field.TYPE_BOOL}.get(kind)
-            message.field.add(
-                name=label,
+def parsed(path, message):
+    """Returns a file as the server's message of a name, made at run time."""
+    described = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="serving.proto", syntax="proto3")
+    for line in MESSAGES.replace("\n  ", " ").strip().splitlines():
+        name, fields = line.split(": ")
+        entry = file.message_type.add(name=name)
+        for number, (label, kind, field) in enumerate(map(str.split, fields.split(",")), 1):
+            scalar = None if kind[0].isupper() else getattr(described, f"TYPE_{kind.upper()}")
+            entry.field.add(
+                name=field,
                 number=number,
-                label=field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL,
-                type=scalar or field.TYPE_MESSAGE,
-                type_name=None if scalar else kind if kind.startswith(".") else f".serving.{kind}",
+                label=getattr(described, f"LABEL_{label.upper()}"),
+                type=scalar or described.TYPE_MESSAGE,
+                type_name=None if scalar else f".{kind}",
             )
     pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
     pool.Add(file)
-    message = message_factory.GetMessageClass(pool.FindMessageTypeByName(f"serving.{name}"))()
-    return text_format.Parse(text, message)
-
-
-def models_config(text=None):
-    text = (FOLDER / "models.config").read_text(encoding="utf-8") if text is None else text
-    return list(parsed(text, "ModelServerConfig").model_config_list.config)
+    empty = message_factory.GetMessageClass(pool.FindMessageTypeByName(message))()
+    return text_format.Parse(path.read_text(encoding="utf-8"), empty)
 
 
 def test_models_config_serves_labelled_versions():
-    (flowers,) = models_config()
+    (flowers,) = parsed(FOLDER / "models.config", "ModelServerConfig").model_config_list.config
     assert (flowers.name, flowers.base_path, flowers.model_platform) == ("flowers", "/models/flowers", "tensorflow")
     assert list(flowers.model_version_policy.specific.versions) == [1, 2]
     assert {entry.key: entry.value for entry in flowers.version_labels} == {"stable": 1, "canary": 2}
 
 
 def test_batching_config_and_monitoring_config_are_the_server_s_messages():
-    batching = parsed((FOLDER / "batching.config").read_text(encoding="utf-8"), "BatchingParameters")
+    batching = parsed(FOLDER / "batching.config", "BatchingParameters")
     for name in ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads"):
         assert getattr(batching, name).value > 0
     assert batching.batch_timeout_micros.value < 100_000
-    monitoring = parsed((FOLDER / "monitoring.config").read_text(encoding="utf-8"), "MonitoringConfig")
-    assert monitoring.prometheus_config.enable
-    path = monitoring.prometheus_config.path
-    assert f"curl http://localhost:8501{path}" in COMMANDS
-    assert f"metrics_path: {path}\n" in PAGE
-
-
-def test_the_parser_refuses_what_is_no_such_message():
-    for text in ("max_batch_size: 32", "max_batch { value: 32 }", "max_batch_size { value: 32"):
-        with pytest.raises(text_format.ParseError):
-            parsed(text, "BatchingParameters")
-
-
-@pytest.mark.slow
-def test_tensorflow_serving_api_reads_models_config():
-    config = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2", exc_type=ImportError)
-    text = (FOLDER / "models.config").read_text(encoding="utf-8")
-    (flowers,) = text_format.Parse(text, config.ModelServerConfig()).model_config_list.config
-    assert dict(flowers.version_labels) == {"stable": 1, "canary": 2}
-    assert list(flowers.model_version_policy.specific.versions) == [1, 2]
+    monitoring = parsed(FOLDER / "monitoring.config", "MonitoringConfig").prometheus_config
+    assert monitoring.enable
+    assert f"curl http://localhost:8501{monitoring.path}" in COMMANDS
+    assert f"metrics_path: {monitoring.path}\n" in PAGE
 
 
 def test_there_is_a_command_for_docker_and_one_for_the_package_each_time():
@@ -153,39 +113,13 @@ def test_the_server_s_flags_exist_and_name_files_that_are_here(command):
         assert int(flags["model_config_file_poll_wait_seconds"]) > 0
 
 
-def test_the_image_is_of_the_tensorflow_that_writes_exports():
-    assert "tensorflow/serving:2.21.0" in PAGE
-    assert tf.__version__ >= "2.21"
-
-
-def test_every_warm_up_request_has_an_input_so_that_a_batching_server_takes_it(models):
-    records = [bytes(record.numpy()) for record in tf.data.TFRecordDataset(str(models / "flowers/1" / warmup.PATH))]
-    assert records
-    assert warmup.prediction_log("flowers", "metadata", {}) not in records
-
-
 def test_the_path_for_the_package_is_put_into_a_copy(tmp_path):
     (command,) = [line for line in COMMANDS if line.startswith("sed ")]
-    shutil.copytree(FOLDER, tmp_path / "saved_models", ignore=lambda folder, names: [n for n in names if "." not in n])
+    (tmp_path / "saved_models").mkdir()
+    shutil.copy(FOLDER / "models.config", tmp_path / "saved_models")
     subprocess.run(["bash", "-ec", command], cwd=tmp_path, check=True)
-    (flowers,) = models_config((tmp_path / "served_models.config").read_text(encoding="utf-8"))
+    (flowers,) = parsed(tmp_path / "served_models.config", "ModelServerConfig").model_config_list.config
     assert flowers.base_path == str(tmp_path / "saved_models/flowers")
-
-
-@pytest.fixture
-def page_server(models):
-    """A stand-in with what `models.config` says, its paths replaced."""
-    served = [
-        Model(
-            config.name,
-            Path(config.base_path.replace("/models", str(models))),
-            tuple(config.model_version_policy.specific.versions),
-            {entry.key: entry.value for entry in config.version_labels},
-        )
-        for config in models_config()
-    ]
-    with StandIn(*served) as stand_in:
-        yield stand_in
 
 
 @pytest.fixture
@@ -197,7 +131,7 @@ def photographs(files, tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_client_s_commands_run(client, page_server, photographs, monkeypatch, capsys):
+def test_the_client_s_commands_run(client, rest, photographs, monkeypatch, capsys):
     monkeypatch.setenv("no_proxy", "*")
     commands = [shlex.split(line)[2:] for line in COMMANDS if line.startswith("python saved_models/client.py ")]
     assert len(commands) == 5
@@ -206,7 +140,7 @@ def test_the_client_s_commands_run(client, page_server, photographs, monkeypatch
         if "--grpc" in words:
             assert client.parse(words).images == ["rose.jpg", "tulip.png"]
             continue
-        assert client.main([*words, "--port", str(page_server.port)]) == 0
+        assert client.main([*words, "--server", f"http://127.0.0.1:{rest[0]}"]) == 0
         lines[" ".join(words)] = capsys.readouterr().out.splitlines()
     assert len(lines["--model flowers rose.jpg tulip.png"]) == 2
     stable, canary, first = (
@@ -216,28 +150,16 @@ def test_the_client_s_commands_run(client, page_server, photographs, monkeypatch
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_the_curl_commands_run(page_server, photographs):
+def test_the_curl_commands_run(rest, photographs):
     start = COMMANDS.index("curl http://localhost:8501/v1/models/flowers")
     for lines, answer in (
         (COMMANDS[start : start + 1], '"AVAILABLE"'),
         (COMMANDS[start + 1 : start + 2], '"serving_bytes"'),
         (COMMANDS[start + 2 : start + 4], '"predictions"'),
     ):
-        script = (
-            "\n".join(lines).replace("localhost:8501", f"127.0.0.1:{page_server.port}").replace("curl ", "curl -s ")
-        )
+        script = "\n".join(lines).replace("localhost:8501", f"127.0.0.1:{rest[0]}").replace("curl ", "curl -s ")
         run = subprocess.run(["bash", "-ec", script], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
         assert answer in run.stdout, run.stdout + run.stderr
-
-
-def test_the_export_s_command_and_options_exist(capsys):
-    (command,) = [line for line in COMMANDS if line.startswith("keras-inception ")]
-    assert shlex.split(command)[:2] == ["keras-inception", "export"]
-    with pytest.raises(SystemExit):
-        main(["export", "--help"])
-    described = capsys.readouterr().out
-    assert "saved_models/NAME" in described
-    assert "--on-bad-image {error,mask}" in " ".join(described.split())
 
 
 def test_the_files_of_the_page_are_those_of_the_folder():
@@ -245,7 +167,3 @@ def test_the_files_of_the_page_are_those_of_the_folder():
     assert named == {path.name for path in FOLDER.iterdir() if path.is_file()} - {"README.md"}
     for name in re.findall(r"\]\((\w+\.\w+)\)", PAGE):
         assert (FOLDER / name).is_file()
-
-
-def test_the_page_says_what_was_not_run():
-    assert "**The real server was not run where this was written" in PAGE

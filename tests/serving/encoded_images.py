@@ -1,4 +1,4 @@
-"""Image files of every kind that people have, made of one photograph-like picture."""
+"""Image files of every kind that people have, made of one photograph-like image."""
 
 import io
 import struct
@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 
-def picture(width=50, height=40, seed=0):
+def photograph(width=50, height=40, seed=0):
     """Returns smooth random colours, an RGB image."""
     noise = np.random.default_rng(seed).integers(0, 256, (6, 8, 3)).astype("uint8")
     return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
@@ -23,7 +23,7 @@ def encode(image, kind, **options):
 
 def kinds():
     """Returns files by what they are."""
-    image = picture()
+    image = photograph()
     with_alpha = image.copy()
     with_alpha.putalpha(Image.linear_gradient("L").resize(image.size))
     turned = Image.Exif()
@@ -42,9 +42,9 @@ def kinds():
         "16-bit png": encode(Image.fromarray(deep), "PNG"),
         "palette png": encode(image.convert("P"), "PNG"),
         "exif-rotated jpeg": encode(image, "JPEG", exif=turned.tobytes()),
-        "one pixel": encode(picture(1, 1), "PNG"),
-        "wide": encode(picture(300, 20), "JPEG"),
-        "the network's size": encode(picture(16, 16), "PNG"),
+        "one pixel": encode(photograph(1, 1), "PNG"),
+        "wide": encode(photograph(300, 20), "JPEG"),
+        "the network's size": encode(photograph(16, 16), "PNG"),
     }
 
 
@@ -52,4 +52,4 @@ def huge_png(width=20_000, height=20_000):
     """Returns a small PNG whose header says that it is huge."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
-    return start + encode(picture(), "PNG")[33:]
+    return start + encode(photograph(), "PNG")[33:]
