@@ -8,7 +8,7 @@ Reference: Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842, Tabl
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, get_args
 
 from keras_inception.errors import InputError
 
@@ -138,6 +138,11 @@ class Architecture:
                     f"The tap of an auxiliary head must be a row: {', '.join(rows)}. "
                     f"Received: head {head.name!r} with tap={head.tap!r}"
                 )
+            if head.pool not in POOLS or not head.loss_weight >= 0:
+                raise InputError(
+                    f"The `pool` of an auxiliary head must be one of {POOLS}, and its `loss_weight` at least 0. "
+                    f"Received: head {head.name!r} with pool={head.pool!r}, loss_weight={head.loss_weight}"
+                )
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -235,7 +240,9 @@ MAIN_HEAD = ("main", "pool5", "loss3")
 # What in a row is no number of channels.
 NOT_CHANNELS = ("name", "kernel_size", "pool_size", "strides")
 
-ROW_KINDS = {kind.__name__: kind for kind in (Conv, MaxPool, LRN, Inception)}
+POOLS = ("5x5/3", "adaptive_4x4")
+
+ROW_KINDS = {kind.__name__: kind for kind in get_args(Row)}
 
 
 def _row(kind: str, **values: Any) -> Row:
@@ -273,19 +280,11 @@ POOL4 = MaxPool("pool4_3x3_s2", 3, 2)
 
 STEM_WITHOUT_LRN = tuple(row for row in STEM if not isinstance(row, LRN))
 
-# Two auxiliary classifiers, on 4a and 4d, whose losses weigh 0.3 (the paper, section 5).
-AUXILIARY_HEADS = (
-    AuxiliaryHead("aux1", "inception_4a", "loss1"),
-    AuxiliaryHead("aux2", "inception_4d", "loss2"),
-)
-LOSS_WEIGHTS = (1.0, 0.3, 0.3)
-
-LOSS_WEIGHTS = (1.0, 0.3, 0.3)  # until recipes take the architecture's
-
 GOOGLENET = Architecture(
     name="googlenet",
     rows=(*STEM, *INCEPTION_3, POOL3, *INCEPTION_4, POOL4, *INCEPTION_5),
-    auxiliary_heads=AUXILIARY_HEADS,
+    # On 4a and 4d, with losses that weigh 0.3 (the paper, section 5).
+    auxiliary_heads=(AuxiliaryHead("aux1", "inception_4a", "loss1"), AuxiliaryHead("aux2", "inception_4d", "loss2")),
     convolution=Convolution(),
     image_size=224,
 )
@@ -326,7 +325,7 @@ INCEPTION_V1_SLIM = Architecture(
 INCEPTION_V1_TORCHVISION = replace(
     INCEPTION_V1_SLIM,
     name="inception_v1_torchvision",
-    auxiliary_heads=tuple(replace(head, pool="adaptive_4x4") for head in AUXILIARY_HEADS),
+    auxiliary_heads=tuple(replace(head, pool="adaptive_4x4") for head in GOOGLENET.auxiliary_heads),
     convolution=Convolution(batch_norm=True),
     padding="symmetric",
 )

@@ -138,11 +138,10 @@ def image_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def run(image_folder, with_architecture, tmp_path_factory):
-    """A training of the tiny network, two short epochs on those images; its architecture stays known."""
+def run(image_folder, tmp_path_factory):
+    """A training of the tiny network, two short epochs on those images."""
     from keras_inception.training.loop import TrainConfig, train
 
-    with with_architecture(TINY):
-        config = TrainConfig(dataset=str(image_folder), architecture="tiny", epochs=2, batch_size=8)
-        # So short a training may well be diagnosed: after 8 steps the statistics of batch normalization lag.
-        yield train(config, tmp_path_factory.mktemp("runs") / "run", verbose=0, report=lambda message: None)
+    config = TrainConfig.of(dataset=str(image_folder), architecture=TINY, epochs=2, batch_size=8)
+    # So short a training may well be diagnosed: after 8 steps the statistics of batch normalization lag.
+    return train(config, tmp_path_factory.mktemp("runs") / "run", verbose=0, report=lambda message: None)
