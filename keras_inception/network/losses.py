@@ -118,9 +118,23 @@ def metrics_per_head(metrics: Any, names: Sequence[str], argument: str) -> Any:
 
 
 class HeadLosses:
-    """The losses of all heads: their weighted sum for the gradient and, for the log, an exact mean of each."""
+    """The losses of all heads: their weighted sum for the gradient and, for the log, an exact mean of each.
 
-    def __init__(self, names: Sequence[str], losses: Sequence[Any], loss_weights: Sequence[float] | None):
+    Args:
+        names: The names of the outputs.
+        losses: The loss of each head; None for one that does not learn.
+        loss_weights: The weight of each; None for 1.
+        compiled_metrics: The metrics that `compile` was given beside them.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        losses: Sequence[Any],
+        loss_weights: Sequence[float] | None,
+        compiled_metrics: Any = None,
+    ):
+        self.compiled_metrics = compiled_metrics
         self.losses: list[keras.losses.Loss | None] = [_resolve_loss(loss) for loss in losses]
         self.weights: Sequence[float] = [1.0] * len(names) if loss_weights is None else loss_weights
         # A single head's loss is the model's loss, which Keras logs already.
@@ -128,6 +142,15 @@ class HeadLosses:
         self.metrics: list[keras.metrics.Mean] = []
         if len(names) > 1:
             self.metrics = [keras.metrics.Mean(name=f"{name}_loss") for name in learning]
+
+    @property
+    def metric_names(self) -> list[str]:
+        """The names of the metrics that `compile` was given."""
+        return [
+            metric if isinstance(metric, str) else getattr(metric, "name", None) or metric.__name__
+            for metric in keras.tree.flatten(self.compiled_metrics)
+            if metric is not None
+        ]
 
     @property
     def take_class_indices(self) -> bool:

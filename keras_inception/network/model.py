@@ -41,9 +41,11 @@ class InceptionModel(Step):
         class_names: The names of the classes in the order of the outputs, or None.
         preprocessing: The mode of `preprocess_input` that the model's input went through.
         head_losses: The losses of the heads and their weights; None until the model is compiled.
+        default_loss_weights: What `compile` takes where it is given no `loss_weights`; None for 1 each, as in Keras.
     """
 
     head_losses: losses.HeadLosses | None = None
+    default_loss_weights: Sequence[float] | None = None
 
     def __init__(
         self,
@@ -95,8 +97,13 @@ class InceptionModel(Step):
 
         `loss`, `metrics` and `weighted_metrics` may be given once for all heads, as a list with one entry per head, or
         as a dict by output names; `loss_weights` as a list or a dict. A head whose loss is None does not learn.
+        `metrics` that are the model's own, as KerasTuner passes them, stand for those that it was compiled with.
         """
         names = self.output_names
+        loss_weights = self.default_loss_weights if loss_weights is None else loss_weights
+        own = {id(metric) for metric in self.metrics}
+        if self.head_losses is not None and any(id(metric) in own for metric in keras.tree.flatten(metrics)):
+            metrics = self.head_losses.compiled_metrics
         head_losses = losses.spread(loss, names, "loss")
         loss_weights = None if loss_weights is None else losses.spread(loss_weights, names, "loss_weights")
         super().compile(
@@ -107,7 +114,7 @@ class InceptionModel(Step):
             weighted_metrics=losses.metrics_per_head(weighted_metrics, names, "weighted_metrics"),
             **kwargs,
         )
-        self.head_losses = losses.HeadLosses(names, head_losses, loss_weights)
+        self.head_losses = losses.HeadLosses(names, head_losses, loss_weights, metrics)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))

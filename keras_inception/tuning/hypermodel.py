@@ -106,7 +106,7 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
             with precision.policy(precision.resolve(config.precision)[0]):
                 model = compiled_model(config, self.input_shape, self.classes, self.class_names)
         # A tuner with an optimizer, a loss or metrics of its own compiles again, without the weights of the losses.
-        model.default_loss_weights = tuple(model.head_losses.weights)
+        model.default_loss_weights = None if model.head_losses is None else tuple(model.head_losses.weights)
         self._optimizer = model.optimizer
         return model
 
@@ -165,7 +165,7 @@ def _check_objective(
     if objective is None:
         return
     wanted = list(getattr(objective, "name_to_direction", [objective.name]))  # of several objectives
-    metrics = ["loss", *model.metric_names]
+    metrics = ["loss", *(model.head_losses.metric_names if model.head_losses else ())]
     names = ["loss", *(f"{head}_{metric}" for head in model.output_names for metric in metrics)]
     if len(model.output_names) == 1:
         names += metrics[1:]
