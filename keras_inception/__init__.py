@@ -7,60 +7,91 @@ needs TensorFlow is imported when it is first used.
 import importlib
 import pathlib
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from keras_inception import data, evaluation, recipes
+    from keras_inception.architectures import ARCHITECTURES, Architecture
+    from keras_inception.errors import InputError
+    from keras_inception.evaluation.gradcam import explain
+    from keras_inception.network.googlenet import GoogLeNet, compile_model
+    from keras_inception.network.model import InceptionModel
+    from keras_inception.network.preprocess import decode_predictions, preprocess_input
+    from keras_inception.network.views import features, inference_model
+    from keras_inception.serving.classifier import Classifier
+    from keras_inception.serving.exits import calibrate_exits, early_exit_model
+    from keras_inception.serving.export import export_saved_model
+    from keras_inception.training import diagnosis, distribute
+    from keras_inception.training.config import TrainConfig
+    from keras_inception.training.loop import train
+    from keras_inception.tuning import OBJECTIVE, GoogLeNetHyperModel
+    from keras_inception.weights import freeze, load_published_weights
+
+__all__ = [
+    "ARCHITECTURES",
+    "OBJECTIVE",
+    "Architecture",
+    "Classifier",
+    "GoogLeNet",
+    "GoogLeNetHyperModel",
+    "InceptionModel",
+    "InputError",
+    "TrainConfig",
+    "__version__",
+    "calibrate_exits",
+    "compile_model",
+    "data",
+    "decode_predictions",
+    "diagnosis",
+    "distribute",
+    "early_exit_model",
+    "evaluation",
+    "explain",
+    "export_saved_model",
+    "features",
+    "freeze",
+    "inference_model",
+    "load_published_weights",
+    "preprocess_input",
+    "recipes",
+    "train",
+]
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "ARCHITECTURES": "architectures",
-    "Architecture": "architectures",
-    "Classifier": "serving.classifier",
-    "GoogLeNet": "network.googlenet",
-    "GoogLeNetHyperModel": "tuning",
-    "InceptionModel": "network.model",
-    "InputError": "errors",
-    "LocalResponseNormalization": "network.layers",
-    "OBJECTIVE": "tuning",
-    "TrainConfig": "training.config",
-    "architectures": None,
-    "calibrate_exits": "serving.exits",
-    "compile_model": "network.googlenet",
-    "data": None,
-    "decode_predictions": "network.preprocess",
-    "diagnosis": "training",
-    "distribute": "training",
-    "early_exit_model": "serving.exits",
-    "evaluation": None,
-    "explain": "evaluation.gradcam",
-    "export_saved_model": "serving.export",
-    "features": "network.views",
-    "freeze": "weights",
-    "inference_model": "network.views",
-    "load_published_weights": "weights",
-    "preprocess_input": "network.preprocess",
-    "recipes": None,
-    "train": "training.loop",
+# By the module that has it, relative to this one, what is imported when it is first used.
+_LAZY = {
+    "": ("data", "evaluation", "recipes"),
+    ".architectures": ("ARCHITECTURES", "Architecture"),
+    ".errors": ("InputError",),
+    ".evaluation.gradcam": ("explain",),
+    ".network.googlenet": ("GoogLeNet", "compile_model"),
+    ".network.model": ("InceptionModel",),
+    ".network.preprocess": ("decode_predictions", "preprocess_input"),
+    ".network.views": ("features", "inference_model"),
+    ".serving.classifier": ("Classifier",),
+    ".serving.exits": ("calibrate_exits", "early_exit_model"),
+    ".serving.export": ("export_saved_model",),
+    ".training": ("TrainConfig", "diagnosis", "distribute", "train"),
+    ".tuning": ("OBJECTIVE", "GoogLeNetHyperModel"),
+    ".weights": ("freeze", "load_published_weights"),
 }
-
-__all__ = ["__version__", *_HOMES]
+_HOMES = {name: home for home, names in _LAZY.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = _HOMES[name]
-    try:
-        value = importlib.import_module(".".join(filter(None, (__name__, home, name))))
-    except ModuleNotFoundError:
-        value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    home = __name__ + _HOMES[name]
+    value = getattr(importlib.import_module(home), name) if _HOMES[name] else importlib.import_module(f"{home}.{name}")
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__})
 
 
-# The command imports Keras only when it has work for it: `--help` answers at once.
-if not {pathlib.PurePath(name).name for name in sys.argv[:1]} & {"keras-inception", "keras-inception.exe"}:
+# The command imports Keras only when it has work for it: `--help` answers at once. Python runs it as "-m" at first.
+if not {pathlib.PurePath(name).name for name in sys.argv[:1]} & {"keras-inception", "keras-inception.exe", "-m"}:
     importlib.import_module(f"{__name__}.network.googlenet")

@@ -1,26 +1,42 @@
-"""What a command is: its parser, what it refuses, its tables."""
+"""What the commands share: exit codes, a parser, the options that are the same everywhere, tables."""
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 BAD_INPUT = 2
-PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
+DEFECT = 70  # EX_SOFTWARE of sysexits.h
+PREEMPTED = 75  # EX_TEMPFAIL: try again
+INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
 
 
-class Refused(Exception):  # noqa: N818, it is what the command refuses, not an error of a library
-    """Input that only the command takes, and refuses."""
-
-
-def command(commands, name, run, summary):
+def command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], summary: str
+) -> argparse.ArgumentParser:
     """Returns the parser of a new command, which `run(arguments)` runs."""
     parser = commands.add_parser(
         name, help=summary, description=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.set_defaults(run=run)
+    add_debug(parser)
     return parser
 
 
-def print_table(title, columns, rows):
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that stands before the name of a command as well as behind it."""
+    parser.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error at once"
+    )
+
+
+def files_of(folder: Path) -> str:
+    """Returns the names of what a folder holds, as a text."""
+    return ", ".join(sorted(path.name for path in folder.iterdir()))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints rows of strings under a title and the names of their columns."""
     from rich import box
     from rich.console import Console

@@ -1,15 +1,20 @@
 """`keras-inception exits`."""
 
-import csv
+import argparse
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from keras_inception import files
-from keras_inception.cli.console import Refused, command, print_table
-from keras_inception.cli.evaluate import dataset_of
+from keras_inception.cli import images
+from keras_inception.cli.console import command, print_table
+from keras_inception.errors import InputError
+
+if TYPE_CHECKING:
+    from keras_inception.serving.exits import ExitCalibration, ExitPoint
 
 
-def add(commands):
+def add(commands: Any) -> None:
     """Adds the command and its options to the parser."""
     parser = command(
         commands,
@@ -21,69 +26,43 @@ def add(commands):
     parser.add_argument(
         "--max-accuracy-loss", type=float, default=0.002, metavar="SHARE", help="how much of it may be lost"
     )
-    parser.add_argument("--dataset", metavar="NAME|FOLDER", help="other images than the run's, with the same classes")
-    parser.add_argument("--batch-size", type=int, default=64, help="images per step")
+    images.add_options(parser)
     parser.add_argument("--timed-images", type=int, default=96, metavar="COUNT", help="images to time; 0 for none")
-    parser.add_argument("--skip-bad-images", action="store_true", help="leave out unreadable files of a folder")
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     from keras_inception.serving import exits
     from keras_inception.training import runs
 
     folder = Path(arguments.model)
     if not folder.is_dir():
-        raise Refused(f"the calibration is written into a run folder, and {folder} is none")
+        raise InputError(f"the calibration is written into a run folder, and {folder} is none")
     model = runs.load_model(folder)
     exits.exit_names(model)  # refuses a model without auxiliary heads before its images are read
-    dataset = dataset_of(arguments, model)
-    if dataset.validation is None:
-        raise Refused("there are no validation images to set the thresholds on; give a --dataset that has some")
+    data = images.data_of(arguments, model)
+    if data.validation is None:
+        raise InputError("there are no validation images to set the thresholds on; give a --dataset that has some")
 
-    calibration = exits.calibrate_exits(model, dataset.validation, arguments.max_accuracy_loss)
-    points = exits.score(model, calibration, dataset.test) if dataset.test is not None else None
+    calibration = exits.calibrate_exits(model, data.validation, arguments.max_accuracy_loss)
+    points = exits.score(model, calibration, data.test) if data.test is not None else None
     if arguments.timed_images:
-        images = exits.sample(dataset.test or dataset.validation, arguments.timed_images)
-        calibration = exits.measure_latency(model, calibration, images, batch_sizes=_batch_sizes(len(images)))
+        sample = exits.sample(data.validation if data.test is None else data.test, arguments.timed_images)
+        calibration = exits.measure_latency(model, calibration, sample)
     calibration.save(folder / runs.EXITS)
-    rows = _rows(calibration, points)
-    with (
-        files.written_aside(folder / runs.EXITS_TABLE) as aside,
-        open(aside, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    with files.written_aside(folder / runs.EXITS_PICTURE) as aside:
+    rows = calibration.rows(points)
+    files.write_table(folder / runs.EXITS_TABLE, rows)
+    with files.written_aside(folder / runs.EXITS_PLOT) as aside:
         exits.exits_figure(calibration, points).savefig(aside, dpi=120)
-    _print(calibration, points, dataset.sizes, rows)
-    print(f"wrote {folder}: {runs.EXITS}, {runs.EXITS_TABLE}, {runs.EXITS_PICTURE}")
+    _print(calibration, points, data.sizes, rows)
+    print(f"wrote {folder}: {runs.EXITS}, {runs.EXITS_TABLE}, {runs.EXITS_PLOT}")
     print(f"next:  keras-inception export {shlex.quote(str(folder))} --early-exit")
     return 0
 
 
-def _batch_sizes(count):
-    return tuple(size for size in (1, 16) if size <= count)
-
-
-def _rows(calibration, points):
-    """Returns the rows of exits.csv: numbers as they are, nothing where nothing was measured."""
-    heads = [head for head in calibration.temperatures if head != "main"]
-    sizes = sorted({size for point in calibration.table for size in point.milliseconds})
-    rows = []
-    for index, point in enumerate(calibration.table):
-        row = {f"{head}_threshold": point.thresholds.get(head, "") for head in heads}
-        row |= {f"{head}_share": point.shares.get(head, 0.0) for head in heads}
-        row |= {"validation_accuracy": point.accuracy, "multiply_adds": point.multiply_adds}
-        if points is not None:
-            row |= {"test_accuracy": points[index].accuracy, "test_multiply_adds": points[index].multiply_adds}
-        row |= {f"milliseconds_batch_{size}": point.milliseconds.get(size, "") for size in sizes}
-        rows.append({**row, "chosen": point == calibration.chosen})
-    return rows
-
-
-def _print(calibration, points, sizes, rows):
+def _print(
+    calibration: "ExitCalibration", points: "list[ExitPoint] | None", sizes: dict[str, int], rows: list[dict[str, Any]]
+) -> None:
     heads = [head for head in calibration.temperatures if head != "main"]
     timed = [name for name in rows[0] if name.startswith("milliseconds")]
     columns = [
@@ -102,7 +81,7 @@ def _print(calibration, points, sizes, rows):
                 if points is not None
                 else []
             ),
-            *(f"{row[name]:.2f}" if row[name] != "" else "" for name in timed),
+            *(f"{row[name]:.2f}" if row[name] is not None else "" for name in timed),
         ]
         for row in rows
     ]
@@ -127,5 +106,5 @@ def _print(calibration, points, sizes, rows):
     )
 
 
-def _threshold(threshold, share):
-    return f"{threshold:.4f} ({share:.0%})" if threshold != "" else "never"
+def _threshold(threshold: float | None, share: float) -> str:
+    return f"{threshold:.4f} ({share:.0%})" if threshold is not None else "never"

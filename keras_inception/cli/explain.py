@@ -1,25 +1,29 @@
 """`keras-inception explain`."""
 
+import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
-from keras_inception.cli.console import BAD_INPUT, Refused, command
+from keras_inception import files
+from keras_inception.cli.console import BAD_INPUT, command
 from keras_inception.cli.predict import image_paths
+from keras_inception.errors import InputError
 
 
-def add(commands):
+def add(commands: Any) -> None:
     """Adds the command and its options to the parser."""
     parser = command(commands, "explain", run, "Draw what each head says about images, and where it looks (Grad-CAM).")
     parser.add_argument("model", metavar="RUN", help="run folder or .keras file")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, folders or glob patterns")
-    parser.add_argument("--out", help="picture of a single image; without it IMAGE-explained.png in this folder")
+    parser.add_argument("--out", help="plot of a single image; without it IMAGE-explained.png in this folder")
     parser.add_argument(
         "--class", dest="class_name", metavar="NAME", help="class to explain; without it each head's own"
     )
     parser.add_argument("--top", type=int, default=5, help="how many classes to draw")
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     from keras_inception import plots
     from keras_inception.evaluation.gradcam import explain
@@ -31,36 +35,36 @@ def run(arguments):
     if arguments.out:
         _check_out(arguments.out, paths)
     model = runs.load_model(arguments.model)
-    files, failed = Classifier(model, model.output_names[0]), 0
+    classifier, failed = Classifier(model, model.output_names[0]), 0
     for path in paths:
-        image = files.read(path)
+        image = classifier.read(path)
         if isinstance(image, str):
             failed += 1
             print(f"keras-inception explain: error: {path}: {image}", file=sys.stderr)
             continue
         found = explain(model, image, class_name=arguments.class_name, top=arguments.top)
         pixels = undo_preprocessing(image.numpy(), preprocessing=model.preprocessing)
-        picture = Path(arguments.out) if arguments.out else _free_name(path)
-        with files.written_aside(picture) as aside:
+        plot = Path(arguments.out) if arguments.out else _free_name(path)
+        with files.written_aside(plot) as aside:
             plots.explanation(pixels, found).savefig(aside, dpi=120)
         answers = "  ".join(f"{each.head}: {each.top[0][0]} {each.top[0][1]:.2%}" for each in found)
-        print(f"{path}  {answers}  wrote {picture}")
+        print(f"{path}  {answers}  wrote {plot}")
     return BAD_INPUT if failed else 0
 
 
-def _check_out(out, paths):
+def _check_out(out: str, paths: list[Path]) -> None:
     if len(paths) > 1:
-        raise Refused(f"--out names one picture for {len(paths)} images; leave it out, and each gets one of its own")
+        raise InputError(f"--out names one plot for {len(paths)} images; leave it out, and each gets one of its own")
     if Path(out).suffix != ".png":
-        raise Refused(f"--out must be the name of a .png file. Received: {out}")
+        raise InputError(f"--out must be the name of a .png file. Received: {out}")
     if Path(out).exists():
-        raise Refused(f"{out} is there already; choose another name with --out")
+        raise InputError(f"{out} is there already; choose another name with --out")
 
 
-def _free_name(path):
+def _free_name(path: Path) -> Path:
     """Returns `IMAGE-explained.png`, or `IMAGE-explained-2.png`, `-3`, ... where that exists."""
-    picture, number = Path(f"{path.stem}-explained.png"), 1
-    while picture.exists():
+    plot, number = Path(f"{path.stem}-explained.png"), 1
+    while plot.exists():
         number += 1
-        picture = Path(f"{path.stem}-explained-{number}.png")
-    return picture
+        plot = Path(f"{path.stem}-explained-{number}.png")
+    return plot

@@ -1,16 +1,22 @@
 """`keras-inception export`."""
 
-import json
+import argparse
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from keras_inception.cli.console import Refused, command
-from keras_inception.cli.evaluate import dataset_of
+from keras_inception import files
+from keras_inception.cli import images
+from keras_inception.cli.console import command
+from keras_inception.errors import InputError
+
+if TYPE_CHECKING:
+    from keras_inception.network.model import InceptionModel
 
 FORMATS = ("savedmodel", "onnx", "litert", "openvino")
 
 
-def add(commands):
+def add(commands: Any) -> None:
     """Adds the command and its options to the parser."""
     parser = command(commands, "export", run, "Write a trained model in a form that serves.")
     parser.add_argument("model", metavar="RUN", help="run folder or .keras file")
@@ -26,12 +32,10 @@ def add(commands):
                         help="let images leave early, as `keras-inception exits RUN` calibrated it")  # fmt: skip
     parser.add_argument("--int8", action="store_true",
                         help="round litert's weights and maps to 8 bits, calibrated on validation images")  # fmt: skip
-    parser.add_argument("--dataset", metavar="NAME|FOLDER", help="other images for --int8 than the run's")
-    parser.add_argument("--batch-size", type=int, default=64, help="images of --int8 at once")
-    parser.add_argument("--skip-bad-images", action="store_true", help="leave out unreadable files of a folder")
+    images.add_options(parser.add_argument_group("the images of --int8"))
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     from keras_inception.serving.export import export_saved_model
     from keras_inception.training import runs
@@ -46,11 +50,11 @@ def run(arguments):
         out,
         arguments.version,
         precision=arguments.precision,
-        top_k=arguments.top,
+        top=arguments.top,
         on_bad_image=arguments.on_bad_image,
         all_heads=arguments.all_heads,
         summary=training_of(arguments.model),
-        network=early_exit_of(arguments, model) if arguments.early_exit else None,
+        exits=_calibration(arguments.model) if arguments.early_exit else None,
     )
     print(f"wrote {version}: {_megabytes(version)}, {arguments.precision}; what it answers to: {version / 'README.md'}")
     print(f"next:  tensorflow_model_server --rest_api_port=8501 --model_name={out.name} "
@@ -58,11 +62,11 @@ def run(arguments):
     return 0
 
 
-def _check(arguments):
+def _check(arguments: argparse.Namespace) -> None:
     if arguments.top < 1:
-        raise Refused(f"--top must be at least 1. Received: {arguments.top}")
+        raise InputError(f"--top must be at least 1. Received: {arguments.top}")
     if arguments.int8 and arguments.format != "litert":
-        raise Refused(f"--int8 is for --format litert. Received: --format {arguments.format}")
+        raise InputError(f"--int8 is for --format litert. Received: --format {arguments.format}")
     if arguments.format != "savedmodel":
         served = {
             "--precision": arguments.precision != "float32",
@@ -72,15 +76,15 @@ def _check(arguments):
         }
         given = [option for option, is_given in served.items() if is_given]
         if given:
-            raise Refused(f"{', '.join(given)} is for a SavedModel. Received: --format {arguments.format}")
+            raise InputError(f"{', '.join(given)} is for a SavedModel. Received: --format {arguments.format}")
 
 
-def _out(arguments):
+def _out(arguments: argparse.Namespace) -> Path:
     suffix = "" if arguments.format == "savedmodel" else f"-{arguments.format}{'-int8' if arguments.int8 else ''}"
     return Path(arguments.out or Path("saved_models") / (name_of(arguments.model) + suffix))
 
 
-def _export_format(arguments, model):
+def _export_format(arguments: argparse.Namespace, model: "InceptionModel") -> int:
     """Writes the model for another engine."""
     from keras_inception.serving.export import accuracy, export_format
 
@@ -89,47 +93,46 @@ def _export_format(arguments, model):
         version, difference = export_format(model, out, kind, arguments.version)
         print(f"wrote {version}: {_megabytes(version)}; at most {difference:.1e} from the SavedModel's probabilities")
         return 0
-    dataset = dataset_of(arguments, model)
-    images = dataset.test if dataset.test is not None else dataset.validation
-    if dataset.validation is None:
-        raise Refused("there are no validation images to calibrate on; give a --dataset that has some")
+    data = images.data_of(arguments, model)
+    measured = "validation" if data.test is None else "test"
+    batches = getattr(data, measured)
+    if data.validation is None:
+        raise InputError("there are no validation images to calibrate on; give a --dataset that has some")
     with tempfile.TemporaryDirectory() as aside:
         plain, _ = export_format(model, aside, kind)
-        before, size = accuracy(plain, kind, images, model.preprocessing), _megabytes(plain)
-    version, difference = export_format(model, out, kind, arguments.version, calibration=dataset.validation)
-    after = accuracy(version, kind, images, model.preprocessing)
+        before, size = accuracy(plain, kind, batches, model.preprocessing), _megabytes(plain)
+    version, difference = export_format(model, out, kind, arguments.version, calibration=data.validation)
+    after = accuracy(version, kind, batches, model.preprocessing)
     print(f"wrote {version}: {_megabytes(version)} (float32: {size}); at most {difference:.1e} from the SavedModel's "
           f"probabilities")  # fmt: skip
-    count = dataset.sizes["test" if dataset.test is not None else "validation"]
-    print(f"accuracy on {count} images: {before:.2%} in float32, {after:.2%} in int8")
+    print(f"accuracy on {data.sizes[measured]} images: {before:.2%} in float32, {after:.2%} in int8")
     return 0
 
 
-def _megabytes(folder):
+def _megabytes(folder: Path) -> str:
     return f"{sum(file.stat().st_size for file in folder.rglob('*') if file.is_file()) / 1e6:.1f} MB"
 
 
-def early_exit_of(arguments, model):
-    """Returns the network with the early exits that a run folder holds."""
+def _calibration(run: str) -> Any:
+    """Returns the calibration of the early exits that a run folder holds."""
     from keras_inception.serving.exits import ExitCalibration
-    from keras_inception.serving.export import early_exit_network
     from keras_inception.training import runs
 
-    path = Path(arguments.model) / runs.EXITS
+    path = Path(run) / runs.EXITS
     if not path.is_file():
-        raise Refused(f"--early-exit needs thresholds: run `keras-inception exits` first, {path} is not there")
-    return early_exit_network(model, ExitCalibration.from_file(path), arguments.precision)
+        raise InputError(f"--early-exit needs thresholds: run `keras-inception exits` first, {path} is not there")
+    return ExitCalibration.from_file(path)
 
 
-def name_of(run):
+def name_of(run: str) -> str:
     """Returns the name of a run folder, or of a `.keras` file without the ending."""
     path = Path(run).absolute()
     return path.stem if path.suffix == ".keras" else path.name
 
 
-def training_of(run):
+def training_of(run: str) -> dict[str, Any]:
     """Returns what a run folder says about its training: a dict, empty for a file."""
     from keras_inception.training import runs
 
-    files = {"results": Path(run) / runs.RESULTS, "config": Path(run) / runs.CONFIG}
-    return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items() if path.is_file()}
+    paths = {"results": Path(run) / runs.RESULTS, "config": Path(run) / runs.CONFIG}
+    return {name: files.read_json(path) for name, path in paths.items() if path.is_file()}

@@ -1,30 +1,34 @@
 """`keras-inception predict`."""
 
+import argparse
 import glob
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from keras_inception.cli.console import BAD_INPUT, Refused, command
+from keras_inception.cli.console import BAD_INPUT, command
+from keras_inception.errors import InputError
 
 
-def add(commands):
+def add(commands: Any) -> None:
     """Adds the command and its options to the parser."""
     parser = command(commands, "predict", run, "Print the top classes of images.")
     parser.add_argument("model", metavar="RUN", help="run folder or .keras file")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, folders or glob patterns")
-    parser.add_argument("--head", default="main", help="which softmax answers: main, aux1 or aux2")
+    parser.add_argument("--head", default="main", help="which softmax answers, such as main or aux1")
     parser.add_argument("--top", type=int, default=3, help="how many classes to print")
     parser.add_argument("--json", action="store_true", help="print one JSON array, for programs")
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     from keras_inception.serving.classifier import Classifier
     from keras_inception.training import runs
 
     if arguments.top < 1:
-        raise Refused(f"--top must be at least 1. Received: {arguments.top}")
+        raise InputError(f"--top must be at least 1. Received: {arguments.top}")
     classifier = Classifier(runs.load_model(arguments.model), head=arguments.head)
     paths = image_paths(arguments.images)
     answers, failed = [], 0
@@ -43,9 +47,9 @@ def run(arguments):
     return BAD_INPUT if failed else 0
 
 
-def image_paths(patterns):
+def image_paths(patterns: Sequence[str]) -> list[Path]:
     """Returns the files that paths, folders and glob patterns name; refuses one that names none."""
-    paths = []
+    paths: list[Path] = []
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
@@ -55,6 +59,6 @@ def image_paths(patterns):
         else:
             found = [Path(match) for match in sorted(glob.glob(pattern, recursive=True)) if Path(match).is_file()]
         if not found:
-            raise Refused(f"there is no image at {pattern}")
+            raise InputError(f"there is no image at {pattern}")
         paths += found
     return paths

@@ -1,29 +1,33 @@
 """`keras-inception summary`."""
 
+import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from keras_inception.cli.console import Refused, command, print_table
+from keras_inception import files
+from keras_inception.cli.console import command, print_table
+from keras_inception.errors import InputError
+
+if TYPE_CHECKING:
+    from keras_inception.network.cost import Printed
+    from keras_inception.network.model import InceptionModel
 
 
-def add(commands):
+def add(commands: Any) -> None:
     """Adds the command and its options to the parser."""
     parser = command(commands, "summary", run, "Print Table 1 as built, beside what the paper printed.")
     parser.add_argument("model", metavar="RUN", nargs="?", help="run folder or .keras file, instead of the options")
-    parser.add_argument(
-        "--architecture",
-        default="googlenet",
-        help="the network, such as googlenet_bn, or of another width googlenet_bn@0.5",
-    )
+    parser.add_argument("--architecture", default="googlenet", help="the network, such as googlenet_bn")
+    parser.add_argument("--width", type=float, default=1.0, help="how many times as wide its trunk is")
     parser.add_argument("--classes", type=int, default=1000, help="number of classes")
     parser.add_argument("--image-size", type=int, metavar="PIXELS", help="height and width of the input")
     parser.add_argument("--no-aux-heads", dest="aux_heads", action="store_false", help="without the auxiliary heads")
     parser.add_argument("--plot", metavar="FILE.png", help="draw the graph into this file")
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     from keras_inception import plots
-    from keras_inception.network import cost
     from keras_inception.network.googlenet import GoogLeNet
     from keras_inception.training import runs
 
@@ -35,18 +39,23 @@ def run(arguments):
             input_shape=shape,
             classes=arguments.classes,
             architecture=arguments.architecture,
+            width=arguments.width,
             aux_heads=arguments.aux_heads,
         )
-    _print_costs(model, cost)
+    _print_costs(model)
     if arguments.plot:
         if Path(arguments.plot).suffix.lower() not in (".png", ".svg", ".pdf"):
-            raise Refused(f"--plot writes .png, .svg or .pdf. Received: {arguments.plot}")
-        plots.graph(model).savefig(arguments.plot, dpi=120)
+            raise InputError(f"--plot writes .png, .svg or .pdf. Received: {arguments.plot}")
+        with files.written_aside(arguments.plot) as aside:
+            plots.graph(model).savefig(aside, dpi=120)
         print(f"drew {arguments.plot}")
     return 0
 
 
-def _print_costs(model, cost):
+def _print_costs(model: "InceptionModel") -> None:
+    from keras_inception import architectures
+    from keras_inception.network import cost
+
     size = "x".join(str(side) for side in model.input_shape[1:])
     costs = cost.rows(model)
     rows = [
@@ -60,7 +69,7 @@ def _print_costs(model, cost):
         total = f"{sum(row.parameters for row in part):,}", f"{sum(row.multiply_adds for row in part) / 1e6:,.1f}M"
         rows.append([title, "", *total, "", "", ""])
     columns = ["row", "output", "parameters", "multiply-adds", "paper: parameters", "paper: ops", "why they differ"]
-    print_table(f"{model.architecture}, Table 1 as built for {size}", columns, rows)
+    print_table(f"{architectures.of(model).name}, Table 1 as built for {size}", columns, rows)
     print("The paper counts thousands of 1,024 and no biases, for 224x224x3 images and 1,000 classes.\n")
     rows = [
         [item.name, f"{item.naive / 1e6:,.1f}M", f"{item.reduced / 1e6:,.1f}M", f"{item.naive / item.reduced:.2f}x"]
@@ -70,7 +79,7 @@ def _print_costs(model, cost):
     print_table("What the 1x1 reductions save against the naive module (the paper's Figure 2a)", columns, rows)
 
 
-def _printed(printed):
+def _printed(printed: "Printed | None") -> list[str]:
     if printed is None:
         return ["", "", ""]
     return [f"{printed.parameters:g}K", f"{printed.operations:g}M", printed.note]

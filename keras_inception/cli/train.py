@@ -1,30 +1,37 @@
 """`keras-inception train`."""
 
 import argparse
-import dataclasses
 import shlex
 import sys
+from collections.abc import Callable, Container, Mapping
+from dataclasses import Field, replace
 from functools import partial
-from pathlib import Path
 from types import NoneType, UnionType
-from typing import get_args, get_origin
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import docstring_parser
 
-from keras_inception.cli.console import PREEMPTED, Refused, command
-from keras_inception.recipes.recipe import OPTIMIZERS, RECIPES, SCHEDULES, Augmentation, Recipe
-from keras_inception.training.config import PRECISIONS, STRATEGIES, TrainConfig, may_be_off, normalised, read
+from keras_inception.cli.console import command, files_of
+from keras_inception.errors import InputError
+from keras_inception.recipes import OPTIMIZERS, QUICK, RECIPES, SCHEDULES, Augmentation, Recipe
+from keras_inception.training import config as configuration
+from keras_inception.training.config import OF_AUGMENTATION, OF_RECIPE, OF_TRAINING, OPTIONS, TrainConfig
+
+if TYPE_CHECKING:
+    from keras_inception.data import Data
+    from keras_inception.training.checkpoint import Progress
+    from keras_inception.training.loop import Run
 
 CHOICES = {
-    "recipe": list(RECIPES),
-    "precision": PRECISIONS,
-    "strategy": STRATEGIES,
+    "recipe": tuple(RECIPES),
+    "precision": configuration.PRECISIONS,
+    "strategy": configuration.STRATEGIES,
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
 }
 
 
-def add(commands):
+def add(commands: Any) -> None:
     """Adds the command and its options to the parser."""
     parser = command(
         commands,
@@ -32,8 +39,7 @@ def add(commands):
         run,
         "Train a network on images and write a run folder. Without options: the paper's network on handwritten digits.",
     )
-    folder = parser.add_argument_group("the run's folder")
-    folder = partial(folder.add_argument, default=argparse.SUPPRESS)
+    folder = partial(parser.add_argument_group("the run's folder").add_argument, default=argparse.SUPPRESS)
     folder("--out", metavar="RUN", help="where to write (runs/DATASET-ARCHITECTURE); an unfinished run goes on there")
     folder("--overwrite", action="store_true", help="replace the run in that folder")
     folder("--resume", metavar="RUN", help="go on with a run that was killed, as it was configured")
@@ -41,29 +47,45 @@ def add(commands):
     add_fields(parser)
 
 
-def add_fields(parser, without=()):
-    """Adds an option for each field of a `TrainConfig`, but for those named in `without`."""
-    for record, inherited, title in (
-        (TrainConfig, Recipe, "what is trained"),
-        (Recipe, Augmentation, "how the loss is brought down (the recipe says, where no option does)"),
-        (Augmentation, object, "what happens to the training images (the recipe says, where no option does)"),
+def add_fields(parser: argparse.ArgumentParser, without: Container[str] = ()) -> None:
+    """Adds each option of a training, but for those named in `without`; the docstrings are its help."""
+    for record, fields, title in (
+        (TrainConfig, OF_TRAINING, "what is trained"),
+        (Recipe, OF_RECIPE, "how the loss is brought down (the recipe says, where no option does)"),
+        (Augmentation, OF_AUGMENTATION, "what happens to the training images (the recipe says, where no option does)"),
     ):
         group = parser.add_argument_group(title)
         texts = {item.arg_name: item.description for item in docstring_parser.parse(record.__doc__).params}
-        for field in dataclasses.fields(record):
-            if field.name not in (*without, *getattr(inherited, "__dataclass_fields__", ())):
-                _add_field(group, field, texts[field.name])
+        for name, field in fields.items():
+            if name not in without:
+                _add_field(group, field, texts[name])
 
 
-def _add_field(group, field, text):
+def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns the options of a training that were given."""
+    return {name: value for name, value in vars(arguments).items() if name in OPTIONS}
+
+
+def configured(options: Mapping[str, Any], path: str | None = None) -> TrainConfig:
+    """Returns the configuration that options make, which win over those of a file."""
+    values = configuration.read(path) if path else {}
+    if "recipe" in options and values.get("recipe", options["recipe"]) != options["recipe"]:
+        raise InputError(
+            f"{path} is of the recipe {values['recipe']!r}, and its options would win over --recipe: remove them from "
+            "the file, or leave out --recipe"
+        )
+    return configuration.from_options(values | configuration.normalised(options))
+
+
+def _add_field(group: Any, field: Field[Any], text: str) -> None:
     """Adds the option of a field; without a default, so that those of the file and of the recipe hold."""
     text = " ".join(text.replace("`", "").replace("%", "%%").split())
-    if may_be_off(field):
+    if configuration.may_be_off(field.name):
         text += ' "off" for None.'
     text += f" [{_defaults(field)}]"
     name = f"--{field.name.replace('_', '-')}"
     options = {"dest": field.name, "default": argparse.SUPPRESS, "help": text}
-    kind = field.type
+    kind: Any = field.type
     if isinstance(kind, UnionType):
         kind = next(member for member in get_args(kind) if member is not NoneType)
     if kind is bool:
@@ -77,16 +99,22 @@ def _add_field(group, field, text):
         group.add_argument(name, type=_or_off(kind), metavar=metavar, **options)
 
 
-def _defaults(field):
+def _defaults(field: Field[Any]) -> str:
     """Returns the default of a field, or those of the recipes where they differ, as a text."""
-    recipes = RECIPES if field.name in Recipe.__dataclass_fields__ else {}
-    values = {name: getattr(recipe, field.name) for name, recipe in recipes.items()} or {"": field.default}
+    if field.name in OF_RECIPE:
+        values = {name: getattr(recipe, field.name) for name, recipe in RECIPES.items()}
+    elif field.name in OF_AUGMENTATION:
+        values = {name: getattr(recipe.augmentation, field.name) for name, recipe in RECIPES.items()}
+    else:
+        values = {"": QUICK if field.name == "recipe" else field.default}
     if len(set(values.values())) == 1:
         return _shown(next(iter(values.values())))
     return ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
 
 
-def _shown(value):
+def _shown(value: Any) -> str:
+    if isinstance(value, Recipe):
+        return value.name
     if isinstance(value, tuple):
         return " ".join(map(_shown, value))
     if value is None or isinstance(value, bool):
@@ -94,103 +122,79 @@ def _shown(value):
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _or_off(kind):
+def _or_off(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     """Returns a function that reads a value of a kind, or "off"."""
 
-    def read_value(text):
+    def read_value(text: str) -> Any:
         return text if text == "off" else kind(text)
 
     read_value.__name__ = getattr(kind, "__name__", "value").strip("_")  # argparse names it in its error
     return read_value
 
 
-def _number(text):
+def _number(text: str) -> float:
     return int(text) if text.lstrip("+-").isdigit() else float(text)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
-    from keras_inception.training.diagnosis import NotFiniteError
-    from keras_inception.training.distribute import WorkerLostError
-    from keras_inception.training.loop import PreemptedError, train
+    from keras_inception.training.loop import train
 
-    options = {k: v for k, v in vars(arguments).items() if k not in ("command", "run")}
-    folder = {name: options.pop(name) for name in ("out", "overwrite", "resume") if name in options}
-    config = _config(options, folder)
-    try:
-        finished = train(
-            config,
-            folder.get("resume") or folder.get("out"),
-            resume="resume" in folder,
-            overwrite=folder.get("overwrite", False),
-            on_data=partial(_say_data, config),
-            report=lambda message: print(f"\nwarning: {message}", file=sys.stderr),
-        )
-    except PreemptedError as error:
-        print(f"\nkeras-inception train: {error}", file=sys.stderr)
-        return PREEMPTED
-    except (NotFiniteError, WorkerLostError) as error:
-        raise Refused(error) from error
+    given = vars(arguments)
+    config = _config(given)
+    finished = train(
+        config,
+        given.get("resume", given.get("out")),
+        resume="resume" in given,
+        overwrite="overwrite" in given,
+        on_data=partial(_say_data, config),
+        report=lambda message: print(f"\nwarning: {message}", file=sys.stderr),
+    )
     if finished.chief:
         _say_results(finished)
     return 0
 
 
-def _config(options, folder):
-    """Returns the configuration that options, and the file that they name, make."""
-    from keras_inception.training.runs import CONFIG
+def _config(given: Mapping[str, Any]) -> TrainConfig:
+    """Returns the configuration that the arguments make, or that of the run to go on with."""
+    options = {name: value for name, value in given.items() if name in OPTIONS}
+    if "resume" not in given:
+        return configured(options, given.get("config"))
+    from keras_inception.training import runs
 
-    if "resume" in folder:
-        others = [f"--{name.replace('_', '-')}" for name in {**options, **folder} if name not in ("resume", "strategy")]
-        if others:
-            raise Refused(f"--resume takes everything from the run's own configuration: leave out {', '.join(others)}")
-        path = Path(folder["resume"]) / CONFIG
-        if not path.is_file():
-            raise Refused(
-                f"there is no run to go on with: {folder['resume']} has no {CONFIG}, so nothing was trained yet; "
-                "start it with the options of the training"
-            )
-        return TrainConfig(**{**read(path), **options})
-    return configuration(options)
+    others = [name for name in given if name in {*OPTIONS, "out", "overwrite", "config"} - {"strategy"}]
+    if others:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+        raise InputError(f"--resume takes everything from the run's own configuration: leave out {named}")
+    config = runs.begun(given["resume"])
+    return replace(config, strategy=options.get("strategy", config.strategy))
 
 
-def configuration(options):
-    """Returns the `TrainConfig` that options, and the file that the option `config` names, make."""
-    path = options.pop("config", None)
-    values = read(path) if path else {}
-    if "recipe" in options and values.get("recipe", options["recipe"]) != options["recipe"]:
-        raise Refused(
-            f"{path} is of the recipe {values['recipe']!r}, and its fields would win over --recipe: remove them from "
-            "the file, or leave out --recipe"
-        )
-    return TrainConfig(**{**values, **normalised(options)})
-
-
-def _say_data(config, dataset, progress):
+def _say_data(config: TrainConfig, data: "Data", progress: "Progress") -> None:
     from keras_inception.training import precision
 
-    sizes = ", ".join(f"{dataset.sizes.get(split, 0):,} {name}" for split, name in
+    sizes = ", ".join(f"{data.sizes.get(split, 0):,} {name}" for split, name in
                       (("train", "training"), ("validation", "validation"), ("test", "test")))  # fmt: skip
-    print(f"{config.dataset}: {sizes} images of {len(dataset.class_names)} classes")
-    size, side = dataset.image_shape[0], dataset.original_side
+    print(f"{config.dataset}: {sizes} images of {len(data.class_names)} classes")
+    size, side, network = data.image_shape[0], data.original_side, config.resolved_architecture.name
     if side < size:
-        print(f"images of {side} pixels are scaled up to {size}x{size}, a size that {config.architecture} takes")
+        print(f"images of {side} pixels are scaled up to {size}x{size}, a size that {network} takes")
     else:
-        print(f"images are scaled to {size}x{size} for {config.architecture}")
-    if dataset.skipped:
-        print(f"left out {len(dataset.skipped)} unreadable files: {', '.join(dataset.skipped[:5])}")
+        print(f"images are scaled to {size}x{size} for {network}")
+    if data.skipped:
+        print(f"left out {len(data.skipped)} unreadable files: {', '.join(data.skipped[:5])}")
     print("precision: {}, {}".format(*precision.resolve(config.precision)))
     if progress.epoch or progress.step:
         steps = f" and {progress.step} steps" if progress.step else ""
         print(f"going on after {progress.epoch} epochs{steps}")
 
 
-def _say_results(finished):
+def _say_results(finished: "Run") -> None:
     if finished.results:
         accuracies = ", ".join(f"{head} {metrics['accuracy']:.2%}" for head, metrics in finished.results.items())
         print(f"\ntest accuracy: {accuracies} ({finished.sizes['test']} images)")
     else:
         print("\nno test accuracy: there are no test images (`--test-fraction`, or a folder called test)")
     folder = shlex.quote(str(finished.folder))
-    print(f"wrote {finished.folder}: {', '.join(sorted(path.name for path in finished.folder.iterdir()))}")
+    print(f"wrote {finished.folder}: {files_of(finished.folder)}")
     print(f"next:  keras-inception predict {folder} {shlex.quote(str(finished.folder / 'samples'))}")

@@ -1,21 +1,26 @@
 """The curves of a training."""
 
+from collections.abc import Mapping, Sequence
+
 from matplotlib.figure import Figure
 
 from keras_inception.network.losses import logs_by_head
 
-HEAD_COLOURS = {"main": "#1f5fbf", "aux1": "#d9822b", "aux2": "#3d9970"}
+HEAD_COLOURS: dict[str, str] = {"main": "#1f5fbf", "aux1": "#d9822b", "aux2": "#3d9970"}
+OTHER_COLOURS: tuple[str, ...] = ("#b03060", "#7b3fa0", "#8c6d31", "#17a2b8", "#6b7a1f")
 
 
-def curves(history, heads):
+def head_colour(name: str) -> str:
+    """Returns the colour of a head, the same in every plot."""
+    return HEAD_COLOURS.get(name) or OTHER_COLOURS[sum(name.encode()) % len(OTHER_COLOURS)]
+
+
+def curves(history: Mapping[str, Sequence[float]], heads: Sequence[str]) -> Figure:
     """Draws loss and accuracy of each head over the epochs, training solid and validation dashed.
 
     Args:
-        history: Dict of lists by the names of Keras's logs, one value an epoch.
+        history: One value an epoch by the names of Keras's logs.
         heads: The names of the outputs.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
     """
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     epochs = range(1, max(map(len, history.values()), default=0) + 1)
@@ -23,8 +28,9 @@ def curves(history, heads):
         for prefix, style, label in (("", "-", "training"), ("val_", "--", "validation")):
             for head, logs in logs_by_head(history, heads, prefix).items():
                 if metric in logs:
-                    colour = HEAD_COLOURS.get(head)
-                    axes.plot(epochs, logs[metric], style, color=colour, marker=".", label=f"{head}, {label}")
+                    axes.plot(
+                        epochs, logs[metric], style, color=head_colour(head), marker=".", label=f"{head}, {label}"
+                    )
         axes.set(xlabel="epoch", ylabel=metric, title=f"{metric.capitalize()} of each head")
         axes.set_ylim(bottom=0, top=limit and limit * 1.02)
         axes.xaxis.get_major_locator().set_params(integer=True)

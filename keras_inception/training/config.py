@@ -113,6 +113,23 @@ class TrainConfig:
         """The record of the network, at its width."""
         return architectures.get(self.architecture, self.width)
 
+    @property
+    def loss_weights(self) -> dict[str, float] | None:
+        """The recipe's weights of the losses by head of the architecture; None for the architecture's own.
+
+        Raises:
+            InputError: There is not one for each head.
+        """
+        weights, heads = self.recipe.loss_weights, self.resolved_architecture.heads
+        if weights is None:
+            return None
+        if len(weights) != len(heads):
+            raise InputError(
+                f"`loss_weights` must hold a weight for each head of {self.resolved_architecture.name!r}: "
+                f"{', '.join(heads)}. Received: loss_weights={weights}"
+            )
+        return dict(zip(heads, weights))
+
     @classmethod
     def of(cls, **options: Any) -> "TrainConfig":
         """Returns the configuration that flat options make; see `from_options`."""
@@ -163,10 +180,12 @@ def from_options(options: Mapping[str, Any]) -> TrainConfig:
             hint = f"Did you mean {close[0]}? " if close else ""
             raise InputError(f"A training has no option of this name. {hint}Received: {name}")
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
-    recipe = replace(
-        recipes.get(values.pop("recipe", recipes.QUICK)),
-        **{name: values.pop(name) for name in OF_RECIPE if name in values},
-    )
+    of_recipe = {name: values.pop(name) for name in OF_RECIPE if name in values}
+    name = values.pop("recipe", recipes.QUICK)
+    if isinstance(name, str) and name not in recipes.RECIPES and set(of_recipe) == set(OF_RECIPE):
+        recipe = Recipe(name=name, **of_recipe)  # of a file that a recipe of the user's own was written to
+    else:
+        recipe = replace(recipes.get(name), **of_recipe)
     augmented = {name: values.pop(name) for name in OF_AUGMENTATION if name in values}
     if isinstance(values.get("architecture"), Mapping):
         values["architecture"] = Architecture.from_dict(values["architecture"])

@@ -3,19 +3,21 @@
 import contextlib
 import signal
 import threading
+from collections.abc import Iterator
+
+from keras_inception.errors import StoppedError
 
 
-class PreemptedError(RuntimeError):
+class PreemptedError(StoppedError):
     """SIGTERM came, and the training was saved."""
 
 
 @contextlib.contextmanager
-def termination_signal():
+def termination_signal() -> Iterator[threading.Event]:
     """Catches SIGTERM as long as the context lasts.
 
     Returns:
-        A `threading.Event` that is set when the signal came; outside the main thread, which alone can catch signals,
-        it never is.
+        An event that is set when the signal came; outside the main thread, which alone can catch signals, it never is.
     """
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread():

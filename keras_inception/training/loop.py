@@ -1,29 +1,29 @@
 """Training from a configuration to a run folder."""
 
-import contextlib
-import csv
-import shutil
-from dataclasses import asdict, dataclass
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_inception import architectures, data, evaluation, files, plots
+from keras_inception import data, evaluation, files, plots
 from keras_inception.errors import InputError
 from keras_inception.network.googlenet import GoogLeNet, compile_model
+from keras_inception.network.model import InceptionModel
 from keras_inception.network.preprocess import undo_preprocessing
 from keras_inception.training import checkpoint, diagnosis, distribute, optimizers, precision, runs
 from keras_inception.training.config import TrainConfig, changes
-from keras_inception.training.interruption import PreemptedError, termination_signal
+from keras_inception.training.interruption import termination_signal
+from keras_inception.training.saving import STOP, AveragesInValidation, PassOnTermination, SaveRun
+from keras_inception.types import PathLike
 from keras_inception.weights import freeze, source_of
 
-__all__ = ["PreemptedError", "Run", "TrainConfig", "load_data", "train"]
-
-# A worker that is told to end says so with this file to the chief, which saves.
-STOP = "stop-requested"
+SAMPLES = 8
 
 
 @dataclass(frozen=True)
@@ -40,54 +40,24 @@ class Run:
     """
 
     folder: Path
-    model: keras.Model
+    model: InceptionModel
     results: dict[str, dict[str, float]]
     sizes: dict[str, int]
     skipped: list[str]
     chief: bool
 
 
-def load_data(config, preprocessing=None, batch=None):
-    """Loads the images and labels that a configuration names.
-
-    Args:
-        config: A `TrainConfig`.
-        preprocessing: What the network wants; by default what the configuration's will.
-        batch: How batches are made of examples; see `data.load`.
-
-    Returns:
-        A `data.Data`.
-    """
-    architecture = architectures.get(config.architecture)
-    published = source_of(config.weights, config.architecture)
-    return data.load(
-        config.dataset,
-        # Published heads read the maps of images of the architecture's size alone.
-        image_size=config.image_size or (architecture.image_size if published else None),
-        batch_size=config.batch_size,
-        architecture=config.architecture,
-        aux_heads=config.aux_heads,
-        preprocessing=preprocessing or (published or architecture).preprocessing,
-        seed=config.seed,
-        validation_fraction=config.validation_fraction,
-        test_fraction=config.test_fraction,
-        skip_bad_images=config.skip_bad_images,
-        augmentation=config,
-        batch=batch,
-    )
-
-
 def train(
-    config=None,
-    out=None,
+    config: TrainConfig | None = None,
+    folder: PathLike | None = None,
     *,
-    resume=False,
-    overwrite=False,
-    verbose="auto",
-    on_data=None,
-    report=diagnosis.warn,
-    callbacks=(),
-):
+    resume: bool = False,
+    overwrite: bool = False,
+    verbose: Any = "auto",
+    on_data: Callable[[data.Data, checkpoint.Progress], None] | None = None,
+    report: Callable[[str], None] = diagnosis.warn,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Run:
     """Trains a network and writes a run folder: model, history, curves, configuration, results.
 
     The model in the folder is always that of the last finished epoch. A run that is killed goes on from its last
@@ -96,120 +66,263 @@ def train(
     was never killed.
 
     Args:
-        config: A `TrainConfig`; by default the paper's network on handwritten digits, or with `resume` the run's own.
-        out: The run's folder; by default `runs/DATASET-ARCHITECTURE`, with a number behind it where that exists.
+        config: What to train; by default the paper's network on handwritten digits, or with `resume` the run's own.
+        folder: The run's folder; by default `runs/DATASET-ARCHITECTURE`, with a number behind it where that exists.
         resume: Whether the folder must hold a run to go on with. A finished one is left as it is.
         overwrite: Whether to replace a run in that folder.
         verbose: Keras's: 0 is silent, 1 shows a progress bar, 2 a line an epoch.
-        on_data: Called with the `data.Data` and the `checkpoint.Progress` before the first step.
+        on_data: Called with the data and the progress before the first step.
         report: Called with each message about what goes wrong in the training, see `diagnosis`.
         callbacks: Further Keras callbacks, called before an epoch is saved.
 
-    Returns:
-        A `Run`.
-
     Raises:
-        ValueError: The configuration, the data or the folder is not fit for use.
+        InputError: The configuration, the data or the folder is not fit for use.
         OSError: The folder cannot be written; the last checkpoint is whole.
         distribute.WorkerLostError: Another worker ended; the same command on all of them goes on.
         diagnosis.NotFiniteError: A loss became NaN or infinite; the run keeps the last finished epoch.
         PreemptedError: SIGTERM came; the run was saved after the step that was under way.
     """
-    config = _config(config, out, resume)
-    strategy = distribute.get_strategy(config.strategy)  # several workers meet before anything else happens
-    chief = distribute.is_chief(strategy)  # the one that writes
-    folder = Path(out) if out else runs.free_folder(f"{Path(config.dataset).name}-{config.architecture}")
-    if config.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    if chief:
-        _check_folder(folder, config, resume, overwrite)
-    keras.utils.set_random_seed(config.seed)
-    with termination_signal() as terminated, distribute.lost_workers(strategy):
-        dataset = load_data(config, batch=partial(distribute.batch, strategy=strategy))
-        if on_data is not None and chief:
-            on_data(dataset, checkpoint.Progress() if overwrite else checkpoint.progress(folder / runs.CHECKPOINT))
-        with strategy.scope(), precision.policy(precision.resolve(config.precision)[0]):
-            model = compiled_model(
-                config, dataset.image_shape, len(dataset.class_names), dataset.class_names, dataset.steps_per_epoch
+    begun = runs.begun(folder) if resume else TrainConfig()
+    training = Training(begun if config is None else config, folder, verbose=verbose, report=report)
+    training.check_folder(resume, overwrite)
+    with termination_signal() as terminated, distribute.lost_workers(training.strategy):
+        training.begin(overwrite, on_data)
+        training.fit(terminated, callbacks)
+        return training.finish()
+
+
+class Training:
+    """A training under way.
+
+    Args:
+        config: What to train.
+        folder: See `train`.
+        verbose: See `train`.
+        report: See `train`.
+
+    Attributes:
+        config: What to train.
+        folder: The run's folder.
+        strategy: The devices that it trains on.
+        chief: Whether this process writes the folder; of several workers only one does.
+        data: The images and labels; there once it has begun, as are `model` and `progress`.
+        model: The model.
+        progress: How far it has come.
+    """
+
+    data: data.Data
+    model: InceptionModel
+    progress: checkpoint.Progress
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: PathLike | None = None,
+        *,
+        verbose: Any = "auto",
+        report: Callable[[str], None] = diagnosis.warn,
+    ) -> None:
+        self.config = config
+        self.strategy: tf.distribute.Strategy = distribute.get_strategy(config.strategy)  # before anything else happens
+        self.chief: bool = distribute.is_chief(self.strategy)
+        name = f"{Path(config.dataset).name}-{config.resolved_architecture.name}"
+        self.folder = Path(folder) if folder else runs.free_folder(name)
+        self._verbose, self._report = (verbose, report) if self.chief else (0, lambda message: None)
+        if config.deterministic:
+            tf.config.experimental.enable_op_determinism()
+
+    def check_folder(self, resume: bool = False, overwrite: bool = False) -> None:
+        """Refuses a folder in which there is neither room for a new run nor the one to go on with."""
+        if not self.chief:
+            return
+        if overwrite or not runs.is_unfinished(self.folder):
+            if resume:
+                raise InputError(f"{self.folder} holds a finished run: there is nothing to go on with.")
+            runs.check_free(self.folder, overwrite=overwrite)
+            return
+        different = changes(runs.begun(self.folder), self.config)
+        if different:
+            raise InputError(
+                f"{self.folder} holds an unfinished run of another configuration: {different}. Go on with it with "
+                "`--resume`, replace it with `--overwrite`, or choose another folder with `--out`."
             )
-        if chief:
-            _prepare_folder(folder, config, dataset, overwrite)
-        progress = _restore(folder, model, strategy)
-        while progress.epoch < config.epochs:
-            # A training that was interrupted within an epoch ends that epoch first.
-            model.fit(
-                dataset.train_from(progress.epoch, progress.step),
-                validation_data=dataset.validation,
-                initial_epoch=progress.epoch,
-                epochs=progress.epoch + 1 if progress.step else config.epochs,
-                steps_per_epoch=dataset.steps_per_epoch - progress.step,
-                verbose=verbose if chief else 0,
-                shuffle=False,  # the dataset shuffles itself
-                callbacks=_callbacks(config, folder, dataset, progress, terminated, report, chief, callbacks),
+
+    def begin(
+        self,
+        overwrite: bool = False,
+        on_data: Callable[[data.Data, checkpoint.Progress], None] | None = None,
+    ) -> None:
+        """Loads the data, builds the model, prepares the folder, and goes back to the last checkpoint."""
+        keras.utils.set_random_seed(self.config.seed)
+        self.data = load_data(self.config, batch=partial(distribute.batch, strategy=self.strategy))
+        if on_data is not None and self.chief:
+            on_data(self.data, checkpoint.Progress() if overwrite else checkpoint.progress(self._checkpoint))
+        with self.strategy.scope(), precision.policy(precision.resolve(self.config.precision)[0]):
+            self.model = compiled_model(
+                self.config,
+                self.data.image_shape,
+                len(self.data.class_names),
+                self.data.class_names,
+                self.data.steps_per_epoch,
             )
-            if not progress.step:
+        if self.chief:
+            self._prepare_folder(overwrite)
+        self._restore()
+
+    def fit(self, terminated: threading.Event, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
+        """Trains to the last epoch; one that was interrupted within an epoch ends that epoch first."""
+        epochs, steps = self.config.recipe.epochs, self.data.steps_per_epoch
+        while self.progress.epoch < epochs:
+            epoch, step = self.progress.epoch, self.progress.step
+            self.model.fit(
+                self.data.train_from(epoch, step),
+                validation_data=self.data.validation,
+                initial_epoch=epoch,
+                epochs=epoch + 1 if step else epochs,
+                steps_per_epoch=steps - step,
+                verbose=self._verbose,
+                shuffle=False,  # the data shuffle themselves
+                callbacks=self._callbacks(terminated, callbacks),
+            )
+            if not step:
                 break
-            progress = _restore(folder, model, strategy)
-        model.optimizer.finalize_variable_values(model.trainable_variables)
-        results = evaluation.evaluate(model, dataset.test) if dataset.test is not None else {}
-    if chief:
-        _finish(folder, dataset, model, progress, results)
-    return Run(folder, model, results, dataset.sizes, dataset.skipped, chief)
+            self._restore()
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+
+    def finish(self) -> Run:
+        """Scores the model on the test images, and writes what a finished run has."""
+        results = {} if self.data.test is None else evaluation.evaluate(self.model, self.data.test)
+        if self.chief:
+            self._write_results(results)
+        return Run(self.folder, self.model, results, self.data.sizes, self.data.skipped, self.chief)
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.folder / runs.CHECKPOINT
+
+    def _prepare_folder(self, overwrite: bool) -> None:
+        """Makes the folder of a new run, without what an earlier one left there, and writes the configuration."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if overwrite or not runs.is_unfinished(self.folder):
+            runs.clear(self.folder)
+        (self.folder / STOP).unlink(missing_ok=True)
+        runs.write_config(self.folder, replace(self.config, image_size=self.data.image_shape[0]))
+
+    def _restore(self) -> None:
+        """Sets model and progress to the last checkpoint; all workers do it together."""
+        distribute.agree([0], self.strategy)  # waits for the chief, which may be writing it
+        self.progress = checkpoint.progress(self._checkpoint)
+        if not distribute.agree([self.progress.epoch, self.progress.step], self.strategy):
+            raise InputError(
+                "All workers must see the folder of the run, to go on from one checkpoint. Put it on a file system "
+                f"that they share, or begin anew with `--overwrite`. Received: {self.folder}"
+            )
+        if self._checkpoint.is_file():
+            checkpoint.restore(self._checkpoint, self.model)
+
+    def _callbacks(
+        self, terminated: threading.Event, further: Sequence[keras.callbacks.Callback]
+    ) -> list[keras.callbacks.Callback]:
+        # What stops a training must stop it on every worker, and all of them evaluate with the same weights. The
+        # diagnosis stands first, so that nothing is saved of an epoch with a loss that is not finite.
+        shared = [*diagnosis.callbacks(self._report), AveragesInValidation(), *further]
+        if not self.chief:
+            return [*shared, PassOnTermination(self.folder, terminated)]
+        return [
+            *shared,
+            SaveRun(self.folder, self.progress, self.data.steps_per_epoch, terminated),
+            *self._measurements(),
+        ]
+
+    def _measurements(self) -> list[keras.callbacks.Callback]:
+        found = []
+        if self.config.gradient_flow and self.data.validation is not None:
+            images, labels = next(iter(self.data.validation.take(1)))
+            path = self.folder / runs.GRADIENTS
+            found.append(diagnosis.GradientFlow(images, labels, path, every=self.config.gradient_flow))
+        if self.config.tensorboard:
+            found.append(keras.callbacks.TensorBoard(self.folder / "tensorboard"))
+        return found
+
+    def _write_results(self, results: dict[str, dict[str, float]]) -> None:
+        """Writes what a finished run has, its results last: they tell that it is finished."""
+        history = self.progress.history
+        files.write_table(self.folder / runs.HISTORY, history)
+        columns = {name: [row[name] for row in history] for name in history[0] if name != "epoch"}
+        plots.curves(columns, self.model.output_names).savefig(self.folder / runs.CURVES, dpi=120)
+        runs.save_model(self.model, self.folder)
+        self._write_samples()
+        found = {"test": results, "best": self.progress.best, "sizes": self.data.sizes, "skipped": self.data.skipped}
+        files.write_json(self.folder / runs.RESULTS, found)
+        self._checkpoint.unlink(missing_ok=True)
+        (self.folder / STOP).unlink(missing_ok=True)
+
+    def _write_samples(self) -> None:
+        """Writes some images that were not trained on, for a first prediction; the class stands in the file's name."""
+        batches = self.data.validation if self.data.test is None else self.data.test
+        if batches is None:
+            return
+        folder = self.folder / runs.SAMPLES
+        folder.mkdir(exist_ok=True)
+        images, labels = next(iter(batches.take(1)))
+        pixels = undo_preprocessing(images.numpy()[:SAMPLES], preprocessing=self.model.preprocessing)
+        for index, (image, label) in enumerate(zip(pixels, labels.numpy())):
+            name = "".join(c if c.isalnum() or c in "-_" else "_" for c in self.data.class_names[label])
+            keras.utils.save_img(folder / f"{index + 1}-{name}.png", np.clip(np.round(image), 0, 255), scale=False)
 
 
-def _config(config, out, resume):
-    if not resume:
-        return TrainConfig() if config is None else config
-    if out is None or not (Path(out) / runs.CONFIG).is_file():
-        raise InputError(
-            f"There is no run to go on with: {out} has no {runs.CONFIG}, so nothing was trained yet. Start it with "
-            "the options of the training."
-        )
-    return TrainConfig.from_file(Path(out) / runs.CONFIG) if config is None else config
+def load_data(
+    config: TrainConfig,
+    preprocessing: str | None = None,
+    batch: Callable[..., tf.data.Dataset] | None = None,
+) -> data.Data:
+    """Loads the images and labels that a configuration names.
+
+    Args:
+        config: What is trained.
+        preprocessing: What the network wants; by default what the configuration's will.
+        batch: How batches are made of examples; see `data.load`.
+    """
+    architecture = config.resolved_architecture
+    published = source_of(config.weights, architecture)
+    return data.load(
+        config.dataset,
+        # Published heads read the maps of images of the architecture's size alone.
+        image_size=config.image_size or (architecture.image_size if published else None),
+        batch_size=config.recipe.batch_size,
+        architecture=architecture,
+        aux_heads=config.aux_heads,
+        preprocessing=preprocessing or (published or architecture).preprocessing,
+        seed=config.seed,
+        validation_fraction=config.validation_fraction,
+        test_fraction=config.test_fraction,
+        skip_bad_images=config.skip_bad_images,
+        augmentation=config.augmentation,
+        batch=batch,
+    )
 
 
-def _check_folder(folder, config, resume, overwrite):
-    """Refuses a folder in which there is neither room for a new run nor the one to go on with."""
-    if overwrite or not runs.is_unfinished(folder):
-        if resume:
-            raise InputError(f"{folder} holds a finished run: there is nothing to go on with.")
-        runs.check_free(folder, overwrite=overwrite)
-        return
-    different = changes(TrainConfig.from_file(folder / runs.CONFIG), config)
-    if different:
-        raise InputError(
-            f"{folder} holds an unfinished run of another configuration: {different}. Go on with it with `--resume`, "
-            "replace it with `--overwrite`, or choose another folder with `--out`."
-        )
-
-
-def _prepare_folder(folder, config, dataset, overwrite):
-    """Makes the folder of a new run, without what an earlier one left there, and writes the configuration into it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if overwrite or not runs.is_unfinished(folder):
-        runs.clear(folder)
-    (folder / STOP).unlink(missing_ok=True)
-    files.write_json(folder / runs.CONFIG, {**asdict(config), "image_size": dataset.image_shape[0]})
-
-
-def compiled_model(config, image_shape, classes, class_names=None, steps_per_epoch=1):
+def compiled_model(
+    config: TrainConfig,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    class_names: Sequence[str] | None = None,
+    steps_per_epoch: int = 1,
+) -> InceptionModel:
     """Returns the model of a configuration, as its training begins.
 
     Args:
-        config: A `TrainConfig`.
+        config: What is trained.
         image_shape: `(height, width, channels)` of the network's input.
         classes: Number of classes, at least 2.
         class_names: Names of the classes, or None.
         steps_per_epoch: Steps of one epoch, which the schedule of the learning rate counts.
-
-    Returns:
-        An `InceptionModel`.
     """
     model = GoogLeNet(
         weights=config.weights,
         input_shape=image_shape,
         classes=classes,
-        architecture=config.architecture,
+        architecture=config.resolved_architecture,
         aux_heads=config.aux_heads,
         dropout=config.dropout,
         aux_dropout=config.aux_dropout,
@@ -217,159 +330,12 @@ def compiled_model(config, image_shape, classes, class_names=None, steps_per_epo
     )
     if config.freeze_through:
         freeze(model, config.freeze_through)
+    weights = config.loss_weights
     compile_model(
         model,
-        optimizers.optimizer(config, steps_per_epoch),
-        config.loss_weights,
-        label_smoothing=config.label_smoothing,
+        optimizers.optimizer(config.recipe, steps_per_epoch),
+        None if weights is None else {name: weights[name] for name in model.output_names},
+        label_smoothing=config.recipe.label_smoothing,
     )
     model.optimizer.build(model.trainable_variables)
     return model
-
-
-def _restore(folder, model, strategy):
-    """Returns the progress of the run in a folder, after setting the model to it; all workers do it together."""
-    path = folder / runs.CHECKPOINT
-    distribute.agree([0], strategy)  # waits for the chief, which may be writing it
-    progress = checkpoint.progress(path)
-    if not distribute.agree([progress.epoch, progress.step], strategy):
-        raise InputError(
-            "All workers must see the folder of the run, to go on from one checkpoint. Put it on a file system that "
-            f"they share, or begin anew with `--overwrite`. Received: {folder}"
-        )
-    if path.is_file():
-        checkpoint.restore(path, model)
-    return progress
-
-
-def _callbacks(config, folder, dataset, progress, terminated, report, chief, further):
-    # What stops a training must stop it on every worker, and all of them evaluate with the same weights.
-    callbacks = [*diagnosis.callbacks(report if chief else lambda message: None), AveragesInValidation(), *further]
-    if not chief:
-        return [*callbacks, _PassOnTermination(folder, terminated)]
-    # The diagnosis stands first, so that nothing is saved of an epoch with a loss that is not finite.
-    callbacks.append(_SaveRun(folder, progress, dataset.steps_per_epoch, terminated))
-    if config.gradient_flow and dataset.validation is not None:
-        images, labels = next(iter(dataset.validation.take(1)))
-        path = folder / runs.GRADIENTS
-        callbacks.append(diagnosis.GradientFlow(images, labels, path, every=config.gradient_flow))
-    if config.tensorboard:
-        callbacks.append(keras.callbacks.TensorBoard(folder / "tensorboard"))
-    return callbacks
-
-
-class AveragesInValidation(keras.callbacks.Callback):
-    """Validates with the moving average of the weights, where there is one."""
-
-    def on_test_begin(self, logs=None):
-        self._averaged = contextlib.ExitStack()
-        self._averaged.enter_context(optimizers.averaged_weights(self.model))
-
-    def on_test_end(self, logs=None):
-        self._averaged.close()
-
-
-class _SaveRun(keras.callbacks.Callback):
-    """Writes checkpoint, history and model after every epoch, and a checkpoint when the process is told to end."""
-
-    def __init__(self, folder, progress, steps_per_epoch, terminated):
-        super().__init__()
-        self.folder, self.progress = folder, progress
-        self.steps_per_epoch, self.terminated = steps_per_epoch, terminated
-        self.resumed_at = progress.step
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.steps = self.resumed_at
-        if self.resumed_at:
-            strategy = self.model.distribute_strategy
-            if strategy.num_replicas_in_sync == 1:  # otherwise Keras has built the metrics
-                outputs = [tf.zeros((1, self.model.classes)) for _ in self.model.output_names]
-                self.model.compute_metrics(None, tf.zeros(1, tf.int64), outputs if len(outputs) > 1 else outputs[0])
-            checkpoint.restore_metrics(self.folder / runs.CHECKPOINT, self.model)
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.steps += 1
-        if self.steps < self.steps_per_epoch and self._must_end():
-            self._checkpoint(step=self.steps)
-            self._end()
-
-    def on_epoch_end(self, epoch, logs=None):
-        progress = self.progress
-        row = {"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}}
-        progress.history.append(row)
-        score = row.get("val_main_accuracy", row.get("val_accuracy"))
-        is_best = score is not None and (progress.best is None or score > progress.best["val_main_accuracy"])
-        if is_best:
-            progress.best = {"epoch": epoch + 1, "val_main_accuracy": score}
-        progress.epoch = epoch + 1
-        self._checkpoint(step=0)
-        _write_history(progress.history, self.folder / runs.HISTORY)
-        with optimizers.averaged_weights(self.model):
-            runs.save_model(self.model, self.folder)
-        if is_best:
-            with files.written_aside(self.folder / runs.BEST) as aside:
-                shutil.copyfile(self.folder / runs.MODEL, aside)
-        if self._must_end():
-            self._end()
-
-    def _must_end(self):
-        return self.terminated.is_set() or (self.folder / STOP).exists()
-
-    def _checkpoint(self, step):
-        state = checkpoint.Progress(self.progress.epoch, step, self.progress.history, self.progress.best)
-        metrics = step > 0 and distribute.worker_count(self.model.distribute_strategy) == 1
-        checkpoint.write(self.folder / runs.CHECKPOINT, self.model, state, metrics=metrics)
-
-    def _end(self):
-        raise PreemptedError(
-            f"told to end (SIGTERM), so the training was saved after {self.progress.epoch} epochs"
-            + (f" and {self.steps} steps" if self.steps < self.steps_per_epoch else "")
-            + f". Go on with `keras-inception train --resume {self.folder}`"
-        )
-
-
-class _PassOnTermination(keras.callbacks.Callback):
-    """Tells the chief, which saves, that this worker was told to end."""
-
-    def __init__(self, folder, terminated):
-        super().__init__()
-        self.folder, self.terminated = folder, terminated
-        self.told = False
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.terminated.is_set() and not self.told and self.folder.is_dir():
-            (self.folder / STOP).touch()
-            self.told = True
-
-
-def _write_history(rows, path):
-    with files.written_aside(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _finish(folder, dataset, model, progress, results):
-    """Writes what a finished run has, its results last: they tell that it is finished."""
-    _write_history(progress.history, folder / runs.HISTORY)
-    history = {name: [row[name] for row in progress.history] for name in progress.history[0] if name != "epoch"}
-    plots.curves(history, model.output_names).savefig(folder / runs.CURVES, dpi=120)
-    runs.save_model(model, folder)
-    _write_samples(dataset, model, folder / runs.SAMPLES)
-    found = {"test": results, "best": progress.best, "sizes": dataset.sizes, "skipped": dataset.skipped}
-    files.write_json(folder / runs.RESULTS, found)
-    (folder / runs.CHECKPOINT).unlink(missing_ok=True)
-    (folder / STOP).unlink(missing_ok=True)
-
-
-def _write_samples(dataset, model, folder, count=8):
-    """Writes some images that were not trained on, for a first prediction; the class stands in the file's name."""
-    batches = dataset.test if dataset.test is not None else dataset.validation
-    if batches is None:
-        return
-    folder.mkdir(exist_ok=True)
-    for images, labels in batches.take(1):
-        pixels = undo_preprocessing(images.numpy()[:count], preprocessing=model.preprocessing)
-        for index, (image, label) in enumerate(zip(pixels, labels.numpy())):
-            name = "".join(c if c.isalnum() or c in "-_" else "_" for c in dataset.class_names[label])
-            keras.utils.save_img(folder / f"{index + 1}-{name}.png", np.clip(np.round(image), 0, 255), scale=False)

@@ -4,7 +4,8 @@ model.keras    the network with its weights, class names and preprocessing, from
 best.keras     the same from the epoch with the best validation accuracy of the main head
 checkpoint.npz all that is needed to go on, as long as the training is not finished
 history.csv    losses and metrics of each epoch
-curves.png     the same as a picture
+curves.png     the same as a plot
+gradients.csv  the norm of the gradient that reaches each row from each head's loss, where it was asked for
 config.json    all that is needed to run it again
 results.json   loss and accuracies of each head on the test images
 exits.json     thresholds of early exits, where they were calibrated, with their table in exits.csv and exits.png
@@ -19,15 +20,17 @@ import keras
 from keras_inception import files
 from keras_inception.errors import InputError
 from keras_inception.network.model import InceptionModel  # its import registers the classes that a model file names
+from keras_inception.training.config import TrainConfig, to_options
+from keras_inception.types import PathLike
 
-MODEL, BEST, CHECKPOINT, HISTORY, CURVES, CONFIG, RESULTS, GRADIENTS, SAMPLES = (
-    "model.keras", "best.keras", "checkpoint.npz", "history.csv", "curves.png", "config.json", "results.json",
-    "gradients.csv", "samples",
+MODEL, BEST, CHECKPOINT, HISTORY, CURVES, GRADIENTS, CONFIG, RESULTS, SAMPLES = (
+    "model.keras", "best.keras", "checkpoint.npz", "history.csv", "curves.png", "gradients.csv", "config.json",
+    "results.json", "samples",
 )  # fmt: skip
-EXITS, EXITS_TABLE, EXITS_PICTURE = "exits.json", "exits.csv", "exits.png"
+EXITS, EXITS_TABLE, EXITS_PLOT = "exits.json", "exits.csv", "exits.png"
 
 
-def free_folder(name):
+def free_folder(name: str) -> Path:
     """Returns `runs/NAME`, or `runs/NAME-2`, `-3`, ... where that exists."""
     folder, number = Path("runs") / name, 1
     while folder.exists():
@@ -36,11 +39,11 @@ def free_folder(name):
     return folder
 
 
-def check_free(folder, *, overwrite=False):
+def check_free(folder: PathLike, *, overwrite: bool = False) -> None:
     """Refuses a folder that holds something, unless it is a run that may be overwritten.
 
     Raises:
-        ValueError: The folder is not empty and not to be overwritten, is not a run, or is a file.
+        InputError: The folder is not empty and not to be overwritten, is not a run, or is a file.
     """
     folder = Path(folder)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -55,36 +58,52 @@ def check_free(folder, *, overwrite=False):
         )
 
 
-def is_unfinished(folder):
+def begun(folder: PathLike | None) -> TrainConfig:
+    """Returns the configuration of the run in a folder.
+
+    Raises:
+        InputError: There is no run.
+    """
+    if folder is None or not (Path(folder) / CONFIG).is_file():
+        raise InputError(
+            f"There is no run to go on with: {folder} has no {CONFIG}, so nothing was trained yet. Start it with "
+            "the options of the training."
+        )
+    return TrainConfig.from_file(Path(folder) / CONFIG)
+
+
+def is_unfinished(folder: PathLike) -> bool:
     """Returns whether a folder holds a run that was begun and has not come to its end."""
     return (Path(folder) / CONFIG).is_file() and not (Path(folder) / RESULTS).is_file()
 
 
-def clear(folder):
+def write_config(folder: PathLike, config: TrainConfig) -> None:
+    """Writes the configuration of a run, which makes its folder one."""
+    files.write_json(Path(folder) / CONFIG, to_options(config))
+
+
+def clear(folder: PathLike) -> None:
     """Removes what an earlier run left in a folder, so that nothing of it is taken for the new one's."""
-    exits = (EXITS, EXITS_TABLE, EXITS_PICTURE)
+    exits = (EXITS, EXITS_TABLE, EXITS_PLOT)
     for name in (*exits, RESULTS, CHECKPOINT, HISTORY, CURVES, GRADIENTS, BEST, MODEL, CONFIG):
         (Path(folder) / name).unlink(missing_ok=True)
     shutil.rmtree(Path(folder) / SAMPLES, ignore_errors=True)
 
 
-def save_model(model, folder, name=MODEL):
+def save_model(model: InceptionModel, folder: PathLike, name: str = MODEL) -> None:
     """Writes the model whole or not at all: an earlier one stays until the new one is complete."""
     with files.written_aside(Path(folder) / name) as aside:
         model.save(aside)
 
 
-def load_model(run):
+def load_model(run: PathLike) -> InceptionModel:
     """Loads the model of a run.
 
     Args:
         run: The run's folder, or a `.keras` file.
 
-    Returns:
-        An `InceptionModel`.
-
     Raises:
-        ValueError: It is neither, or the file cannot be read.
+        InputError: It is neither, or the file cannot be read.
     """
     path = Path(run)
     if path.is_dir():
@@ -95,7 +114,7 @@ def load_model(run):
         )
     try:
         model = keras.saving.load_model(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:  # what Keras raises for files of all kinds
         reason = str(error).strip().splitlines()[0][:200]
         raise InputError(f"{path} is no Keras model that can be read here ({reason}).") from error
     if not isinstance(model, InceptionModel):

@@ -1,0 +1,105 @@
+"""The command: which subcommand runs, and what becomes of an error.
+
+Nothing heavy is imported before a subcommand has work for it, so that `--help` answers at once. What the library
+refuses or stops, and every failure of a file, becomes one line; anything else is a defect, and says so.
+"""
+
+import argparse
+import contextlib
+import errno
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from keras_inception import __version__
+from keras_inception.cli import convert, evaluate, exits, explain, export, predict, study, summary, train, tune
+from keras_inception.cli.console import BAD_INPUT, DEFECT, INTERRUPTED, PREEMPTED, add_debug
+from keras_inception.cli.quiet import import_tensorflow_quietly
+from keras_inception.errors import InputError, StoppedError
+from keras_inception.training.interruption import PreemptedError
+
+# These come of writing alone.
+FAILED_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+NOT_PERMITTED = (errno.EACCES, errno.EPERM)
+WORDS = {
+    errno.ENOENT: "there is no file or folder of this name",
+    errno.ENAMETOOLONG: "the name is too long for a file",
+    errno.EPIPE: "nothing reads the output any more",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    name = f"keras-inception {arguments.command}"
+    try:
+        import_tensorflow_quietly()
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except (InputError, StoppedError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            _forget_output()
+        was_preempted = isinstance(error, PreemptedError)
+        print(f"{name}: {'' if was_preempted else 'error: '}{told(error)}", file=sys.stderr)
+        return PREEMPTED if was_preempted else BAD_INPUT
+    except KeyboardInterrupt:
+        print(f"\n{name}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        if getattr(arguments, "debug", False):
+            traceback.print_exc()
+            where = "its traceback stands above"
+        else:
+            where = f"its traceback is in {_written_traceback()}"
+        print(f"{name}: defect of keras-inception: {what} ({where})", file=sys.stderr)
+        return DEFECT
+    return code
+
+
+def told(error: InputError | StoppedError | OSError) -> str:
+    """Returns an error as one line: what the library says is a sentence, what the system says is a number."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return " ".join(str(error).split())
+    where = f" ({error.filename})" if error.filename else ""
+    advice = ": choose another place, or make room" if _is_failed_write(error) else ""
+    return f"{WORDS.get(error.errno, error.strerror)}{where}{advice}"
+
+
+def _is_failed_write(error: OSError) -> bool:
+    if error.errno in FAILED_WRITES:
+        return True
+    # A file that may be read, or that is not there, was not refused to a reader.
+    return error.errno in NOT_PERMITTED and (not os.path.lexists(error.filename) or os.access(error.filename, os.R_OK))
+
+
+def _written_traceback() -> str:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="keras-inception-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
+        traceback.print_exc(file=file)
+    return file.name
+
+
+def _forget_output() -> None:
+    """Lets Python end without another error, when it flushes what nobody reads."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: error: {message} (see `{self.prog} --help`)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="keras-inception", description="GoogLeNet: train it, look at it, predict with it.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    add_debug(parser)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (train, tune, study, predict, evaluate, exits, explain, export, summary, convert):
+        module.add(commands)
+    return parser

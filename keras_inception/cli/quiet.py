@@ -1,0 +1,37 @@
+"""TensorFlow without its log lines, which come past every setting of Python."""
+
+import contextlib
+import importlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+
+def import_tensorflow_quietly() -> None:
+    """Imports TensorFlow and lets it start; its log lines are shown only if the start fails."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with _captured_standard_error():
+        tensorflow = importlib.import_module("tensorflow")
+        if not {"TF_CONFIG", "SLURM_PROCID"} & set(os.environ):  # several workers must meet before the first operation
+            tensorflow.constant(0) + 1
+        tensorflow.get_logger().setLevel("ERROR")
+        importlib.import_module("absl.logging").set_verbosity("error")
+
+
+@contextlib.contextmanager
+def _captured_standard_error() -> Iterator[None]:
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as log:
+        kept = os.dup(2)
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(kept, 2)
+            log.seek(0)
+            os.write(2, log.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

@@ -1,0 +1,115 @@
+"""What a training does beside its steps: it validates with averages, saves itself, and ends when it is told to."""
+
+import contextlib
+import shutil
+import threading
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from keras_inception import files
+from keras_inception.network.blocks import MAIN
+from keras_inception.training import checkpoint, distribute, optimizers, runs
+from keras_inception.training.interruption import PreemptedError
+from keras_inception.types import Logs
+
+# A worker that is told to end says so with this file to the chief, which saves.
+STOP = "stop-requested"
+
+
+class AveragesInValidation(keras.callbacks.Callback):
+    """Validates with the moving average of the weights, where there is one."""
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        self._averaged = contextlib.ExitStack()
+        self._averaged.enter_context(optimizers.averaged_weights(self.model))
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        self._averaged.close()
+
+
+class SaveRun(keras.callbacks.Callback):
+    """Writes checkpoint, history and model after every epoch, and a checkpoint when the process is told to end.
+
+    Args:
+        folder: The run's folder.
+        progress: How far the training has come; it is kept up to date.
+        steps_per_epoch: Batches of one epoch.
+        terminated: Is set when the process was told to end.
+    """
+
+    def __init__(
+        self, folder: Path, progress: checkpoint.Progress, steps_per_epoch: int, terminated: threading.Event
+    ) -> None:
+        super().__init__()
+        self.folder, self.progress = folder, progress
+        self.steps_per_epoch, self.terminated = steps_per_epoch, terminated
+        self.resumed_at = self.steps = progress.step
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self.steps = self.resumed_at
+        if not self.resumed_at:
+            return
+        if self.model.distribute_strategy.num_replicas_in_sync == 1:  # otherwise Keras has built the metrics
+            outputs = [tf.zeros((1, self.model.classes)) for _ in self.model.output_names]
+            self.model.compute_metrics(None, tf.zeros(1, tf.int64), outputs if len(outputs) > 1 else outputs[0])
+        checkpoint.restore_metrics(self.folder / runs.CHECKPOINT, self.model)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self.steps += 1
+        if self.steps < self.steps_per_epoch and self._must_end():
+            self._checkpoint(step=self.steps)
+            self._end(f" and {self.steps} steps")
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        progress = self.progress
+        row = {"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}}
+        progress.history.append(row)
+        score = row.get(f"val_{MAIN}_accuracy", row.get("val_accuracy"))
+        is_best = score is not None and (progress.best is None or score > progress.best["val_main_accuracy"])
+        if is_best:
+            progress.best = {"epoch": epoch + 1, "val_main_accuracy": score}
+        progress.epoch = epoch + 1
+        self._checkpoint(step=0)
+        files.write_table(self.folder / runs.HISTORY, progress.history)
+        with optimizers.averaged_weights(self.model):
+            runs.save_model(self.model, self.folder)
+        if is_best:
+            with files.written_aside(self.folder / runs.BEST) as aside:
+                shutil.copyfile(self.folder / runs.MODEL, aside)
+        if self._must_end():
+            self._end()
+
+    def _must_end(self) -> bool:
+        return self.terminated.is_set() or (self.folder / STOP).exists()
+
+    def _checkpoint(self, step: int) -> None:
+        state = checkpoint.Progress(self.progress.epoch, step, self.progress.history, self.progress.best)
+        metrics = step > 0 and distribute.worker_count(self.model.distribute_strategy) == 1
+        checkpoint.write(self.folder / runs.CHECKPOINT, self.model, state, metrics=metrics)
+
+    def _end(self, steps: str = "") -> None:
+        raise PreemptedError(
+            f"told to end (SIGTERM), so the training was saved after {self.progress.epoch} epochs{steps}. Go on with "
+            f"`keras-inception train --resume {self.folder}`"
+        )
+
+
+class PassOnTermination(keras.callbacks.Callback):
+    """Tells the chief, which saves, that this worker was told to end.
+
+    Args:
+        folder: The run's folder.
+        terminated: Is set when the process was told to end.
+    """
+
+    def __init__(self, folder: Path, terminated: threading.Event) -> None:
+        super().__init__()
+        self.folder, self.terminated = folder, terminated
+        self.told = False
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        if self.terminated.is_set() and not self.told and self.folder.is_dir():
+            (self.folder / STOP).touch()
+            self.told = True
