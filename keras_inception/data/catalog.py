@@ -7,19 +7,44 @@ import os
 import socket
 from urllib.parse import urlsplit
 
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from keras_inception.data.collection import Collection
 from keras_inception.data.digits import Digits
 from keras_inception.errors import InputError
 
-OWN = {"digits": Digits}
+OWN: dict[str, type[tfds.core.DatasetBuilder]] = {"digits": Digits}
+
+SHUFFLE_BUFFER: int = 10_000
 
 
-def prepare(name):
+def read(name: str, seed: int, validation_fraction: float, test_fraction: float) -> Collection:
+    """Returns the examples of a dataset; see `prepare` and `splits`."""
+    builder = prepare(name)
+    chosen = splits(builder, seed, validation_fraction, test_fraction)
+    image, label = builder.info.supervised_keys
+    sides = [side for side in builder.info.features[image].shape[:2] if side]
+
+    def examples(split: str) -> tf.data.Dataset:
+        decoders = {image: tfds.decode.SkipDecoding()}
+        return builder.as_dataset(split=chosen[split], as_supervised=True, shuffle_files=False, decoders=decoders)
+
+    return Collection(
+        examples=examples,
+        read=lambda encoded, label: (encoded, tf.cast(label, tf.int64)),
+        class_names=list(builder.info.features[label].names),
+        sizes={split: builder.info.splits[expression].num_examples for split, expression in chosen.items()},
+        side=min(sides, default=10**6),  # where it is not known, images are taken to be large enough
+        shuffle_buffer=SHUFFLE_BUFFER,
+    )
+
+
+def prepare(name: str) -> tfds.core.DatasetBuilder:
     """Returns a TFDS builder whose data is ready to read, downloading it where it must be and can be.
 
     Raises:
-        ValueError: There is no dataset of that name, its examples are not pairs of image and class, or it must be
+        InputError: There is no dataset of that name, its examples are not pairs of image and class, or it must be
             downloaded and cannot be.
     """
     builder = _builder(name)
@@ -46,7 +71,7 @@ def prepare(name):
     return builder
 
 
-def _builder(name):
+def _builder(name: str) -> tfds.core.DatasetBuilder:
     if name in OWN:
         return OWN[name]()
     try:
@@ -61,7 +86,7 @@ def _builder(name):
         ) from error
 
 
-def _is_classification(info):
+def _is_classification(info: tfds.core.DatasetInfo) -> bool:
     keys = info.supervised_keys
     return (
         len(keys) == 2
@@ -70,7 +95,7 @@ def _is_classification(info):
     )
 
 
-def _check_reachable(name, builder):
+def _check_reachable(name: str, builder: tfds.core.DatasetBuilder) -> None:
     """Finds out at once whether there is a network: TFDS itself would retry for minutes."""
     if any(os.environ.get(variable) for variable in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")):
         return
@@ -85,14 +110,9 @@ def _check_reachable(name, builder):
             ) from error
 
 
-def examples(builder, split):
-    """Returns the pairs of the bytes of an image and its label of a split, as a `tf.data.Dataset`, in a fixed order."""
-    image, _ = builder.info.supervised_keys
-    decoders = {image: tfds.decode.SkipDecoding()}
-    return builder.as_dataset(split=split, as_supervised=True, shuffle_files=False, decoders=decoders)
-
-
-def splits(builder, seed, validation_fraction, test_fraction):
+def splits(
+    builder: tfds.core.DatasetBuilder, seed: int, validation_fraction: float, test_fraction: float
+) -> dict[str, str]:
     """Returns TFDS's split expressions for "train", "validation" and "test", those that exist or can be drawn.
 
     What the dataset lacks is cut out of its training examples, at a place that the seed decides; TFDS has shuffled
@@ -116,7 +136,7 @@ def splits(builder, seed, validation_fraction, test_fraction):
     return chosen
 
 
-def _window(begin, count, total):
+def _window(begin: int, count: int, total: int) -> str:
     """Returns `count` examples from `begin` on, around the end of the split where need be."""
     end = begin + count
     if end <= total:

@@ -1,10 +1,15 @@
 """Real handwritten digits that need no network: scikit-learn's 1,797 images as a TFDS dataset."""
 
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
 import numpy as np
 import tensorflow_datasets as tfds
 
-TEST_FRACTION = 0.2
-SPLIT_SEED = 0  # fixes which images are for testing, whatever the seed of a training
+from keras_inception.types import Array
+
+TEST_FRACTION: float = 0.2
+SPLIT_SEED: int = 0  # fixes which images are for testing, whatever the seed of a training
 
 
 class Digits(tfds.core.GeneratorBasedBuilder):
@@ -15,10 +20,10 @@ class Digits(tfds.core.GeneratorBasedBuilder):
     Reference: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "The images of sklearn.datasets.load_digits."}  # noqa: RUF012, TFDS reads it so
+    VERSION: tfds.core.Version = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "The images of sklearn.datasets.load_digits."}
 
-    def _info(self):
+    def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
             description="1,797 handwritten digits of 8x8 pixels, bundled with scikit-learn.",
             features=tfds.features.FeaturesDict(
@@ -31,7 +36,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
             homepage="https://archive.ics.uci.edu/dataset/80",
         )
 
-    def _split_generators(self, dl_manager):
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
 
@@ -44,6 +49,6 @@ class Digits(tfds.core.GeneratorBasedBuilder):
             "test": self._generate_examples(images, labels, test),
         }
 
-    def _generate_examples(self, images, labels, indices):
+    def _generate_examples(self, images: Array, labels: Array, indices: Array) -> Iterator[tuple[int, dict[str, Any]]]:
         for index in indices:
             yield int(index), {"image": images[index], "label": int(labels[index])}

@@ -1,39 +1,36 @@
 """A folder of class folders: its files, its classes, its splits."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import tensorflow as tf
 
+from keras_inception.data.collection import Collection
 from keras_inception.data.images import decode, why_unreadable
 from keras_inception.errors import InputError
+from keras_inception.types import PathLike
 
-SPLIT_FOLDERS = {
+SPLIT_FOLDERS: dict[str, tuple[str, ...]] = {
     "train": ("train", "training"),
     "validation": ("validation", "val", "valid"),
     "test": ("test", "testing"),
 }
 
 
-@dataclass(frozen=True)
-class Files:
-    """The image files of a folder.
-
-    Attributes:
-        splits: By name of the split, pairs of path and class index.
-        class_names: The names of the class folders, sorted.
-        side: The median of the images' shorter sides, in pixels.
-        skipped: The paths of unreadable files that were left out.
-    """
-
-    splits: dict[str, list[tuple[str, int]]]
-    class_names: list[str]
-    side: int
-    skipped: list[str]
+# By split, pairs of a path and the index of its class.
+Splits: TypeAlias = dict[str, list[tuple[str, int]]]
 
 
-def read(folder, *, seed, validation_fraction, test_fraction, skip_bad_images=False) -> Files:
+def read(
+    folder: PathLike,
+    seed: int,
+    validation_fraction: float,
+    test_fraction: float,
+    *,
+    skip_bad_images: bool = False,
+) -> Collection:
     """Finds the images of a folder, checks that each can be read, and splits what the folder does not.
 
     Args:
@@ -44,10 +41,10 @@ def read(folder, *, seed, validation_fraction, test_fraction, skip_bad_images=Fa
         skip_bad_images: Whether to leave out unreadable files rather than refuse them.
 
     Returns:
-        The files, sorted by path.
+        The files, sorted by path; their classes are called as the class folders are.
 
     Raises:
-        ValueError: The folder has no images, fewer than two classes, classes without images, or unreadable files.
+        InputError: The folder has no images, fewer than two classes, classes without images, or unreadable files.
     """
     folder = Path(folder)
     roots = _split_roots(folder)
@@ -66,21 +63,34 @@ def read(folder, *, seed, validation_fraction, test_fraction, skip_bad_images=Fa
         listed = "; ".join(f"{path}: {reason}" for path, reason in list(reasons.items())[:5])
         more = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""
         raise InputError(
-            "Every file in a class folder must be an image. Remove or mend these, or leave them out with "
+            "Every file in a class folder must be an image. Remove or repair these, or leave them out with "
             f"`--skip-bad-images` (`skip_bad_images=True`). Received: {listed}{more}"
         )
     splits = {split: [file for file in files if file[0] not in reasons] for split, files in splits.items()}
     _check_every_class(folder, splits["train"], classes)
-    return Files(
-        _complete(splits, seed, validation_fraction, test_fraction), classes, int(np.median(sides)), sorted(reasons)
+    splits = _complete(splits, seed, validation_fraction, test_fraction)
+
+    def examples(split: str) -> tf.data.Dataset:
+        paths, labels = zip(*splits[split])
+        return tf.data.Dataset.from_tensor_slices((list(paths), tf.constant(labels, tf.int64)))
+
+    sizes = {split: len(files) for split, files in splits.items()}
+    return Collection(
+        examples=examples,
+        read=lambda path, label: (tf.io.read_file(path), label),
+        class_names=classes,
+        sizes=sizes,
+        side=int(np.median(sides)),
+        shuffle_buffer=sizes["train"],  # paths are small
+        skipped=sorted(reasons),
     )
 
 
-def _folders(root):
+def _folders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _files(folder):
+def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     hidden = {"Thumbs.db", "desktop.ini"}
@@ -93,7 +103,7 @@ def _files(folder):
     )
 
 
-def _split_roots(folder):
+def _split_roots(folder: Path) -> dict[str, Path]:
     """Returns the folders of the splits by name; the folder itself, as "train", where it is not divided."""
     names = {path.name.lower(): path for path in _folders(folder)}
     roots = {split: names[alias] for split, aliases in SPLIT_FOLDERS.items() for alias in aliases if alias in names}
@@ -101,13 +111,13 @@ def _split_roots(folder):
     return roots if divided else {"train": folder}
 
 
-def _check(paths):
+def _check(paths: list[str]) -> tuple[list[int], dict[str, str]]:
     """Returns the shorter sides of the readable files in pixels, and the reasons of the others by path."""
 
-    def check(path):
+    def check(path: str) -> int | str:
         encoded = Path(path).read_bytes()
         reason = why_unreadable(encoded)
-        return reason or min(decode(encoded).shape[:2])
+        return reason or int(min(decode(encoded).shape[:2]))
 
     # TensorFlow decodes outside of Python's lock. The bytes are read here, so that memory stays that of a few files.
     with ThreadPoolExecutor() as pool:
@@ -116,7 +126,7 @@ def _check(paths):
     return [result for result in results.values() if not isinstance(result, str)], reasons
 
 
-def _check_every_class(folder, files, classes):
+def _check_every_class(folder: Path, files: list[tuple[str, int]], classes: list[str]) -> None:
     if not files:
         raise InputError(
             f"A folder of images must hold some. Received: {folder}, without one in its {len(classes)} classes"
@@ -129,7 +139,7 @@ def _check_every_class(folder, files, classes):
         )
 
 
-def _complete(splits, seed, validation_fraction, test_fraction):
+def _complete(splits: Splits, seed: int, validation_fraction: float, test_fraction: float) -> Splits:
     """Adds the splits that are missing, drawn class by class from the training images."""
     random = np.random.default_rng(seed)
     missing = [
@@ -137,8 +147,8 @@ def _complete(splits, seed, validation_fraction, test_fraction):
         for split, fraction in (("validation", validation_fraction), ("test", test_fraction))
         if split not in splits
     ]
-    drawn = {split: [] for split, _ in missing}
-    train = []
+    drawn: Splits = {split: [] for split, _ in missing}
+    train: list[tuple[str, int]] = []
     for label in sorted({label for _, label in splits["train"]}):
         files = [file for file in splits["train"] if file[1] == label]
         order = [files[i] for i in random.permutation(len(files))]

@@ -2,33 +2,30 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import tensorflow as tf
 
 from keras_inception import architectures
+from keras_inception.architectures import Architecture
 from keras_inception.data import catalog, folder
 from keras_inception.data.augmentation import augment, batch_seed, example_seed, mix, order_seed, stream_epochs
-from keras_inception.data.images import decode, read, resize, to_input
+from keras_inception.data.collection import Collection
+from keras_inception.data.images import decode, read
 from keras_inception.errors import InputError
 from keras_inception.network.googlenet import minimum_image_size
 from keras_inception.network.preprocess import preprocess_input
-from keras_inception.recipes.augmentation import NONE
-
-__all__ = ["Data", "decode", "load", "resize", "to_input"]
-
-SHUFFLE_BUFFER = 10_000
+from keras_inception.recipes.augmentation import Augmentation
+from keras_inception.types import PathLike, Tensor
 
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset that is ready for `model.fit`.
+    """Images and labels that are ready for `model.fit`.
 
     Attributes:
-        train: `tf.data.Dataset` of `(image, label)` batches, shuffled and augmented anew in each epoch; image float32
-            `(batch, *image_shape)`, preprocessed, label int64 `(batch,)`, or float32 `(batch, classes)` where MixUp or
-            CutMix mixes them.
+        train: Batches `(image, label)`, shuffled and augmented anew in each pass: image float32, preprocessed,
+            `(batch, *image_shape)`, label int64 `(batch,)`, or float32 `(batch, classes)` where MixUp or CutMix mixes them.
         validation: The same, never augmented, in a fixed order; None if there is none.
         test: The same, never augmented, in a fixed order; None if there is none.
         train_from: Function of an epoch, from 0, and a step, from 0, that returns the training batches from there on
@@ -47,7 +44,7 @@ class Data:
     train: tf.data.Dataset
     validation: tf.data.Dataset | None
     test: tf.data.Dataset | None
-    train_from: Callable[[int, int], tf.data.Dataset]
+    train_from: Callable[..., tf.data.Dataset]
     originals: Callable[[str], tf.data.Dataset | None]
     steps_per_epoch: int
     class_names: list[str]
@@ -58,21 +55,21 @@ class Data:
 
 
 def load(
-    dataset,
+    dataset: PathLike,
     *,
-    image_size=None,
-    channels=3,
-    batch_size=32,
-    architecture="googlenet",
-    aux_heads=True,
-    preprocessing="inception",
-    seed=0,
-    validation_fraction=0.1,
-    test_fraction=0.1,
-    skip_bad_images=False,
-    augmentation=NONE,
-    batch=None,
-):
+    image_size: int | None = None,
+    channels: int = 3,
+    batch_size: int = 32,
+    architecture: str | Architecture = "googlenet",
+    aux_heads: bool = True,
+    preprocessing: str = "inception",
+    seed: int = 0,
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+    skip_bad_images: bool = False,
+    augmentation: Augmentation | None = None,
+    batch: Callable[..., tf.data.Dataset] | None = None,
+) -> Data:
     """Loads images and labels for training, validation and testing.
 
     Args:
@@ -88,16 +85,13 @@ def load(
         validation_fraction: Share of the training examples for validation where the source has none, in [0, 1).
         test_fraction: Share of the training examples for testing where the source has none, in [0, 1).
         skip_bad_images: Whether to leave out unreadable files of a folder rather than refuse them.
-        augmentation: What happens to the training images, a `recipe.Augmentation`; by default nothing.
-        batch: Function of a dataset of examples, the batch size, the function that decodes an example and, as `count`,
-            the number of examples, that returns a dataset of batches; `distribute.batch` gives each of several workers
-            its part.
-
-    Returns:
-        A `Data`.
+        augmentation: What happens to the training images; by default nothing.
+        batch: Function of examples, the batch size, the function that decodes an example and, as `count`, the number of
+            examples, that returns batches; `distribute.batch` gives each of several workers its part.
 
     Raises:
-        ValueError: The dataset is unknown, empty, damaged, cannot be downloaded, or has fewer than two classes.
+        InputError: The dataset is unknown, empty, damaged, cannot be downloaded, or has fewer than two classes; or an
+            argument is out of range.
     """
     if batch_size < 1:
         raise InputError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
@@ -108,82 +102,37 @@ def load(
             "`validation_fraction` and `test_fraction` must be at least 0 and together below 1. "
             f"Received: validation_fraction={validation_fraction}, test_fraction={test_fraction}"
         )
-    open_source = _open_folder if Path(dataset).is_dir() else _open_catalog
-    fractions = {"validation_fraction": validation_fraction, "test_fraction": test_fraction}
-    source = open_source(dataset, seed=seed, skip_bad_images=skip_bad_images, **fractions)
-    if len(source.class_names) < 2:
-        raise InputError(f"A dataset must have at least two classes. Received: {dataset!r} with {source.class_names}")
-    size = image_size or choose_image_size(source.side, architecture, aux_heads)
-    shape = (size, size, channels)
-
-    batch = batch or _batch
-
-    def fixed_batches(split):
-        if not source.sizes.get(split):
-            return None
-
-        def decode_example(*example):
-            encoded, label = source.read(*example)
-            return read(encoded, shape, preprocessing), label
-
-        return batch(source.examples(split), batch_size, decode_example).prefetch(tf.data.AUTOTUNE)
-
-    def training_batches(epoch):
-        def decode_example(position, example):
-            encoded, label = source.read(*example)
-            image = augment(encoded, shape, example_seed(seed, epoch, position), augmentation)
-            return preprocess_input(image, "channels_last", preprocessing=preprocessing), label
-
-        def mix_batch(index, batch):
-            return mix(*batch, len(source.class_names), batch_seed(seed, epoch, index), augmentation)
-
-        count = source.sizes["train"]
-        examples = source.examples("train").shuffle(
-            min(count, source.shuffle_buffer), seed=order_seed(seed, epoch), reshuffle_each_iteration=False
+    if Path(dataset).is_dir():
+        collection = folder.read(dataset, seed, validation_fraction, test_fraction, skip_bad_images=skip_bad_images)
+    else:
+        collection = catalog.read(str(dataset), seed, validation_fraction, test_fraction)
+    if len(collection.class_names) < 2:
+        raise InputError(
+            f"A dataset must have at least two classes. Received: {dataset!r} with {collection.class_names}"
         )
-        batches = batch(examples.enumerate(), batch_size, decode_example, count=count)
-        return batches.enumerate().map(mix_batch, tf.data.AUTOTUNE)
-
-    steps = -(-source.sizes["train"] // batch_size)
-    stream = partial(_stream, training_batches)
+    size = image_size or choose_image_size(collection.side, architecture, aux_heads)
+    shape, steps = (size, size, channels), -(-collection.sizes["train"] // batch_size)
+    pipeline = _Pipeline(
+        collection, shape, preprocessing, batch_size, batch or _batch, seed, augmentation or Augmentation()
+    )
+    # Each pass over `train` draws the epoch whose images it gives, those of `train_from` excluded.
+    drawn = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1).map(lambda number: number + 2**32)
     return Data(
-        # Each pass over it draws the epoch whose images it gives, those of `train_from` excluded.
-        train=stream(
-            tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1).map(lambda x: x + 2**32)
-        ).apply(tf.data.experimental.assert_cardinality(steps)),
-        validation=fixed_batches("validation"),
-        test=fixed_batches("test"),
-        train_from=lambda epoch, step=0: stream(tf.data.Dataset.counter(epoch), step),
-        originals=partial(_originals, source, channels),
+        train=pipeline.stream(drawn).apply(tf.data.experimental.assert_cardinality(steps)),
+        validation=pipeline.fixed("validation"),
+        test=pipeline.fixed("test"),
+        train_from=lambda epoch, step=0: pipeline.stream(tf.data.Dataset.counter(epoch), step),
+        originals=pipeline.originals,
         steps_per_epoch=steps,
-        class_names=source.class_names,
-        sizes=source.sizes,
+        class_names=collection.class_names,
+        sizes=collection.sizes,
         image_shape=shape,
-        original_side=source.side,
-        skipped=source.skipped,
+        original_side=collection.side,
+        skipped=collection.skipped,
     )
 
 
-def _originals(source, channels, split):
-    """Returns the decoded images of a split with their labels; None if there are none."""
-    if not source.sizes.get(split):
-        return None
-
-    def decode_example(*example):
-        encoded, label = source.read(*example)
-        return decode(encoded, channels), label
-
-    return source.examples(split).map(decode_example, tf.data.AUTOTUNE)
-
-
-def _stream(training_batches, epochs, skip=0):
-    """Returns the batches of a dataset of epochs, one after the other, without the first `skip` ones."""
-    # What a dataset is told about its distribution does not come out of `flat_map`.
-    options = training_batches(tf.constant(0, tf.int64)).options()
-    return stream_epochs(training_batches, epochs).skip(skip).with_options(options).prefetch(tf.data.AUTOTUNE)
-
-
-def choose_image_size(side, architecture, aux_heads=True):
+def choose_image_size(side: int, architecture: str | Architecture, aux_heads: bool = True) -> int:
     """Returns the height and width for a network of images whose shorter side is `side`, all in pixels.
 
     Large images are scaled down to the size that the architecture is made for; smaller ones keep theirs, unless the
@@ -195,54 +144,68 @@ def choose_image_size(side, architecture, aux_heads=True):
     return side * -(-minimum // side)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Where examples come from: `examples(split)` gives them one by one, `read` the bytes and the label of each."""
-
-    examples: Callable
-    read: Callable
-    class_names: list[str]
-    sizes: dict[str, int]
-    side: int
-    shuffle_buffer: int
-    skipped: list[str] = field(default_factory=list)
-
-
-def _open_folder(dataset, **options):
-    files = folder.read(dataset, **options)
-
-    def examples(split):
-        paths, labels = zip(*files.splits[split])
-        return tf.data.Dataset.from_tensor_slices((list(paths), tf.constant(labels, tf.int64)))
-
-    sizes = {split: len(found) for split, found in files.splits.items()}
-    return _Source(
-        examples=examples,
-        read=lambda path, label: (tf.io.read_file(path), label),
-        class_names=files.class_names,
-        sizes=sizes,
-        side=files.side,
-        shuffle_buffer=sizes["train"],  # paths are small
-        skipped=files.skipped,
-    )
-
-
-def _open_catalog(dataset, *, seed, validation_fraction, test_fraction, skip_bad_images):
-    del skip_bad_images  # its images were checked when they were prepared
-    builder = catalog.prepare(dataset)
-    splits = catalog.splits(builder, seed, validation_fraction, test_fraction)
-    image, label = builder.info.supervised_keys
-    sides = [side for side in builder.info.features[image].shape[:2] if side]
-    return _Source(
-        examples=lambda split: catalog.examples(builder, splits[split]),
-        read=lambda encoded, label: (encoded, tf.cast(label, tf.int64)),
-        class_names=list(builder.info.features[label].names),
-        sizes={split: builder.info.splits[expression].num_examples for split, expression in splits.items()},
-        side=min(sides, default=10**6),  # where it is not known, images are taken to be large enough
-        shuffle_buffer=SHUFFLE_BUFFER,
-    )
-
-
-def _batch(examples, batch_size, decode_example, *, count=None):
-    del count  # a dataset of one process needs none
+def _batch(
+    examples: tf.data.Dataset, batch_size: int, decode_example: Callable[..., Tensor], *, count: int | None = None
+) -> tf.data.Dataset:
+    del count  # of use to several workers
     return examples.map(decode_example, tf.data.AUTOTUNE).batch(batch_size)
+
+
+@dataclass(frozen=True)
+class _Pipeline:
+    """What becomes of the examples of a collection; the fields are arguments of `load`."""
+
+    collection: Collection
+    image_shape: tuple[int, int, int]
+    preprocessing: str
+    batch_size: int
+    batch: Callable[..., tf.data.Dataset]
+    seed: int
+    augmentation: Augmentation
+
+    def fixed(self, split: str) -> tf.data.Dataset | None:
+        """Returns the batches of a split in its own order; None if it is empty."""
+        if not self.collection.sizes.get(split):
+            return None
+
+        def decode_example(*example: Tensor) -> tuple[Tensor, Tensor]:
+            encoded, label = self.collection.read(*example)
+            return read(encoded, self.image_shape, self.preprocessing), label
+
+        return self.batch(self.collection.examples(split), self.batch_size, decode_example).prefetch(tf.data.AUTOTUNE)
+
+    def originals(self, split: str) -> tf.data.Dataset | None:
+        """Returns the decoded images of a split with their labels; None if there are none."""
+        if not self.collection.sizes.get(split):
+            return None
+
+        def decode_example(*example: Tensor) -> tuple[Tensor, Tensor]:
+            encoded, label = self.collection.read(*example)
+            return decode(encoded, self.image_shape[-1]), label
+
+        return self.collection.examples(split).map(decode_example, tf.data.AUTOTUNE)
+
+    def stream(self, epochs: tf.data.Dataset, skip: int = 0) -> tf.data.Dataset:
+        """Returns the training batches of some epochs, one after the other, without the first `skip` of them."""
+        # What a dataset is told about its distribution does not come out of `flat_map`.
+        options = self._epoch(tf.constant(0, tf.int64)).options()
+        return stream_epochs(self._epoch, epochs).skip(skip).with_options(options).prefetch(tf.data.AUTOTUNE)
+
+    def _epoch(self, epoch: Tensor) -> tf.data.Dataset:
+        def decode_example(position: Tensor, example: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+            encoded, label = self.collection.read(*example)
+            image = augment(encoded, self.image_shape, example_seed(self.seed, epoch, position), self.augmentation)
+            return preprocess_input(image, "channels_last", preprocessing=self.preprocessing), label
+
+        def mix_batch(index: Tensor, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            classes = len(self.collection.class_names)
+            return mix(*batch, classes, batch_seed(self.seed, epoch, index), self.augmentation)
+
+        count = self.collection.sizes["train"]
+        examples = self.collection.examples("train").shuffle(
+            min(count, self.collection.shuffle_buffer),
+            seed=order_seed(self.seed, epoch),
+            reshuffle_each_iteration=False,
+        )
+        batches = self.batch(examples.enumerate(), self.batch_size, decode_example, count=count)
+        return batches.enumerate().map(mix_batch, tf.data.AUTOTUNE)

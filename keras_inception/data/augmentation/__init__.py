@@ -4,42 +4,33 @@ All randomness is stateless. `example_seed(seed, epoch, position)` gives each im
 an image is a function of its bytes and that seed alone: neither threads, nor workers, nor where a training was
 interrupted change a bit of it.
 
-Images are `(height, width, channels)` with 1 or 3 channels, in [0, 255].
+In every function here an image is `(height, width, channels)` with 1 or 3 channels in [0, 255], the result is float32
+in [0, 255], `seed` is `(2,)`, int64, as `example_seed` and `batch_seed` return it, and `augmentation` is a
+`recipes.augmentation.Augmentation`, whose fields say what happens, how strongly and after whom.
 
-`recipe.Augmentation` says what may happen; `seeds` gives each image its seed; `windows`, `geometry`, `colours` and
-`randaugment` are the steps, and `one_image` takes them one after the other; `batches` mixes whole batches.
+`one_image` takes the steps of `windows`, `geometry`, `randaugment` and `colours` one after the other; `mixing` is for
+whole batches; `seeds` gives each image, batch and order its seed.
+
+Keras has layers of many of these names. They do not do the same (measured with Keras 3.15):
+
+- None takes a seed for each example. `call` has no such argument, and `keras.random` takes a whole number, known when
+  the pipeline is traced, or a `SeedGenerator`. That is a variable: a parallel `map` reads it in no fixed order (two
+  passes with one seed differ), each worker has its own, and a resumed training begins it anew. Draws of our own could
+  only go in under the undocumented keys of `transform_images`, and that computes on Keras's backend, which need not be
+  TensorFlow.
+- No layer draws area and aspect of a crop, decodes only its window, or draws the interpolation.
+- `RandomBrightness` adds, `RandomContrast` keeps each channel's mean, `RandomSaturation` and `RandomHue` work in HSV,
+  `RandomColorDegeneration` only weakens. What the paper cites multiplies and blends, as Pillow does.
+- `Equalization` is up to 21 of 255 off Pillow's. `RandomSharpness` changes the border too. `RandAugment` draws its
+  operations once for a batch, and computes all of them.
+- `CutMix` keeps the whole box inside the image; its paper puts the centre anywhere.
+- `AutoContrast` draws nothing and would do; it saves two lines, and the last bit is another one.
+
+From `tf.image` come the flip, the hue and the resizing, which take an example's seed or none.
 """
 
-from keras_inception.data.augmentation.colours import (
-    IMAGENET_EIGENVALUES,
-    IMAGENET_EIGENVECTORS,
-    add_lighting,
-    adjust_brightness,
-    adjust_contrast,
-    adjust_hue,
-    adjust_saturation,
-    distort_colours,
-)
-from keras_inception.data.augmentation.geometry import GREY, flip, move, rotate, shear, translate
-from keras_inception.data.augmentation.mixing import cut_mix, mix, mix_up
+from keras_inception.data.augmentation.mixing import mix
 from keras_inception.data.augmentation.one_image import augment
-from keras_inception.data.augmentation.randaugment import (
-    OPERATIONS,
-    auto_contrast,
-    equalize,
-    posterize,
-    rand_augment,
-    sharpen,
-    solarize,
-)
 from keras_inception.data.augmentation.seeds import batch_seed, example_seed, order_seed, stream_epochs
-from keras_inception.data.augmentation.windows import decode_window, random_window, resize_randomly
-from keras_inception.recipes.augmentation import NONE, PAPER, Augmentation
 
-__all__ = [
-    "GREY", "IMAGENET_EIGENVALUES", "IMAGENET_EIGENVECTORS", "NONE", "OPERATIONS", "PAPER", "Augmentation",
-    "add_lighting", "adjust_brightness", "adjust_contrast", "adjust_hue", "adjust_saturation", "augment",
-    "auto_contrast", "batch_seed", "cut_mix", "decode_window", "distort_colours", "equalize", "example_seed", "flip",
-    "mix", "mix_up", "move", "order_seed", "posterize", "rand_augment", "random_window", "resize_randomly", "rotate",
-    "sharpen", "shear", "solarize", "stream_epochs", "translate",
-]  # fmt: skip
+__all__ = ["augment", "batch_seed", "example_seed", "mix", "order_seed", "stream_epochs"]

@@ -1,24 +1,23 @@
 """RandAugment: its operations, and the drawing of them."""
 
+from collections.abc import Callable
 from functools import partial
 
 import tensorflow as tf
 
 from keras_inception.data.augmentation.colours import adjust_brightness, adjust_contrast, adjust_saturation, blend
 from keras_inception.data.augmentation.geometry import rotate, shear, translate
+from keras_inception.types import Tensor
 
 
-def rand_augment(image, seed, layers=2, magnitude=9):
+def rand_augment(image: Tensor, seed: Tensor, layers: int, magnitude: float) -> Tensor:
     """Applies operations drawn evenly from the 14 of RandAugment, one after the other.
 
     Args:
-        image: `(height, width, channels)`, [0, 255].
-        seed: `(2,)`, int64.
+        image: The image.
+        seed: Decides which operations, and the direction of those that have two.
         layers: Number of operations, at least 1.
-        magnitude: Strength of all of them, in [0, 10]; the direction of those that have two is drawn.
-
-    Returns:
-        The same shape, float32 in [0, 255].
+        magnitude: Strength of all of them, in [0, 10].
 
     Reference: Cubuk et al., RandAugment: Practical Automated Data Augmentation with a Reduced Search Space, 2019.
     """
@@ -32,15 +31,14 @@ def rand_augment(image, seed, layers=2, magnitude=9):
     return image
 
 
-def auto_contrast(image):
+def auto_contrast(image: Tensor) -> Tensor:
     """Stretches each channel of a float32 image so that its values reach from 0 to 255; one value stays."""
     low, high = tf.reduce_min(image, (0, 1)), tf.reduce_max(image, (0, 1))
-    return tf.where(
-        high > low, tf.clip_by_value(tf.math.divide_no_nan(255.0, high - low) * (image - low), 0, 255), image
-    )
+    stretched = tf.clip_by_value(tf.math.divide_no_nan(255.0, high - low) * (image - low), 0, 255)
+    return tf.where(high > low, stretched, image)
 
 
-def equalize(image):
+def equalize(image: Tensor) -> Tensor:
     """Makes the histogram of each channel of a float32 image in [0, 255] even, as Pillow's `ImageOps.equalize`."""
     channels = image.shape[-1]
     values = tf.cast(tf.round(image), tf.int32) + 256 * tf.range(channels)  # the channels side by side
@@ -53,35 +51,33 @@ def equalize(image):
     return tf.cast(tf.gather(tf.reshape(table, (-1,)), values), image.dtype)
 
 
-def solarize(image, strength):
+def solarize(image: Tensor, strength: Tensor) -> Tensor:
     """Inverts the values of a float32 image from a threshold on, which falls from 256 to 0 with the strength."""
     return tf.where(image < 256.0 * (1.0 - tf.abs(strength)), image, 255.0 - image)
 
 
-def posterize(image, strength):
+def posterize(image: Tensor, strength: Tensor) -> Tensor:
     """Keeps only the highest bits of a float32 image's values, from 8 down to 4 with the strength."""
     step = 2.0 ** tf.round(4.0 * tf.abs(strength))
     return tf.floor(image / step) * step
 
 
-def sharpen(image, factor):
+def sharpen(image: Tensor, factor: Tensor) -> Tensor:
     """Blends a float32 image in [0, 255] with a smoothed one; 0 smooths, 1 changes nothing, 2 sharpens."""
     kernel = tf.constant([[1.0, 1.0, 1.0], [1.0, 5.0, 1.0], [1.0, 1.0, 1.0]]) / 13.0  # Pillow's SMOOTH
     channels = image.shape[-1]
     kernel = tf.tile(kernel[:, :, tf.newaxis, tf.newaxis], (1, 1, channels, 1))
     smooth = tf.nn.depthwise_conv2d(image[tf.newaxis], kernel, (1, 1, 1, 1), "SAME")[0]
     # Pixels at the border, which lack neighbours, stay as they are.
-    rows, columns = (tf.range(side) for side in tf.unstack(tf.shape(image)[:2]))
-    inner_rows = (rows > 0) & (rows < tf.shape(image)[0] - 1)
-    inner_columns = (columns > 0) & (columns < tf.shape(image)[1] - 1)
-    inner = inner_rows[:, tf.newaxis, tf.newaxis] & inner_columns[:, tf.newaxis]  # (height, width, 1)
+    rows, columns = ((tf.range(side) > 0) & (tf.range(side) < side - 1) for side in tf.unstack(tf.shape(image)[:2]))
+    inner = rows[:, tf.newaxis, tf.newaxis] & columns[:, tf.newaxis]  # (height, width, 1)
     return tf.where(inner, blend(smooth, image, factor), image)
 
 
 # Of each operation the function of the image and the strength, in [-1, 1]. The list is that of RandAugment, section 3;
 # the ranges are AutoAugment's, table 6, which RandAugment takes over: rotations up to 30 degrees, shears up to 0.3,
 # translations up to 150 of 331 pixels, factors from 0.1 to 1.9. As in torchvision, more strength always changes more.
-OPERATIONS = {
+OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "identity": lambda image, strength: image,
     "auto_contrast": lambda image, strength: auto_contrast(image),
     "equalize": lambda image, strength: equalize(image),

@@ -1,14 +1,15 @@
 """Which window of an image becomes a training image, how it is decoded, and how it is resized."""
 
+from collections.abc import Callable
 from functools import partial
 
 import tensorflow as tf
 
 from keras_inception.data.images import cut, decode, with_channels
-from keras_inception.recipes.augmentation import PAPER
+from keras_inception.types import Tensor
 
 
-def random_window(size, seed, area=PAPER.crop_area, aspect=PAPER.crop_aspect):
+def random_window(size: Tensor, seed: Tensor, area: tuple[float, float], aspect: tuple[float, float]) -> Tensor:
     """Draws a window of an image, its area evenly, its aspect ratio from those that fit, its place evenly.
 
     Samplers that draw both and reject what does not fit make large areas rare. Drawing the area first keeps it even, as
@@ -16,7 +17,7 @@ def random_window(size, seed, area=PAPER.crop_area, aspect=PAPER.crop_aspect):
 
     Args:
         size: `(2,)`, height and width of the image in pixels.
-        seed: `(2,)`, int64.
+        seed: Decides all three.
         area: Smallest and largest area as shares of the image's, in (0, 1].
         aspect: Smallest and largest ratio of width to height.
 
@@ -38,7 +39,7 @@ def random_window(size, seed, area=PAPER.crop_area, aspect=PAPER.crop_aspect):
     return tf.cast(tf.concat([begin, window], 0), tf.int32)
 
 
-def decode_window(encoded, choose_window, channels=3):
+def decode_window(encoded: Tensor, choose_window: Callable[[Tensor], Tensor], channels: int) -> Tensor:
     """Decodes one window of an image file; of a JPEG file only the blocks that it touches.
 
     Args:
@@ -52,10 +53,10 @@ def decode_window(encoded, choose_window, channels=3):
 
     is_jpeg = tf.io.is_jpeg(encoded)
 
-    def header():
+    def header() -> tuple[Tensor, Tensor]:
         return tf.zeros((0, 0, 3), tf.uint8), tf.io.extract_jpeg_shape(encoded)[:2]
 
-    def whole():
+    def whole() -> tuple[Tensor, Tensor]:
         image = decode(encoded)
         return image, tf.shape(image)[:2]
 
@@ -72,21 +73,13 @@ def decode_window(encoded, choose_window, channels=3):
     return with_channels(cut(image, tf.concat([window[:2] - begin, window[2:]], 0)), channels)
 
 
-def resize_randomly(image, height, width, seed):
+def resize_randomly(image: Tensor, height: int, width: int, seed: Tensor) -> Tensor:
     """Resizes with bilinear, area, nearest-neighbour or cubic interpolation, each one time in four.
 
-    Args:
-        image: `(height, width, channels)`, [0, 255].
-        height: Height of the result in pixels.
-        width: Width of the result in pixels.
-        seed: `(2,)`, int64.
-
-    Returns:
-        `(height, width, channels)`, float32 in [0, 255]. Bilinear and cubic interpolation are antialiased, as in
-        validation.
+    Bilinear and cubic interpolation are antialiased, as in validation.
     """
 
-    def resize(method):
+    def resize(method: str) -> Tensor:
         # Only these two read `antialias`, and cubic interpolation overshoots.
         resized = tf.image.resize(image, (height, width), method, antialias=method in ("bilinear", "bicubic"))
         return tf.clip_by_value(tf.cast(resized, tf.float32), 0.0, 255.0)

@@ -1,0 +1,31 @@
+"""Where examples come from: what a folder of images and a TFDS dataset have in common."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import tensorflow as tf
+
+from keras_inception.types import Tensor
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Labelled images that have not been read.
+
+    Attributes:
+        examples: Function of a split's name that returns its examples one by one, in a fixed order, as tuples.
+        read: Function from the parts of such a tuple to the bytes of the image and its label, int64.
+        class_names: The names of the classes in the order of the labels.
+        sizes: The number of examples by split: `"train"`, and those of `"validation"` and `"test"` that there are.
+        side: The shorter side of the images in pixels; of images of many sizes the median one.
+        shuffle_buffer: How many examples may wait in memory to be shuffled.
+        skipped: The paths of unreadable files that were left out.
+    """
+
+    examples: Callable[[str], tf.data.Dataset]
+    read: Callable[..., tuple[Tensor, Tensor]]
+    class_names: list[str]
+    sizes: dict[str, int]
+    side: int
+    shuffle_buffer: int
+    skipped: list[str] = field(default_factory=list)
