@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
                         help="let images leave early, as `keras-inception exits RUN` calibrated it")  # fmt: skip
     parser.add_argument("--int8", action="store_true",
                         help="round litert's weights and maps to 8 bits, calibrated on validation images")  # fmt: skip
-    images.add_options(parser.add_argument_group("the images of --int8"))
+    images.add_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -130,8 +130,7 @@ class _Table:
 
     def show(self, row: "TrialResult") -> None:
         """Shows how far the trial is that runs."""
-        if self.live is not None:
-            self._refresh(self._cells(row, running=True))
+        self._refresh(self._cells(row, running=True))
 
     def add(self, row: "TrialResult") -> None:
         """Adds a trial that ended."""
@@ -166,6 +165,8 @@ class _Table:
         from rich import box
         from rich.table import Table
 
+        if self.live is None:
+            return
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for name, _ in self._columns():
             table.add_column(name, justify="right", no_wrap=True)

@@ -7,16 +7,22 @@ moment the last checkpoint is whole.
 
 import json
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_inception import files
 from keras_inception.errors import InputError
+from keras_inception.network.model import InceptionModel
+from keras_inception.types import Array
 
-PROGRESS = "progress"
+PROGRESS: str = "progress"
 
-VARIABLES = {
+# By group, what is kept of a model.
+VARIABLES: dict[str, Callable[[InceptionModel], list[Any]]] = {
     "model": lambda model: model.variables,
     "optimizer": lambda model: model.optimizer.variables,
     "metrics": lambda model: model.metrics_variables,
@@ -40,20 +46,20 @@ class Progress:
     best: dict[str, float] | None = None
 
 
-def write(path, model, state, *, metrics=False):
+def write(path: Path, model: InceptionModel, state: Progress, *, metrics: bool = False) -> None:
     """Writes a checkpoint whole or not at all.
 
     Args:
-        path: A `pathlib.Path` that ends in `.npz`.
+        path: A path that ends in `.npz`.
         model: A compiled model whose optimizer is built.
-        state: A `Progress`.
+        state: How far its training has come.
         metrics: Whether to write the metrics too, for a checkpoint within an epoch. Under several workers, reading
             them takes all workers.
 
     Raises:
         OSError: The disk is full or the folder read-only; the previous checkpoint is whole.
     """
-    arrays = {PROGRESS: np.asarray(json.dumps(asdict(state)))}
+    arrays: dict[str, Any] = {PROGRESS: np.asarray(json.dumps(asdict(state)))}
     groups = ("model", "optimizer", "metrics") if metrics else ("model", "optimizer")
     for group in groups:
         for index, variable in enumerate(VARIABLES[group](model)):
@@ -62,16 +68,16 @@ def write(path, model, state, *, metrics=False):
         np.savez(file, **arrays)
 
 
-def progress(path):
-    """Returns the `Progress` of a checkpoint, or that of a training not yet begun where there is none.
+def progress(path: Path) -> Progress:
+    """Returns the progress of a checkpoint, or that of a training not yet begun where there is none.
 
     Raises:
-        ValueError: The file is damaged.
+        InputError: The file is damaged.
     """
     return Progress(**json.loads(str(_read(path)[PROGRESS]))) if path.is_file() else Progress()
 
 
-def restore(path, model):
+def restore(path: Path, model: InceptionModel) -> None:
     """Sets a model and its optimizer to a checkpoint.
 
     Args:
@@ -80,17 +86,17 @@ def restore(path, model):
             epoch begins; see `restore_metrics`.
 
     Raises:
-        ValueError: The file is damaged, or was written by another model.
+        InputError: The file is damaged, or was written by another model.
     """
     _assign(path, model, ("model", "optimizer"))
 
 
-def restore_metrics(path, model):
+def restore_metrics(path: Path, model: InceptionModel) -> None:
     """Sets a model's metrics, which must be built, to those of a checkpoint within an epoch, if it has them."""
     _assign(path, model, ("metrics",))
 
 
-def _read(path):
+def _read(path: Path) -> dict[str, Array]:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
@@ -98,7 +104,7 @@ def _read(path):
         raise InputError(f"{path} cannot be read ({error}); begin anew with `--overwrite`.") from error
 
 
-def _assign(path, model, groups):
+def _assign(path: Path, model: InceptionModel, groups: tuple[str, ...]) -> None:
     arrays = _read(path)
     for group in groups:
         variables = VARIABLES[group](model)

@@ -7,7 +7,7 @@ import difflib
 import importlib.util
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
@@ -19,11 +19,11 @@ from keras_inception.recipes import Augmentation, Recipe
 from keras_inception.recipes.rules import SHARE, SWITCH, Rule, check, is_number, is_whole
 from keras_inception.types import PathLike
 
-STRATEGIES = ("auto", "one", "mirrored", "multi-worker")
-PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+STRATEGIES: tuple[str, ...] = ("auto", "one", "mirrored", "multi-worker")
+PRECISIONS: tuple[str, ...] = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 # A mirrored digit or letter is another one, or none.
-NOT_TO_BE_MIRRORED = ("digits", "mnist", "emnist", "kmnist", "svhn_cropped", "omniglot")
+NOT_TO_BE_MIRRORED: tuple[str, ...] = ("digits", "mnist", "emnist", "kmnist", "svhn_cropped", "omniglot")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,10 +159,12 @@ RULES: dict[str, Rule] = {
 
 
 # The options of a training: the fields of the training, of its recipe and of its augmentation, side by side.
-OF_TRAINING = {item.name: item for item in fields(TrainConfig) if item.name != "augmentation"}
-OF_RECIPE = {item.name: item for item in fields(Recipe) if item.name not in ("name", "augmentation")}
-OF_AUGMENTATION = {item.name: item for item in fields(Augmentation)}
-OPTIONS = OF_TRAINING | OF_RECIPE | OF_AUGMENTATION
+OF_TRAINING: dict[str, Field[Any]] = {item.name: item for item in fields(TrainConfig) if item.name != "augmentation"}
+OF_RECIPE: dict[str, Field[Any]] = {
+    item.name: item for item in fields(Recipe) if item.name not in ("name", "augmentation")
+}
+OF_AUGMENTATION: dict[str, Field[Any]] = {item.name: item for item in fields(Augmentation)}
+OPTIONS: dict[str, Field[Any]] = OF_TRAINING | OF_RECIPE | OF_AUGMENTATION
 
 
 def from_options(options: Mapping[str, Any]) -> TrainConfig:
@@ -179,13 +181,13 @@ def from_options(options: Mapping[str, Any]) -> TrainConfig:
             close = difflib.get_close_matches(str(name), OPTIONS, 1)
             hint = f"Did you mean {close[0]}? " if close else ""
             raise InputError(f"A training has no option of this name. {hint}Received: {name}")
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
     of_recipe = {name: values.pop(name) for name in OF_RECIPE if name in values}
-    name = values.pop("recipe", recipes.QUICK)
-    if isinstance(name, str) and name not in recipes.RECIPES and set(of_recipe) == set(OF_RECIPE):
-        recipe = Recipe(name=name, **of_recipe)  # of a file that a recipe of the user's own was written to
+    base = values.pop("recipe", recipes.QUICK)
+    if isinstance(base, str) and base not in recipes.RECIPES and set(of_recipe) == set(OF_RECIPE):
+        recipe = Recipe(name=base, **of_recipe)  # of a file that a recipe of the user's own was written to
     else:
-        recipe = replace(recipes.get(name), **of_recipe)
+        recipe = replace(recipes.get(base), **of_recipe)
     augmented = {name: values.pop(name) for name in OF_AUGMENTATION if name in values}
     if isinstance(values.get("architecture"), Mapping):
         values["architecture"] = Architecture.from_dict(values["architecture"])

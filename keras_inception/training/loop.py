@@ -11,7 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_inception import data, evaluation, files, plots
+from keras_inception import evaluation, files, plots
+from keras_inception.data import Data, load
 from keras_inception.errors import InputError
 from keras_inception.network.googlenet import GoogLeNet, compile_model
 from keras_inception.network.model import InceptionModel
@@ -23,7 +24,7 @@ from keras_inception.training.saving import STOP, AveragesInValidation, PassOnTe
 from keras_inception.types import PathLike
 from keras_inception.weights import freeze, source_of
 
-SAMPLES = 8
+SAMPLES: int = 8
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     verbose: Any = "auto",
-    on_data: Callable[[data.Data, checkpoint.Progress], None] | None = None,
+    on_data: Callable[[Data, checkpoint.Progress], None] | None = None,
     report: Callable[[str], None] = diagnosis.warn,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Run:
@@ -110,7 +111,7 @@ class Training:
         progress: How far it has come.
     """
 
-    data: data.Data
+    data: Data
     model: InceptionModel
     progress: checkpoint.Progress
 
@@ -122,12 +123,13 @@ class Training:
         verbose: Any = "auto",
         report: Callable[[str], None] = diagnosis.warn,
     ) -> None:
-        self.config = config
+        self.config: TrainConfig = config
         self.strategy: tf.distribute.Strategy = distribute.get_strategy(config.strategy)  # before anything else happens
         self.chief: bool = distribute.is_chief(self.strategy)
         name = f"{Path(config.dataset).name}-{config.resolved_architecture.name}"
-        self.folder = Path(folder) if folder else runs.free_folder(name)
-        self._verbose, self._report = (verbose, report) if self.chief else (0, lambda message: None)
+        self.folder: Path = Path(folder) if folder else runs.free_folder(name)
+        self._verbose: Any = verbose if self.chief else 0
+        self._report: Callable[[str], None] = report if self.chief else lambda message: None
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
 
@@ -150,7 +152,7 @@ class Training:
     def begin(
         self,
         overwrite: bool = False,
-        on_data: Callable[[data.Data, checkpoint.Progress], None] | None = None,
+        on_data: Callable[[Data, checkpoint.Progress], None] | None = None,
     ) -> None:
         """Loads the data, builds the model, prepares the folder, and goes back to the last checkpoint."""
         keras.utils.set_random_seed(self.config.seed)
@@ -275,7 +277,7 @@ def load_data(
     config: TrainConfig,
     preprocessing: str | None = None,
     batch: Callable[..., tf.data.Dataset] | None = None,
-) -> data.Data:
+) -> Data:
     """Loads the images and labels that a configuration names.
 
     Args:
@@ -285,7 +287,7 @@ def load_data(
     """
     architecture = config.resolved_architecture
     published = source_of(config.weights, architecture)
-    return data.load(
+    return load(
         config.dataset,
         # Published heads read the maps of images of the architecture's size alone.
         image_size=config.image_size or (architecture.image_size if published else None),

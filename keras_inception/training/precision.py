@@ -2,16 +2,17 @@
 
 import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
-BFLOAT16_CPU_FLAGS = ("amx_bf16", "avx512_bf16")
-AMPERE = (8, 0)  # the first compute capability with bfloat16
+BFLOAT16_CPU_FLAGS: tuple[str, ...] = ("amx_bf16", "avx512_bf16")
+AMPERE: tuple[int, int] = (8, 0)  # the first compute capability with bfloat16
 
 
-def resolve(name):
+def resolve(name: str) -> tuple[str, str]:
     """Returns the dtype policy that a precision stands for on this machine, and why.
 
     Args:
@@ -35,7 +36,7 @@ def resolve(name):
     return "float32", "the processor is not known to have AVX512_BF16 or AMX"
 
 
-def cpu_flags(cpuinfo=Path("/proc/cpuinfo")):
+def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
     """Returns what the processor can do, as Linux names it; elsewhere nothing."""
     try:
         found = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
@@ -45,7 +46,7 @@ def cpu_flags(cpuinfo=Path("/proc/cpuinfo")):
 
 
 @contextlib.contextmanager
-def policy(name):
+def policy(name: str) -> Iterator[None]:
     """Makes a dtype policy the one that new layers take, and afterwards the old one again."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)

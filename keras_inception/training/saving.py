@@ -15,7 +15,7 @@ from keras_inception.training.interruption import PreemptedError
 from keras_inception.types import Logs
 
 # A worker that is told to end says so with this file to the chief, which saves.
-STOP = "stop-requested"
+STOP: str = "stop-requested"
 
 
 class AveragesInValidation(keras.callbacks.Callback):
@@ -64,18 +64,18 @@ class SaveRun(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         progress = self.progress
-        row = {"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}}
+        row: dict[str, float] = {"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}}
         progress.history.append(row)
         score = row.get(f"val_{MAIN}_accuracy", row.get("val_accuracy"))
-        is_best = score is not None and (progress.best is None or score > progress.best["val_main_accuracy"])
-        if is_best:
+        best_before = progress.best
+        if score is not None and (best_before is None or score > best_before["val_main_accuracy"]):
             progress.best = {"epoch": epoch + 1, "val_main_accuracy": score}
         progress.epoch = epoch + 1
         self._checkpoint(step=0)
         files.write_table(self.folder / runs.HISTORY, progress.history)
         with optimizers.averaged_weights(self.model):
             runs.save_model(self.model, self.folder)
-        if is_best:
+        if progress.best is not best_before:
             with files.written_aside(self.folder / runs.BEST) as aside:
                 shutil.copyfile(self.folder / runs.MODEL, aside)
         if self._must_end():

@@ -1,29 +1,34 @@
 """The configuration of a training: recipe, file and option, and which of them wins."""
 
-import argparse
 import json
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 
 import pytest
+from tiny_network import TINY
 
-from keras_inception import TrainConfig
-from keras_inception.cli import train
-from keras_inception.cli.console import Refused
-from keras_inception.recipes.recipe import MODERN, PAPER, QUICK, Recipe
-
-
-def test_fields_that_are_not_given_are_the_recipes():
-    config = TrainConfig(recipe="modern", epochs=7)
-    assert config.epochs == 7
-    for field in fields(Recipe):
-        if field.name not in ("epochs", "flip"):
-            assert getattr(config, field.name) == getattr(MODERN, field.name), field.name
-    assert TrainConfig().batch_size == QUICK.batch_size
+from keras_inception import recipes
+from keras_inception.errors import InputError
+from keras_inception.recipes import MODERN, QUICK, Augmentation
+from keras_inception.training.config import OPTIONS, TrainConfig, changes, to_options
 
 
-def test_replacing_a_field_keeps_the_others():
-    config = replace(TrainConfig(recipe="paper", mixup=0.2), seed=3)
-    assert (config.seed, config.mixup, config.schedule) == (3, 0.2, "exponential")
+def through_a_file(config, path):
+    path.write_text(json.dumps(to_options(config)))
+    return TrainConfig.from_file(path)
+
+
+def test_a_training_has_a_recipe_and_an_augmentation():
+    assert TrainConfig().recipe is QUICK
+    config = TrainConfig(recipe="modern", dataset="tf_flowers")
+    assert (config.recipe, config.augmentation) == (MODERN, MODERN.augmentation)
+    assert TrainConfig(recipe="modern", augmentation=Augmentation()).augmentation == Augmentation()
+
+
+def test_options_that_are_given_win_over_the_recipe_which_keeps_its_others():
+    config = TrainConfig.of(recipe="modern", epochs=7, mixup=0.2, seed=3, dataset="tf_flowers")
+    assert config.recipe == replace(MODERN, epochs=7)
+    assert config.augmentation == replace(MODERN.augmentation, mixup=0.2)
+    assert config.seed == 3
 
 
 @pytest.mark.parametrize(
@@ -36,34 +41,49 @@ def test_replacing_a_field_keeps_the_others():
     ],
 )
 def test_digits_are_not_mirrored_unless_asked_for(options, flip):
-    assert TrainConfig(recipe="paper", **options).flip is flip
+    assert TrainConfig.of(recipe="paper", **options).augmentation.flip is flip
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"epochs": 0}, "`epochs` must be a whole number of at least 1. Received: epochs=0"),
+        ({"epochs": "many"}, "`epochs` must be a whole number of at least 1. Received: epochs='many'"),
+        ({"crop_area": [0, 1]}, "`crop_area` must be None or two shares"),
+        ({"mixup": 0}, "`mixup` must be None or a finite number above 0. Received: mixup=0"),
         ({"seed": -1}, "`seed` must be a whole number of at least 0. Received: seed=-1"),
+        ({"seed": True}, "`seed` must be a whole number of at least 0. Received: seed=True"),
         ({"dropout": 1.0}, "`dropout` must be None, or at least 0 and below 1. Received: dropout=1.0"),
-        ({"aux_dropout": -0.5}, "`aux_dropout` must be None, or at least 0 and below 1. Received: aux_dropout=-0.5"),
-        ({"architecture": "vgg"}, "`architecture` must be one of googlenet, .*Received: architecture='vgg'"),
-        ({"recipe": "best"}, "`recipe` must be one of quick, paper, bvlc, modern. Received: recipe='best'"),
+        ({"aux_dropout": "a"}, "`aux_dropout` must be None, or at least 0 and below 1. Received: aux_dropout='a'"),
+        ({"dataset": 3}, "`dataset` must be the name of a dataset or the path of a folder. Received: dataset=3"),
+        ({"architecture": "vgg"}, "`architecture` must be .*googlenet, .*Received: architecture='vgg'"),
+        ({"architecture": 3}, "`architecture` must be .*Received: architecture=3"),
+        ({"architecture": "googlenet@0.5"}, "width"),
+        ({"width": "wide"}, "`width` must be a number from 0.05 to 10. Received: width='wide'"),
+        ({"recipe": "best"}, "`recipe` must be a `Recipe` or one of quick, paper, bvlc, modern. Received: recipe='b"),
+        ({"recipe": 3}, "`recipe` must be .* Received: recipe=3"),
+        ({"augmentation": "paper"}, "no option of this name.* Received: augmentation"),
+        ({"weights": 3}, "`weights` must be None or a text"),
         ({"precision": "int4"}, "`precision` must be one of .*Received: precision='int4'"),
-        ({"strategy": "parameter-server"}, "`strategy` must be one of"),
+        ({"strategy": ["one"]}, "`strategy` must be one of"),
         ({"image_size": 0}, "`image_size` must be None, or a whole number of pixels"),
         ({"validation_fraction": 1.5}, "`validation_fraction` must be at least 0 and below 1"),
         ({"aux_heads": "yes"}, "`aux_heads` must be True or False"),
         ({"freeze_through": "inception_9z"}, "`freeze_through` must be a row of 'googlenet'"),
+        ({"epoch": 3}, "Did you mean epochs\\? Received: epoch"),
     ],
 )
-def test_values_out_of_range_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        TrainConfig(**options)
+def test_values_out_of_range_and_of_wrong_types_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        TrainConfig.of(**options)
 
 
-def test_unknown_fields_are_refused_with_what_was_meant():
-    with pytest.raises(TypeError, match=r"Did you mean epochs\? Received: epoch"):
-        TrainConfig(epoch=3)
+def test_loss_weights_are_those_of_the_architecture_s_heads_in_their_order():
+    assert TrainConfig().loss_weights is None  # the heads' own
+    assert TrainConfig.of(loss_weights=(1, 0.5, 0)).loss_weights == {"main": 1, "aux1": 0.5, "aux2": 0}
+    assert TrainConfig.of(architecture="inception_v1_slim", loss_weights=(2,)).loss_weights == {"main": 2}
+    with pytest.raises(InputError, match=r"for each head of 'googlenet': main, aux1, aux2\. Received: .*1, 0\.5"):
+        _ = TrainConfig.of(loss_weights=(1, 0.5)).loss_weights
 
 
 FILES = {
@@ -74,87 +94,92 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_files_of_every_kind_hold_any_field(name, tmp_path):
+def test_files_of_every_kind_hold_any_option(name, tmp_path):
     (tmp_path / name).write_text(FILES[name])
     config = TrainConfig.from_file(tmp_path / name)
-    assert config == TrainConfig(dataset="flowers", recipe="paper", epochs=3, crop_area=None, randaugment=(2, 9))
+    assert config == TrainConfig.of(dataset="flowers", recipe="paper", epochs=3, crop_area=None, randaugment=(2, 9))
 
 
-def test_a_configuration_survives_json(tmp_path):
-    config = TrainConfig(recipe="modern", mixup=0.2, loss_weights=(1, 0.5, 0))
-    (tmp_path / "config.json").write_text(json.dumps(asdict(config)))
-    assert TrainConfig.from_file(tmp_path / "config.json") == config
+@pytest.mark.parametrize(
+    "config",
+    [
+        TrainConfig.of(recipe="modern", mixup=0.2, loss_weights=(1, 0.5, 0), width=0.5),
+        TrainConfig(architecture=TINY),
+        TrainConfig(recipe=replace(QUICK, name="mine", epochs=3)),
+    ],
+    ids=["options", "a record", "a recipe of one's own"],
+)
+def test_a_configuration_survives_a_file(config, tmp_path):
+    again = through_a_file(config, tmp_path / "config.json")
+    assert again == config
+    assert again.resolved_architecture == config.resolved_architecture
+
+
+# Everything that may be 0, next to what its default is.
+ZEROS = {
+    "dropout": 0, "aux_dropout": 0, "seed": 0, "gradient_flow": 0, "validation_fraction": 0, "test_fraction": 0,
+    "momentum": 0, "warmup_fraction": 0, "weight_decay": 0, "ema_epochs": 0, "label_smoothing": 0, "brightness": 0,
+    "contrast": 0, "saturation": 0, "hue": 0, "lighting": 0, "shift": 0, "zoom": 0, "rotation_degrees": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["config.json", "config.toml", "config.yaml"])
+def test_an_explicit_0_stays_0_in_files(name, tmp_path):
+    sign = " = " if name.endswith("toml") else ": "
+    lines = [f"{option}{sign}{value}" for option, value in ZEROS.items()]
+    (tmp_path / name).write_text(json.dumps(ZEROS) if name.endswith("json") else "\n".join(lines))
+    config = TrainConfig.from_file(tmp_path / name)
+    for found in (to_options(config), to_options(through_a_file(config, tmp_path / "again.json"))):
+        assert {option: found[option] for option in ZEROS} == ZEROS  # None is not 0
+
+
+def test_the_files_of_earlier_versions_are_read(tmp_path):
+    was = {
+        "recipe": "quick",
+        "epochs": 2,
+        "loss_weights": [1.0, 0.3, 0.3],
+        "crop_area": None,
+        "architecture": "googlenet",
+    }
+    (tmp_path / "config.json").write_text(json.dumps(was))
+    config = TrainConfig.from_file(tmp_path / "config.json")
+    assert (config.recipe.epochs, config.width) == (2, 1.0)
+    assert config.loss_weights == {"main": 1.0, "aux1": 0.3, "aux2": 0.3}
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("config.json", '{"epoch": 3}', r"must hold fields of a training.*Received: \['epoch'\]"),
+        ("config.json", '{"epoch": 3}', r"must hold options of a training.*Received: \['epoch'\]"),
         ("config.toml", "epochs 3", "is missing or no TOML file"),
         ("config.yaml", "[unclosed", "is missing or no YAML file"),
-        ("config.yaml", "- 3", "must hold fields of a training"),
+        ("config.yaml", "- 3", "must hold options of a training"),
+        ("config.yaml", "epochs: '3'", "`epochs` must be a whole number"),
+        ("config.json", '{"architecture": {"name": "mine"}}', "architecture"),
     ],
 )
 def test_files_that_are_no_configuration_are_refused(name, text, message, tmp_path):
     (tmp_path / name).write_text(text)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         TrainConfig.from_file(tmp_path / name)
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="is missing or no JSON file"):
+    with pytest.raises(InputError, match="is missing or no JSON file"):
         TrainConfig.from_file(tmp_path / "nothing.json")
 
 
-def configured(*options):
-    """Returns the configuration that options of the command make."""
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    train.add(parser.add_subparsers(dest="command"))
-    arguments = vars(parser.parse_args(["train", *options]))
-    values = {name: value for name, value in arguments.items() if name not in ("command", "run")}
-    return train._config(values, {name: values.pop(name) for name in ("out", "resume") if name in values})
+def test_changes_are_what_would_keep_a_training_from_going_on():
+    was = TrainConfig.of(epochs=2, image_size=80)
+    assert changes(was, replace(was, strategy="mirrored")) == ""
+    assert changes(was, replace(was, image_size=None)) == ""  # chosen from the images again
+    assert changes(was, TrainConfig.of(epochs=3, image_size=64)) == (
+        "image_size was 80 and is 64, epochs was 2 and is 3"
+    )  # fmt: skip
 
 
-def test_every_field_is_an_option():
-    parser = argparse.ArgumentParser()
-    train.add(parser.add_subparsers())
-    helped = {action.dest: action for action in parser._subparsers._group_actions[0].choices["train"]._actions}
-    for field in fields(TrainConfig):
-        assert helped[field.name].help, field.name
-
-
-def test_options_of_every_kind():
-    config = configured(
-        *("--recipe", "paper", "--dataset", "flowers", "--epochs", "5", "--learning-rate", "0.25", "--no-aux-heads"),
-        *("--crop-area", "0.5", "1", "--randaugment", "2", "9.5", "--mixup", "0.2", "--loss-weights", "1", "0.1", "0"),
-        *("--no-flip", "--precision", "auto", "--deterministic"),
-    )
-    assert (config.dataset, config.epochs, config.learning_rate, config.aux_heads) == ("flowers", 5, 0.25, False)
-    assert (config.crop_area, config.randaugment, config.mixup) == ((0.5, 1), (2, 9.5), 0.2)
-    assert (config.loss_weights, config.flip, config.precision) == ((1, 0.1, 0), False, "auto")
-    assert config.deterministic
-    assert config.momentum == PAPER.momentum
-
-
-def test_off_switches_a_step_of_the_recipe_off():
-    config = configured("--recipe", "modern", "--randaugment", "off", "--crop-area", "off")
-    assert (config.randaugment, config.crop_area) == (None, None)
-
-
-def test_options_win_over_the_file_and_the_file_over_the_recipe(tmp_path):
-    path = tmp_path / "mine.toml"
-    path.write_text('recipe = "modern"\nepochs = 4\nseed = 9\n')
-    config = configured("--config", str(path), "--seed", "1")
-    assert (config.epochs, config.seed, config.label_smoothing) == (4, 1, 0.1)
-    with pytest.raises(Refused, match="is of the recipe 'modern', and its fields would win over --recipe"):
-        configured("--config", str(path), "--recipe", "paper")
-
-
-def test_resume_takes_the_runs_own_configuration_and_no_other(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(asdict(TrainConfig(epochs=4))))
-    assert configured("--resume", str(tmp_path)) == TrainConfig(epochs=4)
-    assert configured("--resume", str(tmp_path), "--strategy", "one") == TrainConfig(epochs=4, strategy="one")
-    with pytest.raises(Refused, match="leave out --epochs, --out"):
-        configured("--resume", str(tmp_path), "--epochs", "5", "--out", "elsewhere")
-    with pytest.raises(Refused, match=r"there is no run to go on with: .*nothing has no config\.json"):
-        configured("--resume", str(tmp_path / "nothing"))
+def test_no_option_stands_for_two_fields():
+    records = (TrainConfig, recipes.Recipe, Augmentation)
+    names = [name for record in records for name in record.__dataclass_fields__]
+    assert sorted({*names} - {"name", "augmentation"}) == sorted(OPTIONS)
+    assert len(OPTIONS) == len(names) - 3  # `name` and the two `augmentation` are none

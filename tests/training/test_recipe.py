@@ -7,8 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_inception.recipes import recipe
-from keras_inception.recipes.recipe import BVLC, MODERN, PAPER, QUICK
+from keras_inception import recipes
+from keras_inception.errors import InputError
+from keras_inception.recipes import BVLC, MODERN, PAPER, QUICK, Augmentation
 from keras_inception.training import optimizers
 
 
@@ -17,11 +18,14 @@ def test_paper_is_what_the_paper_says():
     assert (PAPER.optimizer, PAPER.momentum) == ("sgd", 0.9)
     assert (PAPER.schedule, PAPER.decay_rate, PAPER.decay_epochs) == ("exponential", 0.96, 8)
     assert PAPER.ema_epochs > 0  # Polyak averaging
-    assert (PAPER.crop_area, PAPER.crop_aspect) == ((0.08, 1.0), (3 / 4, 4 / 3))
-    assert PAPER.random_interpolation
-    assert min(PAPER.brightness, PAPER.contrast, PAPER.saturation, PAPER.lighting) > 0  # photometric distortions
-    assert PAPER.loss_weights == (1.0, 0.3, 0.3)
-    assert (PAPER.weight_decay, PAPER.label_smoothing, PAPER.mixup, PAPER.cutmix) == (0, 0, None, None)
+    assert (PAPER.loss_weights, PAPER.weight_decay, PAPER.label_smoothing) == (None, 0, 0)  # None: the heads' own
+    images = PAPER.augmentation
+    assert (images.crop_area, images.crop_aspect) == ((0.08, 1.0), (3 / 4, 4 / 3))
+    assert images.random_interpolation
+    assert images.flip
+    # Photometric distortions, as strong as in Howard 2013 and Krizhevsky et al. 2012.
+    assert (images.brightness, images.contrast, images.saturation, images.lighting) == (0.5, 0.5, 0.5, 0.1)
+    assert (images.mixup, images.cutmix, images.randaugment) == (None, None, None)
 
 
 def test_bvlc_is_what_its_solver_says():
@@ -29,19 +33,21 @@ def test_bvlc_is_what_its_solver_says():
     assert (BVLC.optimizer, BVLC.momentum, BVLC.learning_rate) == ("sgd", 0.9, 0.01)
     assert (BVLC.schedule, BVLC.decay_power, BVLC.epochs, BVLC.batch_size) == ("polynomial", 0.5, 60, 32)
     assert (BVLC.weight_decay, BVLC.bias_rate) == (2e-4, 2)
-    assert BVLC.crop_area == ((224 / 256) ** 2, (224 / 256) ** 2)
-    assert BVLC.flip
+    assert BVLC.augmentation == Augmentation(crop_area=(0.765625, 0.765625), crop_aspect=(1, 1), flip=True)
     assert BVLC.ema_epochs == 0
 
 
 def test_modern_has_what_it_is_called_after():
-    assert (MODERN.schedule, MODERN.label_smoothing, MODERN.randaugment) == ("cosine", 0.1, (2, 9))
+    assert (MODERN.schedule, MODERN.label_smoothing) == ("cosine", 0.1)
     assert min(MODERN.warmup_fraction, MODERN.weight_decay, MODERN.ema_epochs) > 0
-    assert (MODERN.mixup, MODERN.cutmix) == (None, None)  # to be switched on
+    # MixUp and CutMix are there to be switched on.
+    assert MODERN.augmentation == Augmentation(crop_area=(0.08, 1), flip=True, randaugment=(2, 9))
 
 
 def test_quick_leaves_the_images_as_they_are():
-    assert (QUICK.crop_area, QUICK.flip, QUICK.randaugment, QUICK.brightness) == (None, False, None, 0)
+    images = Augmentation()
+    assert QUICK.augmentation == images
+    assert not any(getattr(images, name) for name in images.__dataclass_fields__ if name != "crop_aspect")
 
 
 @pytest.mark.parametrize(
@@ -58,20 +64,24 @@ def test_quick_leaves_the_images_as_they_are():
         ({"warmup_fraction": 1.0}, "`warmup_fraction` must be at least 0 and below 1"),
         ({"weight_decay": -1}, "`weight_decay` must be a finite number of at least 0"),
         ({"label_smoothing": 1}, "`label_smoothing` must be at least 0 and below 1"),
-        ({"loss_weights": (0, 0, 0)}, "`loss_weights` must be numbers of at least 0, not all 0"),
+        ({"loss_weights": (0, 0, 0)}, "`loss_weights` must be None, or numbers of at least 0, not all 0"),
         ({"loss_weights": 1}, "`loss_weights` must be"),
         ({"bias_rate": 2}, '`bias_rate` needs `optimizer="sgd"`'),
-        ({"crop_area": (0, 1)}, "`crop_area` must be"),
+        ({"learning_rate": "fast"}, "`learning_rate` must be a number above 0. Received: learning_rate='fast'"),
+        ({"epochs": True}, "`epochs` must be a whole number"),
+        ({"loss_weights": (1, "a")}, "`loss_weights` must be"),
+        ({"optimizer": None}, "`optimizer` must be one of"),
+        ({"augmentation": "paper"}, "`augmentation` must be an `Augmentation`"),
     ],
 )
 def test_values_out_of_range_are_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         replace(QUICK, **changes)
 
 
 def test_an_unknown_recipe_is_refused():
-    with pytest.raises(ValueError, match=r"`recipe` must be one of quick, paper, bvlc, modern\. Received"):
-        recipe.get("best")
+    with pytest.raises(InputError, match=r"must be a `Recipe` or one of quick, paper, bvlc, modern\. Received"):
+        recipes.get("best")
 
 
 def rates(changes, steps, steps_per_epoch=10):
@@ -145,10 +155,10 @@ def test_adamw_spares_biases_and_norms_also_after_a_round_trip(layers):
         np.testing.assert_allclose(np.array(variable), before[path] * factor, rtol=1e-6, err_msg=path)
 
 
-@pytest.mark.parametrize("name", list(recipe.RECIPES))
+@pytest.mark.parametrize("name", list(recipes.RECIPES))
 def test_every_optimizer_survives_a_round_trip(name, layers):
     model, _ = layers
-    optimizer = optimizers.optimizer(recipe.RECIPES[name], 10)
+    optimizer = optimizers.optimizer(recipes.RECIPES[name], 10)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
     assert again.get_config() == optimizer.get_config()
     before = [np.array(variable) for variable in model.trainable_variables]

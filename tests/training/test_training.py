@@ -13,13 +13,8 @@ from tiny_network import TINY
 
 from keras_inception import files, plots
 from keras_inception.training import diagnosis, runs
-from keras_inception.training.loop import TrainConfig, train
-
-
-@pytest.fixture
-def tiny(with_architecture):
-    with with_architecture(TINY):
-        yield "tiny"
+from keras_inception.training.config import TrainConfig
+from keras_inception.training.loop import train
 
 
 def test_a_run_folder_holds_all_that_the_design_names(run):
@@ -40,7 +35,7 @@ def test_the_history_has_a_row_an_epoch_with_every_head(run):
 def test_the_model_file_alone_knows_classes_preprocessing_and_architecture(run):
     model = runs.load_model(run.folder / "model.keras")
     assert model.class_names == ["dark", "light"]
-    assert (model.preprocessing, model.architecture) == ("inception", "tiny")
+    assert (model.preprocessing, model.architecture) == ("inception", TINY)
     assert model.output_names == ["main", "aux1", "aux2"]
 
 
@@ -68,8 +63,8 @@ def test_config_json_runs_again_with_the_same_first_epoch(run, tmp_path):
     np.testing.assert_allclose(first["main_loss"][0], second["main_loss"][0], rtol=1e-2)
 
 
-def test_gradients_of_each_head_are_written_on_request(image_folder, tiny, tmp_path):
-    config = TrainConfig(dataset=str(image_folder), architecture=tiny, epochs=1, batch_size=16, gradient_flow=1)
+def test_gradients_of_each_head_are_written_on_request(image_folder, tmp_path):
+    config = TrainConfig.of(dataset=str(image_folder), architecture=TINY, epochs=1, batch_size=16, gradient_flow=1)
     run = train(config, tmp_path / "run", verbose=0, report=lambda message: None)
     with open(run.folder / "gradients.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -77,8 +72,9 @@ def test_gradients_of_each_head_are_written_on_request(image_folder, tiny, tmp_p
     assert {row["epoch"] for row in rows} == {"0", "1"}  # before the first step, and after
 
 
-def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_last_epoch(image_folder, tiny, tmp_path):
-    config = TrainConfig(dataset=str(image_folder), architecture=tiny, epochs=1, batch_size=16, learning_rate=1e38)
+def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_last_epoch(image_folder, tmp_path):
+    options = {"epochs": 1, "batch_size": 16, "learning_rate": 1e38}
+    config = TrainConfig.of(dataset=str(image_folder), architecture=TINY, **options)
     with pytest.raises(diagnosis.NotFiniteError):
         train(config, tmp_path / "run", verbose=0)
     assert not (tmp_path / "run" / "model.keras").exists()

@@ -1,4 +1,4 @@
-"""`keras-inception train`, which knows the tiny network and ends itself at a chosen moment; MOMENT names it.
+"""`keras-inception train`, which ends itself at a chosen moment; MOMENT names it.
 
 - "step EPOCH STEP SIGNAL": after that step of that epoch, both from 0
 - "checkpoint EPOCH SIGNAL": in the middle of writing the checkpoint of that epoch, counted from 1
@@ -8,23 +8,17 @@
 
 import os
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.argv[0] = "keras-inception"
 
-from keras_inception import cli  # noqa: E402, the name of the command comes first
+from keras_inception.cli import main, quiet  # noqa: E402, the name of the command comes first
 
-cli._import_tensorflow_quietly()  # as the command does before it imports anything else
+quiet.import_tensorflow_quietly()  # as the command does before it imports anything else
 
 import numpy as np  # noqa: E402, after TensorFlow
-from tiny_network import TINY  # noqa: E402, after TensorFlow
 
-from keras_inception import architectures  # noqa: E402, after TensorFlow
-from keras_inception.training import checkpoint, runs  # noqa: E402, after TensorFlow
-from keras_inception.training import loop as training  # noqa: E402, after TensorFlow
-
-architectures.ARCHITECTURES["tiny"] = TINY
+from keras_inception import files  # noqa: E402, after TensorFlow
+from keras_inception.training import checkpoint, runs, saving  # noqa: E402, after TensorFlow
 
 MOMENT, *NUMBERS, SIGNAL = os.environ.get("MOMENT", "never 0").split()
 NUMBERS, SIGNAL = [int(number) for number in NUMBERS], int(SIGNAL)
@@ -68,12 +62,12 @@ def before_results(path, value):
 
 
 if MOMENT == "step":
-    before(training._SaveRun, "on_train_batch_end", at_step)
+    before(saving.SaveRun, "on_train_batch_end", at_step)
 elif MOMENT == "checkpoint":
     before(np, "savez", in_checkpoint)
 elif MOMENT == "model":
     before(runs, "save_model", before_model)
 elif MOMENT == "results":
-    before(runs, "write_json", before_results)
+    before(files, "write_json", before_results)
 
-sys.exit(cli.main())
+sys.exit(main())

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import pathlib
 import signal
@@ -11,6 +12,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from tiny_network import TINY
 
 h5py = pytest.importorskip("h5py")
 pytest.importorskip("tensorflow")
@@ -20,7 +22,7 @@ pytestmark = pytest.mark.slow
 PROGRAM = pathlib.Path(__file__).parent / "program.py"
 # 32 training images: 8 steps an epoch. Dropout, augmentation, MixUp, warm-up, the average of the weights: all go on.
 OPTIONS = (
-    *("--architecture", "tiny", "--epochs", 3, "--batch-size", 4, "--seed", 3),
+    *("--epochs", 3, "--batch-size", 4, "--seed", 3),
     *("--crop-area", 0.5, 1, "--brightness", 0.3, "--mixup", 0.2, "--ema-epochs", 1, "--deterministic"),
 )
 LIMIT_SECONDS = 200
@@ -48,9 +50,17 @@ def weights(model_file):
 
 
 @pytest.fixture(scope="module")
-def never_killed(image_folder, tmp_path_factory):
+def options(image_folder, tmp_path_factory):
+    """The options of all trainings: the tiny network travels as a record in a file."""
+    path = tmp_path_factory.mktemp("options") / "tiny.json"
+    path.write_text(json.dumps({"architecture": TINY.to_dict(), "dataset": str(image_folder)}))
+    return ("--config", path, *OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def never_killed(options, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "never-killed"
-    finished = command("--dataset", image_folder, *OPTIONS, "--out", run)
+    finished = command(*options, "--out", run)
     assert finished.returncode == 0, finished.stderr
     return run
 
@@ -74,9 +84,9 @@ def assert_same(run, never_killed):
     "moment",
     ["step 0 2 9", "checkpoint 2 9", "model 2 9", "results 1 9"],
 )
-def test_a_killed_training_ends_as_if_it_had_not_been(moment, image_folder, never_killed, tmp_path):
+def test_a_killed_training_ends_as_if_it_had_not_been(moment, options, never_killed, tmp_path):
     run = tmp_path / "run"
-    killed = command("--dataset", image_folder, *OPTIONS, "--out", run, moment=moment)
+    killed = command(*options, "--out", run, moment=moment)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     resumed = command("--resume", run)
     assert resumed.returncode == 0, resumed.stderr
@@ -90,13 +100,13 @@ def test_a_finished_training_is_not_gone_on_with(never_killed):
 
 
 @pytest.mark.parametrize("moment", ["step 1 5 15", "step 1 7 15"])
-def test_a_training_that_is_told_to_end_saves_and_goes_on(moment, image_folder, never_killed, tmp_path):
+def test_a_training_that_is_told_to_end_saves_and_goes_on(moment, options, never_killed, tmp_path):
     run = tmp_path / "run"
-    told = command("--dataset", image_folder, *OPTIONS, "--out", run, moment=moment)
+    told = command(*options, "--out", run, moment=moment)
     assert told.returncode == PREEMPTED, told.stderr
     assert f"Go on with `keras-inception train --resume {run}`" in told.stderr
     assert (run / "checkpoint.npz").is_file()
-    resumed = command("--dataset", image_folder, *OPTIONS, "--out", run)  # the same command goes on as well
+    resumed = command(*options, "--out", run)  # the same command goes on as well
     assert resumed.returncode == 0, resumed.stderr
     epoch, step = map(int, moment.split()[1:3])
     steps = (step + 1) % 8  # the signal came when the step was done, and was seen after it

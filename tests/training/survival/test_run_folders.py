@@ -3,14 +3,14 @@
 import shutil
 import signal
 import threading
-from dataclasses import replace
 
 import pytest
 
 pytest.importorskip("tensorflow")
 
+from keras_inception.errors import InputError
 from keras_inception.training import runs
-from keras_inception.training.config import TrainConfig
+from keras_inception.training.config import from_options, read
 from keras_inception.training.interruption import termination_signal
 from keras_inception.training.loop import train
 
@@ -25,23 +25,23 @@ def unfinished(run, tmp_path):
 
 
 def test_an_unfinished_run_of_another_configuration_is_refused_with_the_difference(unfinished):
-    config = replace(TrainConfig.from_file(unfinished / "config.json"), epochs=9, seed=5)
-    with pytest.raises(ValueError, match=r"another configuration: epochs was 2 and is 9, seed was 0 and is 5\. Go on"):
+    config = from_options(read(unfinished / "config.json") | {"epochs": 9, "seed": 5})
+    with pytest.raises(InputError, match=r"another configuration: seed was 0 and is 5, epochs was 2 and is 9\. Go on"):
         train(config, unfinished)
     assert (unfinished / "model.keras").is_file()
 
 
 def test_a_finished_run_is_not_gone_on_with(run):
-    with pytest.raises(ValueError, match="holds a finished run: there is nothing to go on with"):
-        train(out=run.folder, resume=True)
+    with pytest.raises(InputError, match="holds a finished run: there is nothing to go on with"):
+        train(folder=run.folder, resume=True)
 
 
 @pytest.mark.parametrize("content", [None, "thesis.txt"])
 def test_a_folder_without_a_run_is_not_gone_on_with(content, tmp_path):
     if content:
         (tmp_path / content).write_text("years of work")
-    with pytest.raises(ValueError, match=r"There is no run to go on with: .* has no config\.json"):
-        train(out=tmp_path, resume=True)
+    with pytest.raises(InputError, match=r"There is no run to go on with: .* has no config\.json"):
+        train(folder=tmp_path, resume=True)
 
 
 def test_clearing_leaves_nothing_of_the_earlier_run_and_nothing_else_out(unfinished):
