@@ -267,10 +267,10 @@ class _Answers:
 
 
 def _sweep(points: Iterable[ExitPoint], chosen: ExitPoint, never: ExitPoint, count: int = 12) -> list[ExitPoint]:
-    """Returns some of the points that no other beats in both accuracy and cost, the costliest first."""
+    """Returns some of the points that no other beats in both accuracy and cost, from the one without exits down."""
     best, frontier = -1.0, []
     for point in sorted(points, key=lambda point: (point.multiply_adds, -point.accuracy)):
-        if point.accuracy > best:
+        if point.accuracy > best and point.multiply_adds <= never.multiply_adds:
             frontier.append(point)
             best = point.accuracy
     costs = np.linspace(frontier[0].multiply_adds, frontier[-1].multiply_adds, count)

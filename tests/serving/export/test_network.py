@@ -72,7 +72,7 @@ def test_local_response_normalization_is_the_layer_s(channels):
 
 
 def test_outputs_that_are_no_probabilities_are_refused():
-    model = ki.GoogLeNet(architecture="tiny", classes=3, classifier_activation="sigmoid")
+    model = build(classifier_activation="sigmoid")
     with pytest.raises(ValueError, match=r"An export gives probabilities.*'main' with activation=sigmoid"):
         serving_network(model)
     with pytest.raises(ValueError, match=r"`heads` must be outputs of the model.*Received: 'aux3'"):
