@@ -137,9 +137,8 @@ def _checks(encoded: Tensor) -> list[tf.Operation]:
     # Of a BMP with 8 bits a pixel TensorFlow reads the indices of the palette as brightness.
     has_palette = _starts(head, b"BM") & (_little(head, 28, 2) == 8)
     grey = tf.cond(has_palette, lambda: _is_grey_ramp(encoded, head), lambda: tf.constant(True))
-    return [
-        check for check in (known, small, tf.debugging.Assert(grey, [_PALETTE])) if check is not None
-    ]  # run eagerly, it is None
+    coloured = tf.debugging.Assert(grey, [_PALETTE])
+    return [check for check in (known, small, coloured) if check is not None]  # None where they ran eagerly
 
 
 def _size(encoded: Tensor, head: Tensor) -> Tensor:
