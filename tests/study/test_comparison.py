@@ -175,7 +175,7 @@ def test_one_seed_without_test_images_is_reported_as_it_is(tmp_path):
             {"architectures": ("googlenet", dataclasses.replace(TINY, auxiliary_heads=TINY.auxiliary_heads[:1]))},
             r"must have the same heads\. Received: googlenet: main, aux1, aux2; tiny: main, aux1",
         ),
-        ({"architectures": ("lenet",)}, r"`architecture` must be one of googlenet, .*'lenet'"),
+        ({"architectures": ("lenet",)}, r"`architecture` must be an `Architecture` or one of googlenet, .*'lenet'"),
         ({"config": {"aux_heads": False}}, r"leave out `aux_heads=False`"),
         (
             {"config": {"loss_weights": (1.0, 0.3, 0.0)}},

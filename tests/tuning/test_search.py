@@ -4,6 +4,7 @@ import io
 import json
 import types
 
+import keras
 import keras_tuner
 import pytest
 from tiny_network import TINY
@@ -31,6 +32,21 @@ def base(config, tmp_path):
 
 
 SPACE = ["aux1_weight", "learning_rate", "width"]
+
+
+@pytest.fixture
+def trained_as(monkeypatch):
+    """Returns `trained_as(fit)`, which puts a function in the place of all trainings, and a dense layer of networks."""
+
+    def build(hypermodel, hp):
+        hypermodel.config(hp)
+        return keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+
+    def replace(fit):
+        monkeypatch.setattr(searches._OnDataset, "build", build)
+        monkeypatch.setattr(searches._OnDataset, "fit", fit)
+
+    return replace
 
 
 @pytest.mark.slow
@@ -83,14 +99,14 @@ def test_a_folder_of_something_else_is_refused(base, tmp_path, capsys):
     assert "A search needs an empty folder, and this one holds something else" in capsys.readouterr().err
 
 
-def test_failed_trials_are_recorded_and_ten_in_a_row_end_the_search(config, tmp_path, monkeypatch):
+def test_failed_trials_are_recorded_and_ten_in_a_row_end_the_search(config, tmp_path, trained_as):
     reasons = ["out of memory: too large", "diverged: NaN"]
 
     def fail(self, hp, model, *args, **kwargs):
         raise keras_tuner.errors.FailedTrialError(reasons[len(rows) % 2])
 
     rows = []
-    monkeypatch.setattr(searches._OnDataset, "fit", fail)
+    trained_as(fail)
     with pytest.raises(searches.SearchFailedError, match=r"the last 10 trials failed, .*5 times: out of memory"):
         search(config, tmp_path / "found", space=SPACE, tuner="random", max_trials=12, on_trial=rows.append)
     assert len(rows) == 10
@@ -98,17 +114,14 @@ def test_failed_trials_are_recorded_and_ten_in_a_row_end_the_search(config, tmp_
     assert [row["status"] for row in files.read_table(tmp_path / "found" / "results.csv")] == ["FAILED"] * 10
 
 
-def test_a_defect_ends_the_search_as_what_it_is(config, tmp_path, monkeypatch):
-    def fit(self, hp, model, *args, **kwargs):
-        return {}["no such name"]
-
-    monkeypatch.setattr(searches._OnDataset, "fit", fit)
+def test_a_defect_ends_the_search_as_what_it_is(config, tmp_path, trained_as):
+    trained_as(lambda *args, **kwargs: {}["no such name"])
     with pytest.raises(KeyError, match="no such name"):
         search(config, tmp_path / "found", space=SPACE)
 
 
 @pytest.fixture
-def scripted(config, tmp_path, monkeypatch):
+def scripted(config, tmp_path, trained_as):
     """Returns `scripted(*curves, **options)`: a search whose trainings only play curves; its rows, and those shown."""
 
     def run(*curves, **options):
@@ -117,6 +130,7 @@ def scripted(config, tmp_path, monkeypatch):
         def fit(self, hp, model, *, epochs, callbacks, **kwargs):
             for callback in callbacks:
                 callback.set_model(model)
+            model.stop_training = False
             for epoch, value in enumerate(curve := next(playing)):
                 for callback in callbacks:
                     callback.on_epoch_begin(epoch)
@@ -126,7 +140,7 @@ def scripted(config, tmp_path, monkeypatch):
                     break
             return {"val_main_accuracy": max(curve[: epoch + 1])}
 
-        monkeypatch.setattr(searches._OnDataset, "fit", fit)
+        trained_as(fit)
         rows, shown = [], []
         search(
             from_options({**to_options(config), "epochs": 4}),
