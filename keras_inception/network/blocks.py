@@ -4,14 +4,13 @@ Every function takes `conv`, the network's convolution unit: `conv(x, filters, k
 """
 
 from collections.abc import Callable
-from functools import partial, singledispatch
+from functools import partial
 from typing import TypeAlias
 
 import keras
 from keras import layers
 
-from keras_inception import architectures
-from keras_inception.architectures import Architecture, AuxiliaryHead
+from keras_inception.architectures import LRN, Architecture, AuxiliaryHead, Conv, Convolution, Inception, MaxPool, Row
 from keras_inception.network.layers import BatchNormalization, CeilMaxPooling2D, Dropout, LocalResponseNormalization
 from keras_inception.types import Tensor
 
@@ -30,7 +29,7 @@ def _apply_conv(
     strides: int = 1,
     *,
     name: str,
-    unit: architectures.Convolution,
+    unit: Convolution,
     padding: str,
 ) -> Tensor:
     if padding == "symmetric" and strides > 1:
@@ -47,14 +46,14 @@ def _apply_conv(
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def output_size(row: architectures.Row, size: int, architecture: Architecture) -> int:
+def output_size(row: Row, size: int, architecture: Architecture) -> int:
     """Returns the height or width, in pixels, of the row's output for an input of `size`."""
-    if isinstance(row, architectures.MaxPool):
+    if isinstance(row, MaxPool):
         window, strides = row.pool_size, row.strides
         if architecture.padding == "symmetric":
             return -(-(size - window) // strides) + 1
         return -(-size // strides)
-    return -(-size // row.strides) if isinstance(row, architectures.Conv) else size
+    return -(-size // row.strides) if isinstance(row, Conv) else size
 
 
 def channel_axis() -> int:
@@ -62,50 +61,34 @@ def channel_axis() -> int:
     return 1 if keras.config.image_data_format() == "channels_first" else -1
 
 
-@singledispatch
-def apply_row(row: architectures.Row, x: Tensor, architecture: Architecture, conv: ConvolutionUnit) -> Tensor:
+def apply_row(row: Row, x: Tensor, architecture: Architecture, conv: ConvolutionUnit) -> Tensor:
     """Applies one row of an architecture to `x`, `(batch, height, width, channels)`.
 
     Returns:
         The row's output; its layer's name is the row's name, or begins with it.
     """
-    raise TypeError(f"No row of an architecture: {row!r}")
-
-
-@apply_row.register
-def _(row: architectures.Conv, x: Tensor, architecture: Architecture, conv: ConvolutionUnit) -> Tensor:
-    if row.reduce:
-        x = conv(x, row.reduce, 1, name=f"{row.name}_reduce")
-    return conv(x, row.filters, row.kernel_size, row.strides, name=row.name)
-
-
-@apply_row.register
-def _(row: architectures.MaxPool, x: Tensor, architecture: Architecture, conv: ConvolutionUnit) -> Tensor:
-    if architecture.padding == "symmetric":
-        return CeilMaxPooling2D(row.pool_size, row.strides, name=row.name)(x)
-    return layers.MaxPooling2D(row.pool_size, row.strides, "same", name=row.name)(x)
-
-
-@apply_row.register
-def _(row: architectures.LRN, x: Tensor, architecture: Architecture, conv: ConvolutionUnit) -> Tensor:
-    return LocalResponseNormalization(name=row.name)(x)
-
-
-@apply_row.register
-def _(row: architectures.Inception, x: Tensor, architecture: Architecture, conv: ConvolutionUnit) -> Tensor:
     name = row.name
-    branches = [
-        conv(x, row.conv1x1, 1, name=f"{name}_1x1"),
-        conv(conv(x, row.conv3x3_reduce, 1, name=f"{name}_3x3_reduce"), row.conv3x3, 3, name=f"{name}_3x3"),
-        conv(
-            conv(x, row.conv5x5_reduce, 1, name=f"{name}_5x5_reduce"),
-            row.conv5x5,
-            architecture.conv5x5_kernel_size,
-            name=f"{name}_5x5",
-        ),
-        conv(layers.MaxPooling2D(3, 1, "same", name=f"{name}_pool")(x), row.pool_proj, 1, name=f"{name}_pool_proj"),
-    ]
-    return layers.Concatenate(channel_axis(), name=f"{name}_output")(branches)
+    match row:
+        case Conv():
+            if row.reduce:
+                x = conv(x, row.reduce, 1, name=f"{name}_reduce")
+            return conv(x, row.filters, row.kernel_size, row.strides, name=name)
+        case MaxPool() if architecture.padding == "symmetric":
+            return CeilMaxPooling2D(row.pool_size, row.strides, name=name)(x)
+        case MaxPool():
+            return layers.MaxPooling2D(row.pool_size, row.strides, "same", name=name)(x)
+        case LRN():
+            return LocalResponseNormalization(name=name)(x)
+        case Inception():
+            # The order in which layers are made is that of the weights, and of what a seed gives them.
+            y1 = conv(x, row.conv1x1, 1, name=f"{name}_1x1")
+            y3 = conv(x, row.conv3x3_reduce, 1, name=f"{name}_3x3_reduce")
+            y3 = conv(y3, row.conv3x3, 3, name=f"{name}_3x3")
+            y5 = conv(x, row.conv5x5_reduce, 1, name=f"{name}_5x5_reduce")
+            y5 = conv(y5, row.conv5x5, architecture.conv5x5_kernel_size, name=f"{name}_5x5")
+            pool = layers.MaxPooling2D(3, 1, "same", name=f"{name}_pool")(x)
+            pool = conv(pool, row.pool_proj, 1, name=f"{name}_pool_proj")
+            return layers.Concatenate(channel_axis(), name=f"{name}_output")([y1, y3, y5, pool])
 
 
 MAIN = "main"

@@ -119,25 +119,12 @@ def layout(architecture: Architecture) -> dict[str, Stored]:
         names |= {f"{head.prefix}_{part}": f"{head.prefix}/{part}" for part in ("conv", "fc", "classifier")}
         kernels |= {
             f"{head.prefix}_conv": kernel,
-            f"{head.prefix}_fc": partial(_flattened_matrix, channels=head.conv),
-            f"{head.prefix}_classifier": _matrix,
+            f"{head.prefix}_fc": partial(flattened_matrix, channels=head.conv),
+            f"{head.prefix}_classifier": matrix,
         }
-    names["loss3_classifier"], kernels["loss3_classifier"] = "loss3/classifier", _matrix
+    names["loss3_classifier"], kernels["loss3_classifier"] = "loss3/classifier", matrix
     found = {}
     for layer, name in names.items():
         found[f"{layer}/kernel"] = Stored(f"{name}[0]", kernels[layer])
         found[f"{layer}/bias"] = Stored(f"{name}[1]", np.ravel)  # (1, 1, 1, filters) where the header is the old one
     return found
-
-
-def _matrix(array: Array) -> Array:
-    return matrix(_without_leading_ones(array))
-
-
-def _flattened_matrix(array: Array, channels: int) -> Array:
-    return flattened_matrix(_without_leading_ones(array), channels)
-
-
-def _without_leading_ones(array: Array) -> Array:
-    """Turns the old header's `(1, 1, outputs, inputs)` into `(outputs, inputs)`."""
-    return array[0, 0] if array.ndim == 4 and array.shape[:2] == (1, 1) else array

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_inception.architectures import Architecture, Conv, Inception
-from keras_inception.errors import InputError
 from keras_inception.types import Array
 
 # The convolutions of a module, as the builder names them.
@@ -15,7 +14,10 @@ BRANCHES: tuple[str, ...] = ("1x1", "3x3_reduce", "3x3", "5x5_reduce", "5x5", "p
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor of a published file, and the function from its array to the array of the Keras weight."""
+    """One tensor of a published file, and the function from its array to the array of the Keras weight.
+
+    The function raises a `ValueError` for an array of another rank.
+    """
 
     name: str
     convert: Callable[[Array], Array] = np.asarray
@@ -33,31 +35,25 @@ def modules(architecture: Architecture) -> tuple[str, ...]:
 
 
 def matrix(array: Array) -> Array:
-    """Turns the weights of a linear layer from `(outputs, inputs)` to `(inputs, outputs)`."""
-    return _of_rank(array, 2).T
+    """Turns the weights of a linear layer from `(outputs, inputs)` to `(inputs, outputs)`; axes of 1 may lead."""
+    return array.reshape(array.shape[-2:]).T
 
 
 def kernel(array: Array) -> Array:
     """Turns the weights of a convolution from `(filters, channels, height, width)` to Keras's order of axes."""
-    return _of_rank(array, 4).transpose(2, 3, 1, 0)
+    return array.transpose(2, 3, 1, 0)
 
 
 def flattened_matrix(array: Array, channels: int) -> Array:
     """Turns the weights of a linear layer that reads a flattened square map.
 
     Args:
-        array: `(outputs, channels * height * width)`, the channels varying slowest, as Caffe and PyTorch flatten.
+        array: `(outputs, channels * height * width)`, the channels varying slowest, as Caffe and PyTorch flatten; axes
+            of 1 may lead.
         channels: The number of channels of the map.
 
     Returns:
         `(height * width * channels, outputs)`, the channels varying fastest, as Keras flattens.
     """
-    outputs, inputs = _of_rank(array, 2).shape
-    maps = array.reshape(outputs, channels, inputs // channels)
-    return maps.transpose(2, 1, 0).reshape(inputs, outputs)
-
-
-def _of_rank(array: Array, rank: int) -> Array:
-    if array.ndim != rank:
-        raise InputError(f"An array of {rank} axes is needed. Received: shape={array.shape}")
-    return array
+    outputs, inputs = array.shape[-2:]
+    return array.reshape(outputs, channels, -1).transpose(2, 1, 0).reshape(inputs, outputs)

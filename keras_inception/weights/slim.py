@@ -97,13 +97,11 @@ def layout(architecture: Architecture) -> dict[str, Stored]:
         found[f"{layer}/kernel"] = Stored(f"InceptionV1/{scope}/weights")
         for weight in ("beta", "moving_mean", "moving_variance"):
             found[f"{layer}_bn/{weight}"] = Stored(f"InceptionV1/{scope}/BatchNorm/{weight}")
-    found["loss3_classifier/kernel"] = Stored("InceptionV1/Logits/Conv2d_0c_1x1/weights", _matrix_of_convolution)
+    found["loss3_classifier/kernel"] = Stored("InceptionV1/Logits/Conv2d_0c_1x1/weights", _without_leading_ones)
     found["loss3_classifier/bias"] = Stored("InceptionV1/Logits/Conv2d_0c_1x1/biases")
     return found
 
 
-def _matrix_of_convolution(array: Array) -> Array:
+def _without_leading_ones(array: Array) -> Array:
     """Turns a 1x1 convolution's `(1, 1, inputs, outputs)` into `(inputs, outputs)`."""
-    if array.ndim != 4 or array.shape[:2] != (1, 1):
-        raise InputError(f"A 1x1 convolution is needed. Received: shape={array.shape}")
-    return array[0, 0]
+    return array.reshape(array.shape[-2:])

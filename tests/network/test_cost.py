@@ -4,6 +4,7 @@ import keras
 import pytest
 from test_architectures import MODULE_PARAMETERS
 
+import keras_inception as ki
 from keras_inception import GoogLeNet
 from keras_inception.network import cost
 
@@ -107,11 +108,13 @@ def test_reductions_compare_with_the_naive_module(googlenet):
 
 def test_a_network_without_a_fixed_size_is_refused():
     model = GoogLeNet(input_shape=(None, None, 3), aux_heads=False, classes=10)
-    with pytest.raises(ValueError, match=r"fixed `input_shape`.*Received: a model with input_shape=\(None, None, 3\)"):
+    with pytest.raises(
+        ki.InputError, match=r"fixed `input_shape`.*Received: a model with input_shape=\(None, None, 3\)"
+    ):
         cost.rows(model)
 
 
 def test_a_foreign_model_is_refused():
     image = keras.Input((8, 8, 3))
-    with pytest.raises(ValueError, match="must know its architecture"):
+    with pytest.raises(ki.InputError, match="must know its architecture"):
         cost.rows(keras.Model(image, keras.layers.Flatten()(image)))

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_inception as ki
 from keras_inception.network.layers import BatchNormalization, CeilMaxPooling2D, Dropout, LocalResponseNormalization
 
 PARAMETERS = [
@@ -134,7 +135,7 @@ def test_lrn_survives_its_config_and_a_keras_file(x, tmp_path):
     ],
 )
 def test_lrn_refuses_what_could_divide_by_zero(arguments, match):
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises(ki.InputError, match=match):
         LocalResponseNormalization(**arguments)
 
 

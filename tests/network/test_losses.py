@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_inception as ki
 from keras_inception.network.losses import SparseCategoricalCrossentropy, logs_by_head
 
 LABELS = np.array([0, 2, 1, 2])
@@ -40,7 +41,7 @@ def test_the_loss_is_saved_with_its_smoothing():
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0])
 def test_smoothing_out_of_range_is_refused(smoothing):
-    with pytest.raises(ValueError, match=f"at least 0 and below 1. Received: label_smoothing={smoothing}"):
+    with pytest.raises(ki.InputError, match=f"at least 0 and below 1. Received: label_smoothing={smoothing}"):
         SparseCategoricalCrossentropy(label_smoothing=smoothing)
 
 

@@ -106,20 +106,20 @@ def test_other_numbers_of_channels_are_scaled_too():
 )
 def test_caffe_refuses_images_that_are_not_rgb(x, data_format):
     with pytest.raises(
-        ValueError, match=r'`preprocessing="caffe"` is for images of 3 channels.*Received: x\.shape=\(1, '
+        ki.InputError, match=r'`preprocessing="caffe"` is for images of 3 channels.*Received: x\.shape=\(1, '
     ):
         ki.preprocess_input(x, data_format, preprocessing="caffe")
 
 
 def test_unknown_modes_are_refused():
     match = r"`preprocessing` must be one of \('inception', 'caffe'\)\. Received: preprocessing='torch'"
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises(ki.InputError, match=match):
         ki.preprocess_input(PIXELS, preprocessing="torch")
 
 
 def test_unknown_data_formats_are_refused():
     match = r'`data_format` must be "channels_last" or "channels_first"\. Received: data_format=\'NHWC\''
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises(ki.InputError, match=match):
         ki.preprocess_input(PIXELS, "NHWC")
 
 
@@ -165,6 +165,6 @@ def test_predictions_are_decoded(class_index, background):
 
 @pytest.mark.parametrize("preds", [np.zeros((2, 10)), np.zeros(1000), [np.zeros((2, 1000))] * 3])
 def test_only_the_output_of_one_head_is_decoded(class_index, preds):
-    with pytest.raises(ValueError, match=r"must be an array `\(batch, 1000\)`.*Received: "):
+    with pytest.raises(ki.InputError, match=r"must be an array `\(batch, 1000\)`.*Received: "):
         decode_predictions(preds)
     assert class_index == []

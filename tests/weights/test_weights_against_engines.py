@@ -127,7 +127,7 @@ def test_code_in_a_pytorch_file_is_not_executed(tensors, tmp_path, zipped):
     path, made = tmp_path / "googlenet.pth", tmp_path / "made"
     torch.save({"conv1.conv.weight": Malicious(made)}, path, _use_new_zipfile_serialization=zipped)
     model = ki.GoogLeNet(architecture="inception_v1_torchvision", include_top=False)
-    with pytest.raises(ValueError, match="holds other things than tensors"):
+    with pytest.raises(ki.InputError, match="holds other things than tensors"):
         load_published_weights(model, "torchvision", path)
     assert not made.exists()
 
@@ -144,5 +144,5 @@ def test_other_pytorch_files_are_refused(tensors, tmp_path, damage):
     if damage == "text":
         path.write_text("<html>404</html>")
     model = ki.GoogLeNet(architecture="inception_v1_torchvision", include_top=False)
-    with pytest.raises(ValueError, match=r"torch.save\(model.state_dict\(\), path\).*googlenet.pth"):
+    with pytest.raises(ki.InputError, match=r"torch.save\(model.state_dict\(\), path\).*googlenet.pth"):
         load_published_weights(model, "torchvision", path)
