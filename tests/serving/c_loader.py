@@ -27,7 +27,7 @@ def library():
     for name, result, arguments in (
         ("TF_NewStatus", "p", ""), ("TF_DeleteStatus", None, "p"), ("TF_GetCode", "i", "p"), ("TF_Message", "s", "p"),
         ("TF_NewGraph", "p", ""), ("TF_DeleteGraph", None, "p"), ("TF_NewSessionOptions", "p", ""),
-        ("TF_SetConfig", None, "pszp"), ("TF_DeleteSessionOptions", None, "p"),
+        ("TF_DeleteSessionOptions", None, "p"),
         ("TF_LoadSessionFromSavedModel", "p", "ppspippp"),
         ("TF_CloseSession", None, "pp"), ("TF_DeleteSession", None, "pp"), ("TF_GraphOperationByName", "p", "ps"),
         ("TF_AllocateTensor", "p", "ipiz"), ("TF_DeleteTensor", None, "p"), ("TF_TensorData", "p", "p"),
@@ -47,17 +47,11 @@ def library():
 class Server:
     """A loaded version: `server(signature, name=array)` returns a dict of arrays, or raises `RuntimeError`."""
 
-    def __init__(self, version, threads=None):
+    def __init__(self, version):
         self.c = library()
         self.status = self.c["NewStatus"]()
         self.graph = self.c["NewGraph"]()
         options = self.c["NewSessionOptions"]()
-        if threads is not None:
-            config = tf.compat.v1.ConfigProto(
-                intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads
-            )
-            serialized = config.SerializeToString()
-            self.c["SetConfig"](options, serialized, len(serialized), self.status)
         tags, meta = (ctypes.c_char_p * 1)(b"serve"), Buffer()
         self.session = self.c["LoadSessionFromSavedModel"](
             options, None, str(version).encode(), tags, 1, self.graph, ctypes.byref(meta), self.status

@@ -47,7 +47,7 @@ def numbers_by_head(values: Any, heads: list[str], argument: str, least: float) 
         not isinstance(given, Mapping)
         or not set(given) <= set(heads)
         or not all(
-            isinstance(value, numbers.Real) and not isinstance(value, bool) and least <= value < math.inf
+            isinstance(value, numbers.Real) and not isinstance(value, bool) and least <= float(value) < math.inf
             for value in given.values()
         )
     ):

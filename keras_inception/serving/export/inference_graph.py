@@ -151,6 +151,7 @@ def _folded(kernel: Array, bias: Array, norm: keras.layers.BatchNormalization) -
     return kernel * scale, beta + (bias - mean) * scale
 
 
+@keras.saving.register_keras_serializable(package="keras_inception")
 class BlockedNormalization(LocalResponseNormalization):
     """Local response normalization that TensorFlow computes faster than the layer that it stands for.
 

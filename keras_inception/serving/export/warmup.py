@@ -48,7 +48,7 @@ def gradient(image_shape: tuple[int, int, int]) -> Array:
     height, width, channels = image_shape
     rows, columns = np.linspace(0, 1, height)[:, None], np.linspace(0, 1, width)[None, :]
     planes = [rows * (channel + 1) / channels + columns * (1 - channel / channels) for channel in range(channels)]
-    return np.uint8(127.5 * np.stack(planes, axis=-1))
+    return (127.5 * np.stack(planes, axis=-1)).astype("uint8")
 
 
 def encoded_gradient(image_shape: tuple[int, int, int]) -> bytes:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from matplotlib.figure import Figure
-from served_network import IMAGE, build, random_images
+from served_network import IMAGE, random_images
 
 import keras_inception as ki
 from keras_inception.network import cost
@@ -125,19 +125,15 @@ def test_the_chosen_thresholds_are_the_cheapest_that_keep_the_accuracy(model, ca
     assert chosen.multiply_adds <= least + heads  # the second search does not count the heads that were passed
 
 
-def test_every_image_leaves_at_a_head_that_is_always_right(model, images, outputs):
-    found = ki.calibrate_exits(model, (images, outputs["aux1"].argmax(axis=1)), max_accuracy_loss=0)
-    assert found.chosen.shares["aux1"] == 1
-    assert found.chosen.accuracy == 1
-    assert found.chosen.accuracy_loss < 0
-
-
-def test_no_image_leaves_where_a_head_says_otherwise_than_a_main_head_that_is_always_right(model, images, outputs):
+def test_images_leave_at_a_head_that_is_right_where_main_is_and_at_no_other(model, images, outputs):
     guesses = {head: rows.argmax(axis=1) for head, rows in outputs.items()}
-    found = ki.calibrate_exits(model, (images, guesses["main"]), max_accuracy_loss=0)
-    assert found.chosen.accuracy == 1
+    found = ki.calibrate_exits(model, (images, guesses["aux1"]), max_accuracy_loss=0).chosen
+    assert (found.shares["aux1"], found.accuracy) == (1, 1)
+    assert found.accuracy_loss < 0
+    found = ki.calibrate_exits(model, (images, guesses["main"]), max_accuracy_loss=0).chosen
+    assert found.accuracy == 1
     for head in ("aux1", "aux2"):
-        assert found.chosen.shares.get(head, 0) <= np.mean(guesses[head] == guesses["main"])
+        assert found.shares.get(head, 0) <= np.mean(guesses[head] == guesses["main"])
 
 
 def test_the_table_goes_from_no_exits_to_the_cheapest_and_holds_the_chosen_ones(calibration):
@@ -235,25 +231,18 @@ def test_a_sample_is_drawn_from_all_batches():
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
+    ("data", "loss", "message"),
     [
-        ((np.zeros((0, *IMAGE)), np.zeros(0)), "there are none"),
-        ([np.zeros((4, *IMAGE), "float32")], "pairs of image and label"),
-        ((np.zeros((8, *IMAGE), "float32"), np.arange(8)), r"Labels must be integers from 0 to 6, .*from 0 to 7"),
+        ((np.zeros((0, *IMAGE)), np.zeros(0)), 0, "there are none"),
+        ([np.zeros((4, *IMAGE), "float32")], 0, "pairs of image and label"),
+        ((np.zeros((8, *IMAGE), "float32"), np.arange(8)), 0, r"Labels must be integers from 0 to 6, .*from 0 to 7"),
+        ([], -0.1, r"`max_accuracy_loss` must be a share of the images from 0 to 1; .*Received"),
+        ([], 20, r"`max_accuracy_loss` must be a share"),
+        ([], float("nan"), r"`max_accuracy_loss` must be a share"),
     ],
 )
-def test_what_is_no_labelled_images_is_refused(model, data, message):
+def test_what_is_no_labelled_images_and_no_share_is_refused(model, data, loss, message):
     with pytest.raises(ki.InputError, match=message):
-        ki.calibrate_exits(model, data)
-
-
-@pytest.mark.parametrize("loss", [-0.1, 20, float("nan")])
-def test_an_accuracy_loss_that_is_no_share_is_refused(model, loss):
-    with pytest.raises(ki.InputError, match=r"`max_accuracy_loss` must be a share of the images from 0 to 1; .*Rec"):
-        ki.calibrate_exits(model, [], loss)
-
-
-def test_a_model_of_one_output_is_refused(model):
-    for part in (ki.inference_model(model), build(aux_heads=False)):
-        with pytest.raises(ki.InputError, match="need the main head and an auxiliary head"):
-            ki.calibrate_exits(part, [])
+        ki.calibrate_exits(model, data, loss)
+    with pytest.raises(ki.InputError, match="need the main head and an auxiliary head"):
+        ki.calibrate_exits(ki.inference_model(model), data)

@@ -8,6 +8,7 @@ from c_loader import Server
 from served_network import build, random_images, random_pixels, with_heads
 
 import keras_inception as ki
+from keras_inception.errors import InputError
 from keras_inception.serving.exits import EarlyExitModel
 from keras_inception.serving.export import early_exit_network
 
@@ -230,17 +231,17 @@ def test_one_threshold_serves_all_heads(model):
     "thresholds", [-0.1, float("nan"), {"aux1": "0.9"}, {"aux2": True}, {"aux3": 0.9}, {"main": 0.9}, [0.9], None]
 )
 def test_thresholds_that_fit_no_head_are_refused(model, thresholds):
-    with pytest.raises(ValueError, match=r"`thresholds` must be a number of .*\['aux1', 'aux2'\].*Received: thresh"):
+    with pytest.raises(InputError, match=r"`thresholds` must be a number of .*\['aux1', 'aux2'\].*Received: thresh"):
         ki.early_exit_model(model, thresholds)
 
 
 @pytest.mark.parametrize("temperatures", [{"aux3": 1.0}, {"aux1": 0.0}])
 def test_temperatures_that_fit_no_head_are_refused(model, temperatures):
-    with pytest.raises(ValueError, match=r"`temperatures` must be a number of at least .*Received: temperatures="):
+    with pytest.raises(InputError, match=r"`temperatures` must be a number of at least .*Received: temperatures="):
         EarlyExitModel(model, 0.9, temperatures)
 
 
 def test_a_model_without_auxiliary_heads_is_refused(model):
     for part in (ki.inference_model(model), build(aux_heads=False), ki.inference_model(model, head="aux1")):
-        with pytest.raises(ValueError, match=r"need the main head and an auxiliary head .* with outputs"):
+        with pytest.raises(InputError, match=r"need the main head and an auxiliary head .* with outputs"):
             ki.early_exit_model(part, 0.9)

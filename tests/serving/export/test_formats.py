@@ -6,6 +6,7 @@ from c_loader import Server
 from served_network import CLASS_NAMES, SERVED, SIDE, build
 
 import keras_inception as ki
+from keras_inception.errors import InputError, MissingPackageError
 from keras_inception.serving.export import FORMATS, accuracy, export_format, formats
 
 PACKAGES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",), "openvino": ("openvino",)}
@@ -15,15 +16,15 @@ PACKAGES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",), "
 def test_a_missing_package_is_named_with_what_to_install(model, tmp_path, monkeypatch, kind):
     monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name: None)
     message = rf'needs {" and ".join(PACKAGES[kind])}.*pip install "keras-inception\[{kind}\]"'
-    with pytest.raises(ImportError, match=message):
+    with pytest.raises(MissingPackageError, match=message):
         export_format(model, tmp_path, kind)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_unknown_formats_and_needless_calibrations_are_refused(model, tmp_path):
-    with pytest.raises(ValueError, match=r"`kind` must be one of.*kind='tflite'"):
+    with pytest.raises(InputError, match=r"`kind` must be one of.*kind='tflite'"):
         export_format(model, tmp_path, "tflite")
-    with pytest.raises(ValueError, match='`calibration` is for `kind="litert"`'):
+    with pytest.raises(InputError, match='`calibration` is for `kind="litert"`'):
         export_format(model, tmp_path, "onnx", calibration=[])
 
 
@@ -31,7 +32,7 @@ def test_what_gives_other_probabilities_is_not_written(model, tmp_path, monkeypa
     monkeypatch.setattr(formats, "_convert", lambda network, path, kind, options: path.write_bytes(b""))
     wrong = formats.Format("model.onnx", (), lambda path: lambda images: np.full((len(images), 7), 1 / 7))
     monkeypatch.setitem(FORMATS, "onnx", wrong)
-    with pytest.raises(ValueError, match="onnx gives other probabilities than the SavedModel, so nothing was written"):
+    with pytest.raises(InputError, match="onnx gives other probabilities than the SavedModel, so nothing was written"):
         export_format(model, tmp_path, "onnx")
     assert list(tmp_path.glob("[!.]*")) == []
 
@@ -73,5 +74,5 @@ def test_int8_is_smaller_and_near(model, tmp_path):
     assert accuracy(small, "litert", labelled, model.preprocessing) > 0.7
     one_hot = [(images, np.eye(7)[labels]) for images, labels in labelled]
     assert accuracy(plain, "litert", one_hot, model.preprocessing) == 1.0
-    with pytest.raises(ValueError, match="`calibration` must hold at least one image"):
+    with pytest.raises(InputError, match="`calibration` must hold at least one image"):
         export_format(model, tmp_path, "litert", calibration=[])

@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 from served_network import SIDE, build
 
-import keras_inception as ki
 from keras_inception.serving.export import frozen, serving_network
 from keras_inception.serving.export.inference_graph import BlockedNormalization
 
@@ -73,7 +72,7 @@ def test_local_response_normalization_is_the_layer_s(channels):
 
 def test_outputs_that_are_no_probabilities_are_refused():
     model = build(classifier_activation="sigmoid")
-    with pytest.raises(ValueError, match=r"An export gives probabilities.*'main' with activation=sigmoid"):
+    with pytest.raises(InputError, match=r"An export gives probabilities.*'main' with activation=sigmoid"):
         serving_network(model)
-    with pytest.raises(ValueError, match=r"`heads` must be outputs of the model.*Received: 'aux3'"):
+    with pytest.raises(InputError, match=r"`heads` must be outputs of the model.*Received: 'aux3'"):
         serving_network(build(), ["aux3"])
