@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from served_network import SIDE, build
 
+from keras_inception.errors import InputError
 from keras_inception.serving.export import frozen, serving_network
 from keras_inception.serving.export.inference_graph import BlockedNormalization
 
