@@ -9,6 +9,7 @@ import pytest
 
 import keras_inception as ki
 from keras_inception import architectures
+from keras_inception.errors import MissingFileError
 
 HEADS = ["main", "aux1", "aux2"]
 CLASS_NAMES = ["daisy", "dandelion", "roses", "sunflowers", "tulips", "violets", "nothing"]
@@ -310,11 +311,19 @@ def test_keras_file_loads_in_safe_mode_with_all_that_belongs_to_it(saved, images
     assert set(after) > {"loss", "main_loss", "aux1_top_5_accuracy"}
 
 
+@pytest.mark.filterwarnings("ignore:Skipping nested container:UserWarning")  # Keras, on its way to the error
 def test_weights_argument_loads_a_weights_file(saved, images, tmp_path):
     model, _ = saved
     model.save_weights(tmp_path / "model.weights.h5")
     other = ki.GoogLeNet(input_shape=(79, 79, 3), classes=7, weights=str(tmp_path / "model.weights.h5"))
     assert_same_outputs(model, other, images)
+    with pytest.raises(ki.InputError, match=r"wrote of the same model.*model.weights.h5"):
+        ki.GoogLeNet(input_shape=(79, 79, 3), classes=6, weights=tmp_path / "model.weights.h5")
+    (tmp_path / "text.weights.h5").write_text("no HDF5")
+    with pytest.raises(ki.InputError, match=r"wrote of the same model.*text.weights.h5"):
+        small(weights=tmp_path / "text.weights.h5")
+    with pytest.raises(MissingFileError, match=r"or the path of a file\. Received: 'none.weights.h5'"):
+        small(weights="none.weights.h5")
 
 
 def test_config_survives_json(googlenet, images):

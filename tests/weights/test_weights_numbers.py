@@ -1,6 +1,6 @@
 """Converted networks against what the publishers' own programs computed with the same weights and images.
 
-`tests/vectors/` holds those outputs. `test_weights_against_engines.py` compares with the programs themselves, and
+`vectors/` holds those outputs. `test_weights_against_engines.py` compares with the programs themselves, and
 writes the vectors anew.
 """
 
