@@ -141,7 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
     from keras_inception.training.loop import train
 
     given = vars(arguments)
-    config = _config(given)
+    config = config_of(given)
     finished = train(
         config,
         given.get("resume", given.get("out")),
@@ -155,8 +155,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _config(given: Mapping[str, Any]) -> TrainConfig:
-    """Returns the configuration that the arguments make, or that of the run to go on with."""
+def config_of(given: Mapping[str, Any]) -> TrainConfig:
+    """Returns the configuration that arguments of the command make, or that of the run to go on with."""
     options = {name: value for name, value in given.items() if name in OPTIONS}
     if "resume" not in given:
         return configured(options, given.get("config"))

@@ -1,0 +1,162 @@
+"""What becomes of an error at the command: one line for what is refused, a file with the traceback for a defect."""
+
+import errno
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("tensorflow")
+
+from keras_inception.cli import command, convert, main
+from keras_inception.errors import DownloadError, InputError, MissingFileError, MissingPackageError, StoppedError
+from keras_inception.training.diagnosis import NotFiniteError
+from keras_inception.training.distribute import WorkerLostError
+from keras_inception.training.interruption import PreemptedError
+from keras_inception.tuning.search import SearchFailedError
+
+
+@pytest.fixture
+def failing(monkeypatch, capsys):
+    """Returns `fails(error, *options)`: the exit code and the lines of a command that raises an error."""
+
+    def fails(error, *options):
+        def run(arguments):
+            raise error
+
+        monkeypatch.setattr(convert, "run", run)
+        code = main([*options, "convert", "bvlc", "x.caffemodel", "x.keras"])
+        return code, capsys.readouterr().err.removeprefix("keras-inception convert: ")
+
+    return fails
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        InputError, MissingFileError, MissingPackageError, DownloadError,
+        StoppedError, NotFiniteError, WorkerLostError, SearchFailedError,
+    ],
+)  # fmt: skip
+def test_what_the_library_refuses_or_stops_is_one_line_and_exit_code_2(kind, failing):
+    assert failing(kind("a sentence\nin two lines")) == (2, "error: a sentence in two lines\n")
+
+
+def test_all_that_ends_before_its_time_has_one_base():
+    assert {NotFiniteError, WorkerLostError, PreemptedError, SearchFailedError} <= set(StoppedError.__subclasses__())
+
+
+def test_a_preempted_command_says_to_try_again(failing):
+    assert failing(PreemptedError("told to end, and saved")) == (75, "told to end, and saved\n")
+
+
+def test_an_interrupted_command_says_so(failing):
+    code, text = failing(KeyboardInterrupt())
+    assert (code, text.split()[-1]) == (130, "interrupted")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG])
+def test_a_failed_write_says_what_to_do(number, failing):
+    code, text = failing(OSError(number, os.strerror(number), "/disk/run"))
+    assert (code, text) == (2, f"error: {os.strerror(number)} (/disk/run): choose another place, or make room\n")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_what_may_not_be_written_is_told_from_what_may_not_be_read(number, failing, tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    error = OSError(number, os.strerror(number), str(path))
+    written = f"error: {os.strerror(number)} ({path}): choose another place, or make room\n"
+    assert failing(error) == (2, written)  # it is not there: it was to be made
+    path.write_text("here")
+    assert failing(error) == (2, written)  # it may be read
+    monkeypatch.setattr(command.os, "access", lambda path, mode: False)
+    assert failing(error) == (2, f"error: {os.strerror(number)} ({path})\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOENT, "there is no file or folder of this name (/disk/run)"),
+        (errno.ENAMETOOLONG, "the name is too long for a file (/disk/run)"),
+        (errno.ENOTDIR, "Not a directory (/disk/run)"),
+    ],
+)
+def test_other_failures_of_files_have_words_of_their_own(number, words, failing):
+    assert failing(OSError(number, os.strerror(number), "/disk/run")) == (2, f"error: {words}\n")
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("a plain one"), TypeError("odd"), ImportError("no such name"), RuntimeError("stop")]
+)
+def test_anything_else_is_a_defect_whose_traceback_is_in_a_file(error, failing, tmp_path, monkeypatch):
+    monkeypatch.setattr(command.tempfile, "tempdir", str(tmp_path))
+    code, text = failing(error)
+    assert (code, text.count("\n")) == (70, 1)
+    found = re.search(r"^defect of keras-inception: (.*) \(its traceback is in (.*)\)$", text)
+    assert found[1] == f"{type(error).__name__}: {error}"
+    traceback = pathlib.Path(found[2]).read_text()
+    assert traceback.startswith("Traceback (most recent call last):")
+    assert "raise error" in traceback
+    assert [str(path) for path in tmp_path.iterdir()] == [found[2]]
+
+
+def test_debug_shows_the_traceback_at_once(failing, tmp_path, monkeypatch):
+    monkeypatch.setattr(command.tempfile, "tempdir", str(tmp_path))
+    code, text = failing(ValueError("a plain one"), "--debug")
+    assert code == 70
+    assert text.startswith("Traceback (most recent call last):")
+    assert text.endswith("defect of keras-inception: ValueError: a plain one (its traceback stands above)\n")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(["--debug"], []), ([], ["--debug"]), (["--debug"], ["--debug"]), ([], [])]
+)
+def test_debug_may_stand_before_and_after_the_subcommand(before, after, monkeypatch):
+    seen = []
+    monkeypatch.setattr(convert, "run", lambda arguments: seen.append("debug" in arguments) or 0)
+    assert main([*before, "convert", "bvlc", "x.caffemodel", "x.keras", *after]) == 0
+    assert seen == [bool(before + after)]
+
+
+def python(*arguments, **options):
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=120, **options)
+
+
+def test_a_reader_that_is_gone_ends_the_command_with_one_line():
+    reading, writing = os.pipe()
+    os.close(reading)
+    arguments = [sys.executable, "-m", "keras_inception", "summary", "--architecture", "googlenet_small"]
+    finished = subprocess.run(arguments, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(writing)
+    assert finished.returncode == 2
+    assert finished.stderr == "keras-inception summary: error: nothing reads the output any more\n"
+
+
+def test_the_package_runs_as_a_module():
+    finished = python("-m", "keras_inception", "--version")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.startswith("keras-inception ")
+
+
+def test_an_empty_command_line_is_no_defect():
+    code = "import sys; sys.argv = []; from keras_inception.cli import main; main()"
+    finished = python("-c", code)
+    assert finished.returncode == 2
+    assert "required: COMMAND" in finished.stderr.splitlines()[-1]  # after TensorFlow's log
+
+
+def test_neither_help_nor_a_configuration_imports_keras_tensorflow_or_numpy():
+    code = (
+        "import sys; sys.argv = ['keras-inception', 'train', '--help']\n"
+        "from keras_inception.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as exit: assert exit.code == 0\n"
+        "from keras_inception.training.config import TrainConfig\n"
+        "print(sorted({'keras', 'tensorflow', 'numpy', 'matplotlib'} & set(sys.modules)))"
+    )
+    finished = python("-c", code, check=True)
+    assert finished.stdout.splitlines()[-1] == "[]"

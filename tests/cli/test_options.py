@@ -1,0 +1,82 @@
+"""The options of a training: each is there with its help, and which of file, option and recipe wins."""
+
+import argparse
+import json
+
+import pytest
+
+from keras_inception.cli import study, train
+from keras_inception.errors import InputError
+from keras_inception.recipes import PAPER
+from keras_inception.training.config import OPTIONS, TrainConfig, to_options
+
+
+def parsed(*options, module=train):
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    module.add(parser.add_subparsers(dest="command"))
+    return parser.parse_args(options)
+
+
+def configured(*options):
+    """Returns the configuration that options of `keras-inception train` make."""
+    return train.config_of(vars(parsed("train", *options)))
+
+
+def test_every_option_is_explained(capsys):
+    with pytest.raises(SystemExit):
+        parsed("train", "--help")
+    text = capsys.readouterr().out
+    for name in OPTIONS:
+        assert f"--{name.replace('_', '-')} " in text
+    assert "quick 12, paper 120, bvlc 60, modern 300" in " ".join(text.split())  # epochs, as the recipes say
+    assert "quick off, paper 0.08 1, bvlc 0.7656 0.7656, modern 0.08 1" in " ".join(text.split())
+
+
+def test_options_of_every_kind():
+    config = configured(
+        *("--recipe", "paper", "--dataset", "flowers", "--epochs", "5", "--learning-rate", "0.25", "--no-aux-heads"),
+        *("--crop-area", "0.5", "1", "--randaugment", "2", "9.5", "--mixup", "0.2", "--loss-weights", "1", "0.1", "0"),
+        *("--no-flip", "--precision", "auto", "--deterministic", "--width", "0.5", "--dropout", "0"),
+    )
+    recipe, augmentation = config.recipe, config.augmentation
+    assert (config.dataset, config.aux_heads, config.precision) == ("flowers", False, "auto")
+    assert config.deterministic
+    assert (config.width, config.resolved_architecture.name, config.dropout) == (0.5, "googlenet_0.5", 0)
+    assert (recipe.epochs, recipe.learning_rate, recipe.loss_weights) == (5, 0.25, (1, 0.1, 0))
+    assert (augmentation.crop_area, augmentation.randaugment) == ((0.5, 1), (2, 9.5))
+    assert (augmentation.mixup, augmentation.flip) == (0.2, False)
+    assert recipe.decay_epochs == PAPER.decay_epochs
+
+
+def test_off_switches_a_step_of_the_recipe_off_and_0_does_not():
+    config = configured("--recipe", "modern", "--randaugment", "off", "--crop-area", "off")
+    assert (config.augmentation.randaugment, config.augmentation.crop_area) == (None, None)
+    with pytest.raises(InputError, match="`mixup` must be None or a finite number above 0"):
+        configured("--mixup", "0")
+
+
+def test_options_win_over_the_file_and_the_file_over_the_recipe(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('recipe = "modern"\nepochs = 4\nseed = 9\n')
+    config = configured("--config", str(path), "--seed", "0")
+    assert (config.recipe.epochs, config.seed, config.recipe.label_smoothing) == (4, 0, 0.1)
+    with pytest.raises(InputError, match="is of the recipe 'modern', and its options would win over --recipe"):
+        configured("--config", str(path), "--recipe", "paper")
+
+
+def test_resume_takes_the_runs_own_configuration_and_no_other(tmp_path):
+    was = TrainConfig.of(epochs=4, dropout=0, weight_decay=0)
+    (tmp_path / "config.json").write_text(json.dumps(to_options(was)))
+    assert configured("--resume", str(tmp_path)) == was
+    assert configured("--resume", str(tmp_path), "--strategy", "one").strategy == "one"
+    with pytest.raises(InputError, match="leave out --epochs, --out"):
+        configured("--resume", str(tmp_path), "--epochs", "5", "--out", "elsewhere")
+    with pytest.raises(InputError, match=r"There is no run to go on with: .*nothing has no config\.json"):
+        configured("--resume", str(tmp_path / "nothing"))
+
+
+def test_a_study_has_the_options_of_a_training_but_for_those_that_it_chooses():
+    given = vars(parsed("study", "heads", "--width", "0.25", "--recipe", "paper", "--epochs", "2", module=study))
+    assert (given["width"], given["epochs"], given["architecture"]) == (0.25, 2, ["googlenet", "googlenet_bn"])
+    with pytest.raises((argparse.ArgumentError, SystemExit)):
+        parsed("study", "heads", "--no-aux-heads", module=study)
