@@ -73,7 +73,7 @@ class Progress:
 
     def others(self) -> list[list[float]]:
         """Returns the curves of the other trials."""
-        return [files.read_json(path)["curve"] for path in self._folder.glob("*.json") if path != self._path]
+        return [files.read_json(path)["curve"] for path in self._folder.glob("[0-9]*.json") if path != self._path]
 
 
 def is_worker() -> bool:
