@@ -25,7 +25,7 @@ class Data:
 
     Attributes:
         train: Batches `(image, label)`, shuffled and augmented anew in each pass: image float32, preprocessed,
-            `(batch, *image_shape)`, label int64 `(batch,)`; float32 `(batch, classes)` where MixUp or CutMix mixes them.
+            `(batch, *image_shape)`, label int64 `(batch,)`; `(batch, classes)`, float32, where MixUp or CutMix mixes.
         validation: The same, never augmented, in a fixed order; None if there is none.
         test: The same, never augmented, in a fixed order; None if there is none.
         train_from: Function of an epoch, from 0, and a step, from 0, that returns the training batches from there on

@@ -10,7 +10,7 @@ from keras_inception.evaluation.measures import (
     per_class,
     scores,
 )
-from keras_inception.evaluation.scoring import Predictions, class_indices, evaluate, examples, predict
+from keras_inception.evaluation.scoring import Predictions, class_indices, evaluate, one_by_one, predict
 
 __all__ = [
     "CROPS",
@@ -23,7 +23,7 @@ __all__ = [
     "confusion",
     "crops",
     "evaluate",
-    "examples",
+    "one_by_one",
     "per_class",
     "predict",
     "scores",

@@ -1,18 +1,21 @@
 """The crops of one image that are scored together: 1, Krizhevsky's 10, or the 144 of the paper."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from PIL import Image
 
 from keras_inception.errors import InputError
+from keras_inception.types import Array
 
 # The shorter sides that the paper resizes to, for crops of 224 pixels.
-SCALES = (256, 288, 320, 352)
-CROP = 224
+SCALES: tuple[int, ...] = (256, 288, 320, 352)
+CROP: int = 224
 
-CROPS = (1, 10, 144)
+CROPS: tuple[int, ...] = (1, 10, 144)
 
 
-def crops(image, crops, image_size=CROP):
+def crops(image: Array, crops: int, image_size: int = CROP) -> Array:
     """Cuts the crops of one image whose softmaxes are averaged when a model is tested.
 
     1 is the centre of the image at the first scale. 10 are Krizhevsky's: of the centre square at the first scale the
@@ -34,7 +37,7 @@ def crops(image, crops, image_size=CROP):
         `(crops, image_size, image_size, channels)`, float32 in [0, 255], not preprocessed.
 
     Raises:
-        ValueError: There is no such number of crops, or `image` is no image.
+        InputError: There is no such number of crops, or `image` is no image.
 
     Reference: Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842, section 7; Krizhevsky et al., ImageNet
         Classification with Deep Convolutional Neural Networks, 2012, section 4.1.
@@ -42,7 +45,7 @@ def crops(image, crops, image_size=CROP):
     return np.stack(list(each(image, crops, image_size)))
 
 
-def each(image, crops, image_size):
+def each(image: Array, crops: int, image_size: int) -> Iterator[Array]:
     """Yields one by one what `crops` returns; of a long image only the squares are resized."""
     check_crops(crops)
     image = np.asarray(image)
@@ -54,7 +57,7 @@ def each(image, crops, image_size):
     for scale in SCALES if crops == 144 else SCALES[:1]:
         side = round(scale * image_size / CROP)
         for position in (0, 0.5, 1) if crops == 144 else (0.5,):
-            box = _square(*image.shape[:2], side, position)
+            box = _square(image.shape[0], image.shape[1], side, position)
             square = [plane.resize((side, side), Image.Resampling.BILINEAR, box) for plane in planes]
             for crop in _of_square(square, image_size, crops):
                 yield crop
@@ -62,15 +65,15 @@ def each(image, crops, image_size):
                     yield crop[:, ::-1]
 
 
-def check_crops(crops):
-    """Raises a `ValueError` if there is no such number of crops."""
+def check_crops(crops: int) -> None:
+    """Raises an `InputError` if there is no such number of crops."""
     if crops not in CROPS:
         raise InputError(
             f"`crops` must be 1, 10 (corners, centre and mirrors) or 144 (the paper's). Received: crops={crops!r}"
         )
 
 
-def _square(height, width, side, position):
+def _square(height: int, width: int, side: int, position: float) -> tuple[float, float, float, float]:
     """Returns where a square of a scaled image lies in the original: left, top, right, bottom, in its pixels.
 
     Args:
@@ -81,12 +84,12 @@ def _square(height, width, side, position):
     """
     short, long = sorted((height, width))
     length = round(long * side / short)  # of the scaled image, whose pixels are whole
-    start = int(position * (length - side))
-    start, end = start * long / length, min((start + side) * long / length, long)
+    pixel = int(position * (length - side))
+    start, end = pixel * long / length, min((pixel + side) * long / length, long)
     return (start, 0, end, short) if width == long else (0, start, short, end)
 
 
-def _of_square(square, image_size, crops):
+def _of_square(square: list[Image.Image], image_size: int, crops: int) -> Iterator[Array]:
     """Yields the crops of a scaled square, a list of planes, without their mirrors."""
     pixels = _stack(square)
     edge = len(pixels) - image_size
@@ -97,5 +100,5 @@ def _of_square(square, image_size, crops):
         yield _stack([plane.resize((image_size, image_size), Image.Resampling.BILINEAR) for plane in square])
 
 
-def _stack(planes):
+def _stack(planes: list[Image.Image]) -> Array:
     return np.stack([np.asarray(plane) for plane in planes], axis=-1)

@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from keras_inception import architectures
 from keras_inception.errors import InputError
-from keras_inception.network.blocks import MAIN
 from keras_inception.network.model import InceptionModel, gives_logits
 from keras_inception.network.views import features
+from keras_inception.types import Array, Tensor
 
 
 @dataclass(frozen=True)
@@ -34,33 +34,35 @@ class Explanation:
     top: list[tuple[str, float]]
     class_name: str
     probability: float
-    heatmap: np.ndarray
+    heatmap: Array
 
 
-def explain(model, image, *, class_name=None, top=5):
+def explain(
+    model: InceptionModel, image: Tensor, *, class_name: str | int | None = None, top: int = 5
+) -> list[Explanation]:
     """Explains the answer of every head of a model to one image: its likeliest classes, and a Grad-CAM map.
 
-    The map of a head is that of the last row before it: 5b for the main head, 4a for aux1, 4d for aux2. Its channels
-    are weighted by the mean over all places of the gradient of the class's score before the softmax, summed, cut off at
-    0, scaled bilinearly to the image and divided by the maximum.
+    The map of a head is that of the row it reads: the paper's 5b for the main head, 4a for aux1, 4d for aux2. Its
+    channels are weighted by the mean over all places of the gradient of the class's score before the softmax, summed,
+    cut off at 0, scaled bilinearly to the image and divided by the maximum.
 
     Args:
-        model: A trained `InceptionModel` of one head or more, with softmax outputs or logits.
+        model: A trained model of any heads at any rows, with softmax outputs or logits.
         image: `(height, width, channels)`, the network's input after `preprocess_input`.
         class_name: The class to explain, by its name, or by its number where the model has no names; by default each
             head's likeliest.
         top: How many of the likeliest classes to name, at least 1.
 
     Returns:
-        A list of `Explanation`, one for each head in the order of the outputs.
+        One for each head, in the order of the outputs.
 
     Raises:
-        ValueError: The model has no heads or no such class, or the image or `top` does not fit.
+        InputError: The model has no heads or no such class, or the image or `top` does not fit.
 
     Reference: Selvaraju et al., arXiv:1610.02391, equations 1 and 2.
     """
     image = tf.convert_to_tensor(image, tf.float32)
-    names = _class_names(model)
+    names = model.class_labels
     _check(model, image, names, class_name, top)
     network = _maps_and_logits(model)
     with tf.GradientTape(persistent=True) as tape:
@@ -82,18 +84,14 @@ def explain(model, image, *, class_name=None, top=5):
     return found
 
 
-def _class_names(model):
-    return model.class_names or [str(index) for index in range(model.classes)]
-
-
-def _check(model, image, names, class_name, top):
+def _check(model: InceptionModel, image: Tensor, names: list[str], class_name: str | int | None, top: int) -> None:
     if keras.config.image_data_format() != "channels_last":
         raise InputError(
             "Grad-CAM reads images `(height, width, channels)`. Build the network under "
             '`keras.config.set_image_data_format("channels_last")`. '
             f"Received: image_data_format={keras.config.image_data_format()!r}"
         )
-    if not set(model.output_names) <= {MAIN, *(head.name for head in architectures.of(model).auxiliary_heads)}:
+    if not set(model.output_names) <= set(architectures.of(model).heads):
         raise InputError(
             "`model` must end in classifiers, as `GoogLeNet(include_top=True)` does. "
             f"Received: a model with outputs {list(model.output_names)}"
@@ -112,16 +110,15 @@ def _check(model, image, names, class_name, top):
         raise InputError(f"`top` must be at least 1. Received: top={top}")
 
 
-def _maps_and_logits(model):
+def _maps_and_logits(model: InceptionModel) -> InceptionModel:
     """Returns the network that gives, by head, the map before the head and the input of its softmax."""
-    architecture = architectures.of(model)
-    taps = {MAIN: architecture.rows[-1].name} | {head.name: head.tap for head in architecture.auxiliary_heads}
+    taps = architectures.of(model).taps
     maps = features(model, sorted({taps[head] for head in model.output_names})).output
     outputs = {head: {"map": maps[taps[head]], "logits": model.get_layer(head).input} for head in model.output_names}
     return InceptionModel(model.input, outputs, architecture=model.architecture, preprocessing=model.preprocessing)
 
 
-def _heatmap(activations, gradient, size):
+def _heatmap(activations: Tensor, gradient: Tensor, size: tuple[int, int]) -> Array:
     """Returns the map, `(height, width)`, of activations and their gradient, `(1, map height, map width, channels)`."""
     weights = tf.reduce_mean(tf.cast(gradient, tf.float32), axis=(1, 2), keepdims=True)  # (1, 1, 1, channels)
     heatmap = tf.nn.relu(tf.reduce_sum(weights * tf.cast(activations, tf.float32), axis=-1, keepdims=True))

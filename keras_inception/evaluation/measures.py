@@ -1,10 +1,12 @@
 """What the probabilities of one head are worth: pure functions of labels `(images,)` and `(images, classes)`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from keras_inception.errors import InputError
+from keras_inception.types import Array
 
 # scikit-learn is imported where it is used: it takes a second, and no training needs it.
 
@@ -39,42 +41,42 @@ class Calibration:
     """
 
     error: float
-    edges: np.ndarray
-    images: np.ndarray
-    confidence: np.ndarray
-    accuracy: np.ndarray
+    edges: Array
+    images: Array
+    confidence: Array
+    accuracy: Array
 
 
-def scores(labels, probabilities, top_k=(1, 5)):
+def scores(labels: Array, probabilities: Array, top_ks: Sequence[int] = (1, 5)) -> dict[str, float]:
     """Returns loss and accuracies under the names that `evaluate` gives them.
 
     Args:
         labels: `(images,)`, integers.
         probabilities: `(images, classes)`.
-        top_k: Numbers of answers, of which one must be right. 1 is `"accuracy"`; those that are not below the number of
-            classes are left out, because they are always right. Ties go to the class of the lower index.
+        top_ks: Numbers of answers, of which one must be right. 1 is `"accuracy"`; those that are not below the number
+            of classes are left out, because they are always right. Ties go to the class of the lower index
+            (scikit-learn's `top_k_accuracy_score` gives them to the higher one).
 
     Returns:
-        A dict of `"loss"`, the mean cross-entropy in nats, `"accuracy"` and `"top_K_accuracy"` in [0, 1].
+        `"loss"`, the mean cross-entropy in nats, `"accuracy"` and `"top_K_accuracy"` in [0, 1].
 
     Raises:
-        ValueError: A number of answers is below 1.
+        InputError: A number of answers is below 1.
     """
-    if min(top_k, default=1) < 1:
-        raise InputError(f"`top_k` must be numbers of answers of at least 1. Received: top_k={tuple(top_k)}")
+    if min(top_ks, default=1) < 1:
+        raise InputError(f"`top_ks` must be numbers of answers of at least 1. Received: top_ks={tuple(top_ks)}")
     of_label = np.take_along_axis(probabilities, labels[:, None], axis=1)
-    lower = np.arange(probabilities.shape[1]) < labels[:, None]
-    rank = ((probabilities > of_label) | ((probabilities == of_label) & lower)).sum(axis=1)
     # Keras's cross-entropy takes no probability for smaller than this either.
     found = {"loss": float(-np.log(np.maximum(of_label, 1e-7)).mean())}
-    for k in top_k:
+    right = np.argsort(-probabilities, axis=1, kind="stable") == labels[:, None]  # at one place of each row
+    for k in top_ks:
         if k < probabilities.shape[1]:
-            found["accuracy" if k == 1 else f"top_{k}_accuracy"] = float((rank < k).mean())
+            found["accuracy" if k == 1 else f"top_{k}_accuracy"] = float(right[:, :k].any(axis=1).mean())
     return found
 
 
-def per_class(labels, probabilities):
-    """Returns a list of `ClassScore`, one for each class, of the likeliest answers."""
+def per_class(labels: Array, probabilities: Array) -> list[ClassScore]:
+    """Returns the score of each class, counted over the likeliest answers."""
     from sklearn.metrics import precision_recall_fscore_support
 
     classes = range(probabilities.shape[1])
@@ -87,40 +89,38 @@ def per_class(labels, probabilities):
     ]
 
 
-def confusion(labels, probabilities):
+def confusion(labels: Array, probabilities: Array) -> Array:
     """Returns how many images of each class, by row, are called each class, by column: `(classes, classes)`."""
     from sklearn.metrics import confusion_matrix
 
     return confusion_matrix(labels, probabilities.argmax(axis=1), labels=range(probabilities.shape[1]))
 
 
-def calibration(labels, probabilities, bins=15):
-    """Compares how sure the likeliest answers are with how often they are right.
+def calibration(labels: Array, probabilities: Array, bins: int = 15) -> Calibration:
+    """Compares the confidence of the likeliest answers with how often they are right.
+
+    (scikit-learn's `calibration_curve` is for two classes and says neither the empty bins nor how full the others are.)
 
     Args:
         labels: `(images,)`, integers.
         probabilities: `(images, classes)`.
         bins: The number of bins of equal width between 0 and 1.
 
-    Returns:
-        A `Calibration`.
-
     Reference: Guo et al., On Calibration of Modern Neural Networks, arXiv:1706.04599, section 2, with its 15 bins.
     """
-    sureness = probabilities.max(axis=1).astype("float64")
+    confidence = probabilities.max(axis=1).astype("float64")
     right = probabilities.argmax(axis=1) == labels
     edges = np.linspace(0, 1, bins + 1)
-    index = np.clip(np.searchsorted(edges, sureness) - 1, 0, bins - 1)  # a little more than 1 is rounding
+    index = np.clip(np.searchsorted(edges, confidence) - 1, 0, bins - 1)  # a little more than 1 is rounding
     images = np.bincount(index, minlength=bins)
-    share = images / len(labels)
     images_or_nan = np.where(images, images, np.nan)
-    confidence = np.bincount(index, sureness, bins) / images_or_nan
+    mean_confidence = np.bincount(index, confidence, bins) / images_or_nan
     accuracy = np.bincount(index, right, bins) / images_or_nan
-    error = float(np.nansum(share * np.abs(accuracy - confidence)))
-    return Calibration(error, edges, images, confidence, accuracy)
+    error = float(np.nansum(images / len(labels) * np.abs(accuracy - mean_confidence)))
+    return Calibration(error, edges, images, mean_confidence, accuracy)
 
 
-def confident_mistakes(labels, probabilities, count=20):
-    """Returns the indices of the images whose wrong answers are the surest, the surest first, at most `count`."""
+def confident_mistakes(labels: Array, probabilities: Array, count: int = 20) -> Array:
+    """Returns the indices of the wrong answers of the highest confidence, the highest first, at most `count`."""
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
     return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:count]

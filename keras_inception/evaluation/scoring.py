@@ -1,6 +1,8 @@
 """Models on labelled images: the scores of their heads, from one view of each image or from many crops."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,9 +11,11 @@ from scipy.special import softmax
 from keras_inception import architectures
 from keras_inception.errors import InputError
 from keras_inception.evaluation import cropping, measures
+from keras_inception.network.labels import check_labels
 from keras_inception.network.losses import logs_by_head
-from keras_inception.network.model import gives_logits
+from keras_inception.network.model import InceptionModel, gives_logits
 from keras_inception.network.preprocess import preprocess_input
+from keras_inception.types import Array
 
 
 @dataclass(frozen=True)
@@ -23,130 +27,148 @@ class Predictions:
         probabilities: By head, `(images, classes)`, float32: the softmaxes, averaged over crops and models.
     """
 
-    labels: np.ndarray
-    probabilities: dict[str, np.ndarray]
+    labels: Array
+    probabilities: dict[str, Array]
 
-    def scores(self, top_k=(1, 5)):
-        """Returns a dict by head of what `measures.scores` counts: loss and accuracies."""
-        return {head: measures.scores(self.labels, rows, top_k) for head, rows in self.probabilities.items()}
+    def scores(self, top_ks: Sequence[int] = (1, 5)) -> dict[str, dict[str, float]]:
+        """Returns by head what `measures.scores` counts: loss and accuracies."""
+        return {head: measures.scores(self.labels, rows, top_ks) for head, rows in self.probabilities.items()}
 
 
-def evaluate(model, data, *, crops=None, top_k=None, batch_size=64, verbose=0):
+def evaluate(
+    model: InceptionModel | Sequence[InceptionModel],
+    examples: Any,
+    *,
+    crops: int | None = None,
+    top_ks: Sequence[int] | None = None,
+    batch_size: int = 64,
+    verbose: int = 0,
+) -> dict[str, dict[str, float]]:
     """Scores every head of a model, or of an ensemble of models, on labelled images.
 
     Args:
-        model: A compiled `InceptionModel`, or a list of models whose softmaxes are averaged.
-        data: What `model.evaluate` takes as `x`: batches of `(image, label)`, preprocessed; with `crops` the original
-            images. See `predict`.
+        model: A compiled model, or a list of models whose softmaxes are averaged.
+        examples: What `model.evaluate` takes as `x`: batches of `(image, label)`, preprocessed; with `crops` the
+            original images. See `predict`.
         crops: How many crops of each image to average, 1, 10 or 144; by default the images are taken as they are.
-        top_k: Numbers of answers, of which one must be right, such as `(1, 3, 5)`; by default 1, and 5 from 6 classes
+        top_ks: Numbers of answers, of which one must be right, such as `(1, 3, 5)`; by default 1, and 5 from 6 classes
             up.
         batch_size: The most crops to compute at once.
         verbose: Keras's: 0 is silent, 1 shows a progress bar.
 
     Returns:
-        A dict by output name; of each head the dict `{"loss", "accuracy", "top_5_accuracy"}`, the last one from 6
-        classes up. Accuracies are fractions in [0, 1].
+        By output name, `{"loss", "accuracy", "top_5_accuracy"}`, the last one from 6 classes up. Accuracies are
+        fractions in [0, 1].
 
     Raises:
-        ValueError: As `predict` and `measures.scores`.
+        InputError: As `predict` and `measures.scores`.
     """
-    if not isinstance(model, (list, tuple)) and crops is None and top_k is None:
-        logs = model.evaluate(data, return_dict=True, verbose=verbose)
+    if isinstance(model, InceptionModel) and crops is None and top_ks is None:
+        logs = model.evaluate(examples, return_dict=True, verbose=verbose)
         return logs_by_head(logs, model.output_names)
-    predictions = predict(model, data, crops=crops, batch_size=batch_size, verbose=verbose)
-    return predictions.scores() if top_k is None else predictions.scores(top_k)
+    predictions = predict(model, examples, crops=crops, batch_size=batch_size, verbose=verbose)
+    return predictions.scores() if top_ks is None else predictions.scores(top_ks)
 
 
-def predict(model, data, *, crops=None, batch_size=64, verbose=0):
+def predict(
+    model: InceptionModel | Sequence[InceptionModel],
+    examples: Any,
+    *,
+    crops: int | None = None,
+    batch_size: int = 64,
+    verbose: int = 0,
+) -> Predictions:
     """Runs the heads of a model, or of an ensemble of models, on labelled images.
 
     Of the images it keeps nothing but the labels and the averaged probabilities: memory grows with neither the number
     of crops nor, but for those, the number of images. The heads are those that all models have.
 
     Args:
-        model: An `InceptionModel`, or a list of them with the same classes.
-        data: Without `crops`, batches of `(image, label)` of preprocessed images, such as a `tf.data.Dataset`. With
-            `crops`, pairs `(image, label)` of original images `(height, width, channels)` of any size in [0, 255], one
-            by one; batches of images of one size, and a pair of arrays, serve too. One channel is repeated where the
-            network wants more. Labels are integers or one-hot.
+        model: A model, or a list of them with the same classes.
+        examples: Pairs `(image, label)`, one by one or in batches, such as a `tf.data.Dataset`; or a pair of arrays.
+            Without `crops` the images are preprocessed. With `crops` they are originals `(height, width, channels)` of
+            any size in [0, 255]; one channel is repeated where the network wants more. Labels are integers or one-hot.
         crops: How many crops of each image to average, 1, 10 or 144, see `crops`; each model gets them at its own size
             and with its own preprocessing.
-        batch_size: The most crops to compute at once.
+        batch_size: The most images or crops to compute at once.
         verbose: 1 shows a progress bar, 0 does not.
 
-    Returns:
-        The `Predictions`.
-
     Raises:
-        ValueError: There is no such number of crops, no image or no such model, or images or labels do not fit it.
+        InputError: There is no such number of crops, no image or no such model, or images or labels do not fit it.
     """
-    models = list(model) if isinstance(model, (list, tuple)) else [model]
+    models = [model] if isinstance(model, InceptionModel) else list(model)
     names = _common_heads(models)
     _check_same_classes(models)
     if batch_size < 1:
         raise InputError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
-    if crops is None:
-        members = [_Uncropped(model, names, batch_size) for model in models]
-        parts = ((images, np.asarray(labels)) for images, labels in _pairs(data))
-    else:
-        members = [_Cropped(model, names, batch_size, crops) for model in models]
-        parts = ((image, np.asarray(label)[None]) for image, label in examples(data))
+    members = [_Member(model, names, batch_size, crops) for model in models]
     progress = keras.utils.Progbar(None, verbose=verbose, unit_name="image")
-    labels, count = [], 0
-    for images, part in parts:
+    labels: list[Array] = []
+    for image, label in one_by_one(examples):
         for member in members:
-            member.add(images)
-        labels.append(class_indices(part, models[0].classes))
-        count += len(part)
-        progress.update(count)
-    if not count:
-        raise InputError("A model is scored on labelled images, and there are none. Received: empty `data`")
-    progress.update(count, finalize=True)
-    found = [member.finish() for member in members]
-    averaged = {name: np.mean([probabilities[name] for probabilities in found], axis=0) for name in names}
-    return Predictions(np.concatenate(labels), {name: rows.astype("float32") for name, rows in averaged.items()})
+            member.add(image)
+        labels.append(class_indices(label[None], models[0].classes))
+        progress.update(len(labels))
+    if not labels:
+        raise InputError("A model is scored on labelled images, and there are none. Received: empty `examples`")
+    progress.update(len(labels), finalize=True)
+    averaged = np.mean([member.finish() for member in members], axis=0).astype("float32")
+    return Predictions(np.concatenate(labels), {name: averaged[:, index] for index, name in enumerate(names)})
 
 
-def examples(data):
+def one_by_one(examples: Any) -> Iterator[tuple[Array, Array]]:
     """Yields pairs of one image and its label from such pairs, from batches of images, or from a pair of arrays."""
-    for image, label in _pairs(data):
-        if np.ndim(image) == 4:
-            yield from zip(np.asarray(image), np.asarray(label))
+    is_pair = (
+        isinstance(examples, (tuple, list)) and len(examples) == 2 and all(hasattr(part, "shape") for part in examples)
+    )
+    for pair in [examples] if is_pair else examples:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise InputError(f"`examples` must give pairs of image and label. Received: {type(pair).__name__}")
+        image, label = map(np.asarray, pair)
+        if image.ndim == 4:
+            yield from zip(image, label)
         else:
-            yield np.asarray(image), np.asarray(label)
+            yield image, label
 
 
-class _Uncropped:
-    """One model that sees preprocessed images as they are."""
+def class_indices(labels: Array, classes: int) -> Array:
+    """Returns labels, integers or one-hot, as integers `(batch,)`.
 
-    def __init__(self, model, names, batch_size):
-        self._model, self._names, self._batch_size = model, names, batch_size
-        self._rows = {name: [] for name in names}
-
-    def add(self, images):
-        """Takes a batch of images `(batch, ...)`."""
-        for start in range(0, len(images), self._batch_size):
-            for name, rows in _softmaxes(self._model, self._names, images[start : start + self._batch_size]).items():
-                self._rows[name].extend(rows)
-
-    def finish(self):
-        """Returns the probabilities `(images, classes)` by head, float64."""
-        return {name: np.stack(rows) for name, rows in self._rows.items()}
+    Raises:
+        InputError: As for `check_labels`.
+    """
+    check_labels(labels, classes)
+    if labels.ndim == 2 and labels.shape[1] == classes:
+        return labels.argmax(axis=1)
+    return labels.reshape(-1).astype("int64")
 
 
-class _Cropped(_Uncropped):
-    """One model that sees crops of original images, in batches that do not end where an image does."""
+class _Member:
+    """One model, and what its heads say of each image: of the image as it is, or of its crops."""
 
-    def __init__(self, model, names, batch_size, crops):
-        super().__init__(model, names, batch_size)
-        cropping.check_crops(crops)
-        self._crops, self._image_size, self._channels = crops, *_image_size(model)
-        self._waiting = []
-        self._sums, self._summed = dict.fromkeys(names, 0.0), 0
+    def __init__(self, model: InceptionModel, names: list[str], batch_size: int, crops: int | None):
+        self._model, self._names, self._batch_size, self._crops = model, names, batch_size, crops
+        if crops is not None:
+            cropping.check_crops(crops)
+            self._image_size, self._channels = _image_size(model)
+        self._waiting: list[Array] = []  # for a full batch, which need not end where an image does
+        self._softmaxes: list[Array] = []  # of the crops of the image that is not complete
+        self._rows: list[Array] = []
 
-    def add(self, image):
-        """Takes one original image `(height, width, channels)`."""
+    def add(self, image: Array) -> None:
+        """Takes one image `(height, width, channels)`."""
+        for view in [image] if self._crops is None else self._views(image, self._crops):
+            self._waiting.append(view)
+            if len(self._waiting) == self._batch_size:
+                self._run()
+
+    def finish(self) -> Array:
+        """Returns the probabilities, `(images, heads, classes)`, float64."""
+        if self._waiting:
+            self._run()
+        return np.stack(self._rows)
+
+    def _views(self, image: Array, crops: int) -> Iterator[Array]:
         if image.ndim == 3 and image.shape[-1] == 1:
             image = np.repeat(image, self._channels, axis=-1)
         if image.ndim == 3 and image.shape[-1] != self._channels:
@@ -154,62 +176,28 @@ class _Cropped(_Uncropped):
                 f"Images must have the {self._channels} channels that the network sees, or one, which is repeated. "
                 f"Received: image.shape={image.shape}"
             )
-        for crop in cropping.each(image, self._crops, self._image_size):
-            self._waiting.append(crop)
-            if len(self._waiting) == self._batch_size:
-                self._run()
+        return cropping.each(image, crops, self._image_size)
 
-    def finish(self):
-        if self._waiting:
-            self._run()
-        return super().finish()
+    def _run(self) -> None:
+        x, self._waiting = np.stack(self._waiting), []
+        if self._crops is not None:
+            x = preprocess_input(x, "channels_last", preprocessing=self._model.preprocessing)
+            if keras.config.image_data_format() == "channels_first":
+                x = np.moveaxis(x, -1, 1)
+        outputs = self._model.predict_on_batch(x)
+        outputs = dict(zip(self._model.output_names, outputs if isinstance(outputs, list) else [outputs]))
+        for heads in zip(*(self._probabilities(name, outputs[name]) for name in self._names)):
+            self._softmaxes.append(np.stack(heads))
+            if len(self._softmaxes) == (self._crops or 1):
+                self._rows.append(np.mean(self._softmaxes, axis=0))
+                self._softmaxes = []
 
-    def _run(self):
-        x = preprocess_input(np.stack(self._waiting), "channels_last", preprocessing=self._model.preprocessing)
-        self._waiting = []
-        if keras.config.image_data_format() == "channels_first":
-            x = np.moveaxis(x, -1, 1)
-        found = _softmaxes(self._model, self._names, x)
-        for index in range(len(x)):
-            self._sums = {name: self._sums[name] + found[name][index] for name in self._names}
-            self._summed += 1
-            if self._summed == self._crops:
-                for name in self._names:
-                    self._rows[name].append(self._sums[name] / self._crops)
-                self._sums, self._summed = dict.fromkeys(self._names, 0.0), 0
+    def _probabilities(self, name: str, output: Array) -> Array:
+        output = np.asarray(output, "float64")
+        return softmax(output, axis=1) if gives_logits(self._model, name) else output
 
 
-def _softmaxes(model, names, images):
-    """Returns the probabilities of some heads for preprocessed images: `(batch, classes)` by name, float64."""
-    outputs = model.predict_on_batch(images)
-    outputs = dict(zip(model.output_names, outputs if isinstance(outputs, list) else [outputs]))
-    rows = {name: np.asarray(outputs[name], "float64") for name in names}
-    return {name: softmax(rows[name], axis=1) if gives_logits(model, name) else rows[name] for name in names}
-
-
-def _pairs(data):
-    """Yields pairs from a pair of arrays, which is one, or from whatever gives pairs."""
-    is_pair = isinstance(data, (tuple, list)) and len(data) == 2 and all(hasattr(part, "shape") for part in data)
-    for pair in [data] if is_pair else data:
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise InputError(f"`data` must give pairs of image and label. Received: {type(pair).__name__}")
-        yield pair
-
-
-def class_indices(labels, classes):
-    """Returns labels as integers `(batch,)`, whichever form they came in."""
-    if labels.ndim == 2 and labels.shape[1] == classes:
-        return labels.argmax(axis=1)
-    labels = labels.reshape(len(labels)).astype("int64")
-    if labels.size and not (labels.min() >= 0 and labels.max() < classes):
-        raise InputError(
-            f"Labels must be integers from 0 to {classes - 1}, or one-hot, for a model of {classes} classes. "
-            f"Received: labels from {labels.min()} to {labels.max()}"
-        )
-    return labels
-
-
-def _common_heads(models):
+def _common_heads(models: list[InceptionModel]) -> list[str]:
     """Returns the names of the outputs that all models have, in the order of the first one's."""
     if not models:
         raise InputError("An ensemble must have at least one model. Received: an empty list")
@@ -222,7 +210,7 @@ def _common_heads(models):
     return names
 
 
-def _check_same_classes(models):
+def _check_same_classes(models: list[InceptionModel]) -> None:
     counts = [model.classes for model in models]
     names = {tuple(model.class_names) for model in models if model.class_names is not None}
     if len(set(counts)) > 1 or len(names) > 1:
@@ -232,7 +220,7 @@ def _check_same_classes(models):
         )
 
 
-def _image_size(model):
+def _image_size(model: InceptionModel) -> tuple[int, int]:
     """Returns the side of a network's square input in pixels, and its channels."""
     shape = tuple(model.input_shape[1:])
     if keras.config.image_data_format() == "channels_first":

@@ -1,21 +1,22 @@
 """The answers to an image, and where each head looks."""
 
 import textwrap
+from collections.abc import Sequence
+from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from keras_inception.plots.training import HEAD_COLOURS
+from keras_inception.plots.training import head_colour
+from keras_inception.types import Array
 
 
-def explanation(pixels, explanations):
+def explanation(pixels: Array, explanations: Sequence[Any]) -> Figure:
     """Draws an image and, side by side for the heads, its Grad-CAM map and the likeliest classes.
 
     Args:
         pixels: `(height, width, channels)` with 1 or 3 channels, red, green, blue in [0, 255].
         explanations: What `explain` returned for it.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
     """
     top = max(len(found.top) for found in explanations)
     figure = Figure(figsize=(3.2 * (1 + len(explanations)), 3.4 + 0.28 * top), layout="constrained")
@@ -28,14 +29,14 @@ def explanation(pixels, explanations):
         axes.imshow(grey, cmap="gray", vmin=0, vmax=1)
         heat = axes.imshow(found.heatmap, cmap="inferno", vmin=0, vmax=1, alpha=0.6)
         axes.set_title(f"{found.head}: {found.class_name}, {found.probability:.1%}")
-        _bars(bars, found.top, HEAD_COLOURS.get(found.head))
+        _bars(bars, found.top, head_colour(found.head))
     for axes in upper:
         axes.set(xticks=[], yticks=[])
     figure.colorbar(heat, ax=upper, fraction=0.03, label="Grad-CAM")
     return figure
 
 
-def _bars(axes, top, colour):
+def _bars(axes: Axes, top: Sequence[tuple[str, float]], colour: str) -> None:
     """Draws the probabilities of the likeliest classes, from top to bottom."""
     bars = axes.barh(range(len(top)), [probability for _, probability in top], color=colour)
     axes.bar_label(bars, [f"{probability:.1%}" for _, probability in top], padding=3, fontsize="small")

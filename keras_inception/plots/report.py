@@ -1,22 +1,24 @@
-"""The pictures of a report."""
+"""The plots of a report."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_inception.plots.training import HEAD_COLOURS
+from keras_inception.plots.training import head_colour
+from keras_inception.types import Array
 
 MOST_NAMES, MOST_NUMBERS = 40, 20  # of classes, up to which a confusion matrix shows names and numbers
+COLUMNS: int = 5  # of mistakes
 
 
-def depth(heads, images):
+def depth(heads: Mapping[str, Mapping[str, float]], images: int) -> Figure:
     """Draws the accuracy of each head against the multiply-adds that an image costs up to it.
 
     Args:
-        heads: Dict by head of dicts with `"accuracy"` in [0, 1] and `"multiply_adds"`.
+        heads: By head, `"accuracy"` in [0, 1] and `"multiply_adds"`.
         images: How many images were counted, for the standard errors.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
     """
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -27,7 +29,7 @@ def depth(heads, images):
     for head, cost, share in zip(order, x, y):
         error = (share * (1 - share) / images) ** 0.5
         label = f"{head}: {share:.2%}, {cost:,.1f} million"
-        axes.errorbar(cost, 100 * share, 100 * error, fmt="o", capsize=4, color=HEAD_COLOURS.get(head), label=label)
+        axes.errorbar(cost, 100 * share, 100 * error, fmt="o", capsize=4, color=head_colour(head), label=label)
     axes.set(xlabel="multiply-adds of an image, millions", ylabel="accuracy, %", title="What depth buys")
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
@@ -35,15 +37,12 @@ def depth(heads, images):
     return figure
 
 
-def confusion(counts, class_names):
+def confusion(counts: Array, class_names: Sequence[str]) -> Figure:
     """Draws a confusion matrix, each row shaded by its shares.
 
     Args:
         counts: `(classes, classes)`: how many images of each class, by row, are called each class, by column.
         class_names: The names of the classes.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
     """
     classes = len(class_names)
     side = 4 + 0.25 * classes if classes <= MOST_NAMES else 8
@@ -64,50 +63,44 @@ def confusion(counts, class_names):
     return figure
 
 
-def reliability(calibrations):
-    """Draws for each head how often answers are right against how sure they are, and how many are how sure.
+def reliability(calibrations: Mapping[str, Any]) -> Figure:
+    """Draws for each head the accuracy of answers against their confidence, and how many have which confidence.
 
     Args:
-        calibrations: Dict by head of `evaluation.Calibration`.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
+        calibrations: By head, what `evaluation.calibration` returned.
     """
     figure = Figure(figsize=(3.7 * len(calibrations), 5), layout="constrained")
     rows = figure.subplots(2, len(calibrations), sharex=True, squeeze=False, height_ratios=(3, 1))
     for (head, found), axes, histogram in zip(calibrations.items(), *rows):
-        colour = HEAD_COLOURS.get(head)
+        colour = head_colour(head)
         left, width = found.edges[:-1], np.diff(found.edges)
         axes.bar(left, found.accuracy, width, align="edge", color=colour, alpha=0.35, edgecolor="white")
         axes.plot(found.confidence, found.accuracy, "o-", color=colour, markersize=4, label="mean of a bin")
-        axes.plot([0, 1], [0, 1], "--", color="#777777", label="as sure as right")
+        axes.plot([0, 1], [0, 1], "--", color="#777777", label="calibrated")
         axes.set(xlim=(0, 1), ylim=(0, 1.02), title=f"{head}: calibration error {found.error:.2%}", ylabel="accuracy")
         axes.legend(fontsize="small", loc="lower right")
         histogram.bar(left, found.images, width, align="edge", color=colour, edgecolor="white")
-        histogram.set(xlabel="probability of the answer", ylabel="images")
+        histogram.set(xlabel="confidence of the answer", ylabel="images")
     return figure
 
 
-def mistakes(images, captions, columns=5):
+def mistakes(images: Sequence[Any], captions: Sequence[tuple[str, str, float]]) -> Figure:
     """Draws images with their class and the wrong answer.
 
     Args:
-        images: A list of Pillow images.
+        images: Pillow images.
         captions: For each of them the name of the class, that of the answer, and its probability in [0, 1].
-        columns: How many to a row.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
     """
-    rows = -(-len(images) // columns)
-    figure = Figure(figsize=(2.1 * columns, 2.6 * rows), layout="constrained")
-    for axes in figure.subplots(rows, columns, squeeze=False).flat:
+    rows = -(-len(images) // COLUMNS)
+    figure = Figure(figsize=(2.1 * COLUMNS, 2.6 * rows), layout="constrained")
+    for axes in figure.subplots(rows, COLUMNS, squeeze=False).flat:
         axes.axis("off")
     for axes, image, (name, answer, probability) in zip(figure.axes, images, captions):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-        axes.set_title(f"{_short(name)}\ncalled {_short(answer)}\n{probability:.1%} sure", fontsize=8, parse_math=False)
+        title = f"{_short(name)}\ncalled {_short(answer)}\nconfidence {probability:.1%}"
+        axes.set_title(title, fontsize=8, parse_math=False)
     return figure
 
 
-def _short(name, length=22):
+def _short(name: str, length: int = 22) -> str:
     return name if len(name) <= length else f"{name[: length - 1]}…"
