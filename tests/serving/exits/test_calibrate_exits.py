@@ -235,7 +235,7 @@ def test_a_sample_is_drawn_from_all_batches():
     [
         ((np.zeros((0, *IMAGE)), np.zeros(0)), 0, "there are none"),
         ([np.zeros((4, *IMAGE), "float32")], 0, "pairs of image and label"),
-        ((np.zeros((8, *IMAGE), "float32"), np.arange(8)), 0, r"Labels must be integers from 0 to 6, .*from 0 to 7"),
+        ((np.zeros((8, *IMAGE), "float32"), np.arange(8)), 0, "Labels must be integers from 0 to 6"),
         ([], -0.1, r"`max_accuracy_loss` must be a share of the images from 0 to 1; .*Received"),
         ([], 20, r"`max_accuracy_loss` must be a share"),
         ([], float("nan"), r"`max_accuracy_loss` must be a share"),
