@@ -42,13 +42,20 @@ class TensorFlowStep(keras.Model):
 
     _observers: tuple[BatchObserver, ...] = ()
 
-    def add_observer(self, observer: BatchObserver) -> None:
-        """Lets an object see each batch of `fit`, before its step is computed."""
+    @property
+    def observers(self) -> tuple[BatchObserver, ...]:
+        """What sees each batch of a training; empty again when `fit` ends, however it ends."""
+        return self._observers
+
+    def observe(self, observer: BatchObserver) -> None:
+        """Lets an object see each batch until `fit` ends; a callback calls it in `on_train_begin`."""
         self._observers = (*self._observers, observer)
 
-    def remove_observer(self, observer: BatchObserver) -> None:
-        """Takes an observer out again; one that is not there changes nothing."""
-        self._observers = tuple(other for other in self._observers if other is not observer)
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        try:
+            return super().fit(*args, **kwargs)
+        finally:
+            self._observers = ()
 
     def check_batch(self, y: Any) -> None:
         """Looks at the labels of a batch before its step; a subclass refuses those that it cannot learn from.

@@ -3,24 +3,39 @@
 The callbacks report through a function `report(message)`; by default it is Python's `warnings.warn`, as Keras's own
 callbacks do it. `callbacks()` returns those that belong into every training.
 
-`chance` knows what a constant answer reaches, `steps` shows the callbacks the batch of each step; `at_chance`,
+`chance` knows what a constant answer reaches, `watcher` shows the callbacks the batch of each step; `at_chance`,
 `not_finite`, `input_pipeline` and `gradients` each look for one thing.
 """
+
+import keras
 
 from keras_inception.training.diagnosis.at_chance import HeadsAtChance, ValidationAtChance
 from keras_inception.training.diagnosis.chance import AT_CHANCE, LEARNS
 from keras_inception.training.diagnosis.gradients import GradientFlow, gradient_norms, head_gradients
 from keras_inception.training.diagnosis.input_pipeline import InputPipeline
 from keras_inception.training.diagnosis.not_finite import CURES, NotFiniteError, StopWhenNotFinite
-from keras_inception.training.diagnosis.steps import warn
+from keras_inception.training.diagnosis.watcher import Report, Watcher, warn
 
 __all__ = [
-    "AT_CHANCE", "CURES", "LEARNS", "GradientFlow", "HeadsAtChance", "InputPipeline", "NotFiniteError",
-    "StopWhenNotFinite", "ValidationAtChance", "callbacks", "gradient_norms", "head_gradients", "warn",
+    "AT_CHANCE",
+    "CURES",
+    "LEARNS",
+    "GradientFlow",
+    "HeadsAtChance",
+    "InputPipeline",
+    "NotFiniteError",
+    "Report",
+    "StopWhenNotFinite",
+    "ValidationAtChance",
+    "Watcher",
+    "callbacks",
+    "gradient_norms",
+    "head_gradients",
+    "warn",
 ]  # fmt: skip
 
 
-def callbacks(report=warn):
+def callbacks(report: Report = warn) -> list[keras.callbacks.Callback]:
     """Returns the callbacks that belong into every training.
 
     They must stand before those that write files, so that nothing is saved of a step that made a loss NaN. Together

@@ -2,12 +2,12 @@
 
 import keras
 
-from keras_inception import architectures
 from keras_inception.network import losses
-from keras_inception.network.blocks import MAIN
 from keras_inception.network.losses import logs_by_head
-from keras_inception.training.diagnosis.chance import AT_CHANCE, LEARNS, losses_by_head
-from keras_inception.training.diagnosis.steps import Watcher
+from keras_inception.network.model import InceptionModel
+from keras_inception.training.diagnosis.chance import AT_CHANCE, LEARNS, Chance, losses_by_head
+from keras_inception.training.diagnosis.watcher import Watcher
+from keras_inception.types import Logs
 
 
 class HeadsAtChance(Watcher):
@@ -26,17 +26,19 @@ class HeadsAtChance(Watcher):
         report: Called with each message.
     """
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         super().on_train_begin(logs)
-        self._lag = {}  # by head, for how many epochs and steps in a row another head has been learning
-        self._nothing_learns = (0, 0)  # from the start; None once a head has left chance
-        self._reported = set()
+        self._lag: dict[
+            str, tuple[int, int]
+        ] = {}  # by head, for how many epochs and steps in a row another head has been learning
+        self._nothing_learns: tuple[int, int] | None = (0, 0)  # from the start; None once a head has left chance
+        self._reported: set[str] = set()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self._steps_in_epoch = batch + 1
 
-    def on_epoch_end(self, epoch, logs=None):
-        chance, steps = self._steps.chance.loss, self._steps_in_epoch
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        chance, steps = self.last.chance.loss, self._steps_in_epoch
         by_head = losses_by_head(self.model, logs)
         at_chance = [head for head, loss in by_head.items() if loss > AT_CHANCE * chance]
         learning = [head for head, loss in by_head.items() if loss < LEARNS * chance]
@@ -45,33 +47,33 @@ class HeadsAtChance(Watcher):
             enough = (lag_epochs >= 3 and lag_steps >= 100) or lag_steps >= 10_000
             if enough and head not in self._reported:
                 self._reported.add(head)
-                self._report_head(head, min(learning, key=by_head.get), by_head, epoch + 1)
+                self._report_head(head, min(learning, key=by_head.__getitem__), by_head, epoch + 1)
         if len(at_chance) < len(by_head) or not by_head:
             self._nothing_learns = None
         elif self._nothing_learns is not None:
-            epochs, steps = self._nothing_learns = _longer(self._nothing_learns, steps)
-            if epochs >= 3 and steps >= 200:
+            self._nothing_learns = epochs, total = _longer(self._nothing_learns, steps)
+            if epochs >= 3 and total >= 200:
                 self._nothing_learns = None
-                self._report_all(by_head, epochs, steps)
+                self._report_all(by_head, epochs, total)
 
-    def _report_head(self, head, other, by_head, epoch):
+    def _report_head(self, head: str, other: str, by_head: dict[str, float], epoch: int) -> None:
         self.report(
-            f"Head {_with_row(self.model, head)} has not left {self._steps.chance} after {_counted(epoch, 'epoch')}: "
+            f"Head {_with_row(self.model, head)} has not left {self.last.chance} after {_counted(epoch, 'epoch')}: "
             f"its loss is {by_head[head]:.3f}, while {_with_row(self.model, other)} learns, at {by_head[other]:.3f}. "
-            f"What helps: {self._cures()}."
+            f"What helps: {self._remedies()}."
         )
 
-    def _report_all(self, by_head, epoch, steps):
+    def _report_all(self, by_head: dict[str, float], epoch: int, steps: int) -> None:
         heads = ", ".join(f"{_with_row(self.model, head)} {loss:.3f}" for head, loss in by_head.items())
         self.report(
-            f"Nothing learns: after {_counted(epoch, 'epoch')} ({steps} steps) no head has left {self._steps.chance}; "
+            f"Nothing learns: after {_counted(epoch, 'epoch')} ({steps} steps) no head has left {self.last.chance}; "
             f"the losses are {heads}. Look first whether images and labels belong together. "
-            f"What helps otherwise: {self._cures()}, or a higher rate where it is below 1e-5."
+            f"What helps otherwise: {self._remedies()}, or a higher rate where it is below 1e-5."
         )
 
-    def _cures(self):
-        cures = ["a lower learning rate", "a warm-up", 'He initialisation (`kernel_initializer="he_normal"`)']
-        return ", ".join(cures) + ("" if _batch_norms(self.model) else ', `architecture="googlenet_bn"`')
+    def _remedies(self) -> str:
+        remedies = ["a lower learning rate", "a warm-up", 'He initialisation (`kernel_initializer="he_normal"`)']
+        return ", ".join(remedies) + ("" if _batch_norms(self.model) else ', `architecture="googlenet_bn"`')
 
 
 class ValidationAtChance(Watcher):
@@ -87,12 +89,12 @@ class ValidationAtChance(Watcher):
         report: Called with the message.
     """
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         super().on_train_begin(logs)
         self._reported = False
 
-    def on_epoch_end(self, epoch, logs=None):
-        chance, names = self._steps.chance, self.model.output_names
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        chance, names = self.last.chance, self.model.output_names
         training, validation = (logs_by_head(logs or {}, names, prefix)[names[0]] for prefix in ("", "val_"))
         if self._reported or "loss" not in validation or names[0] not in losses_by_head(self.model, logs):
             return
@@ -109,7 +111,7 @@ class ValidationAtChance(Watcher):
                 f"while training is not ({_figures(training)}). {reason}"
             )
 
-    def _reason(self, chance, accuracy_known):
+    def _reason(self, chance: Chance, accuracy_known: bool) -> str | None:
         loss, norms = self._loss_in_inference_mode(), _batch_norms(self.model)
         if norms and (loss is None or loss > LEARNS * chance.loss):
             momentum = max(layer.momentum for layer in norms)
@@ -130,38 +132,35 @@ class ValidationAtChance(Watcher):
             "training images."
         )
 
-    def _loss_in_inference_mode(self):
-        if self._steps.batch is None:
+    def _loss_in_inference_mode(self) -> float | None:
+        if self.last.batch is None:
             return None
-        images, labels, _ = keras.utils.unpack_x_y_sample_weight(self._steps.batch)
+        images, labels, _ = keras.utils.unpack_x_y_sample_weight(self.last.batch)
         predictions = self.model(images, training=False)
-        head_losses = self.model._head_losses
-        labels = losses.per_head(labels, self.model.output_names, "y")[0]
+        head_losses = self.model.head_losses
+        labels = losses.spread(labels, self.model.output_names, "y")[0]
         prediction = predictions[0] if isinstance(predictions, (list, tuple)) else predictions
         return float(head_losses.losses[0](labels, prediction))
 
 
-def _batch_norms(model):
+def _batch_norms(model: InceptionModel) -> list[keras.layers.BatchNormalization]:
     return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable]
 
 
-def _with_row(model, head):
+def _with_row(model: InceptionModel, head: str) -> str:
     """Returns the head's name and, of an architecture, the row that it stands on: `aux1 (on inception_4a)`."""
-    if getattr(model, "architecture", None) is None:
-        return head
-    architecture = architectures.of(model)
-    taps = {MAIN: architecture.rows[-1].name, **{aux.name: aux.tap for aux in architecture.auxiliary_heads}}
-    return f"{head} (on {taps[head]})" if head in taps else head
+    row = None if model.architecture is None else model.architecture.taps.get(head)
+    return f"{head} (on {row})" if row else head
 
 
-def _figures(metrics):
+def _figures(metrics: Logs) -> str:
     accuracy = f", accuracy {metrics['accuracy']:.1%}" if "accuracy" in metrics else ""
     return f"loss {metrics['loss']:.3f}{accuracy}"
 
 
-def _longer(lag, steps):
+def _longer(lag: tuple[int, int], steps: int) -> tuple[int, int]:
     return lag[0] + 1, lag[1] + steps
 
 
-def _counted(count, noun):
+def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,9 +1,9 @@
 """The gradient that each head sends to each row of Table 1."""
 
-import csv
 import importlib.util
 import os
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -11,10 +11,12 @@ import tensorflow as tf
 from keras_inception import architectures, files
 from keras_inception.errors import InputError
 from keras_inception.network import losses
+from keras_inception.network.model import InceptionModel
 from keras_inception.training.diagnosis.chance import head_losses_of
+from keras_inception.types import Logs, PathLike, Tensor
 
 
-def head_gradients(model, images, labels):
+def head_gradients(model: InceptionModel, images: Tensor, labels: Any) -> dict[str, dict[str, Tensor]]:
     """Computes the gradient of each head's loss, by itself and unweighted, as a step of training on the batch has it.
 
     The pass runs in training mode (statistics of the batch, dropout); statistics and random state of the model are put
@@ -38,7 +40,7 @@ def head_gradients(model, images, labels):
     with tf.GradientTape(persistent=True) as tape:
         predictions = model(images, training=True)
         predictions = predictions if isinstance(predictions, (list, tuple)) else [predictions]
-        spread = zip(names, head_losses.losses, losses.per_head(labels, names, "y"), predictions)
+        spread = zip(names, head_losses.losses, losses.spread(labels, names, "y"), predictions)
         values = {name: loss(y, y_pred) for name, loss, y, y_pred in spread if loss is not None}
     for variable, value in kept:
         variable.assign(value)
@@ -50,7 +52,7 @@ def head_gradients(model, images, labels):
     return found
 
 
-def gradient_norms(model, images, labels):
+def gradient_norms(model: InceptionModel, images: Tensor, labels: Any) -> dict[str, dict[str, float]]:
     """Measures the gradient that reaches each row of Table 1 from each head's loss, unweighted.
 
     Args:
@@ -93,7 +95,7 @@ class GradientFlow(keras.callbacks.Callback):
 
     FIELDS = ("epoch", "head", "loss_weight", "row", "gradient_norm")
 
-    def __init__(self, images, labels, path, *, every=1, log_dir=None):
+    def __init__(self, images: Tensor, labels: Any, path: PathLike, *, every: int = 1, log_dir: PathLike | None = None):
         super().__init__()
         if every < 1:
             raise InputError(f"`every` must be at least 1. Received: every={every}")
@@ -105,32 +107,33 @@ class GradientFlow(keras.callbacks.Callback):
         self.images, self.labels = images, labels
         self.path, self.every, self.log_dir = Path(path), every, log_dir
 
-    def on_train_begin(self, logs=None):
-        self._rows = None
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._begun = False
         self._writer = None if self.log_dir is None else tf.summary.create_file_writer(os.fspath(self.log_dir))
 
-    def on_epoch_begin(self, epoch, logs=None):
-        if self._rows is None:
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        if not self._begun:
+            self._begun = True
             self._rows = self._rows_until(epoch)
             if not any(int(row["epoch"]) == epoch for row in self._rows):
                 self._measure(epoch)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if (epoch + 1) % self.every == 0:
             self._measure(epoch + 1)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         if self._writer is not None:
             self._writer.close()
 
-    def _rows_until(self, epoch):
+    def _rows_until(self, epoch: int) -> list[dict[str, Any]]:
         """Returns what an earlier part of this training wrote, up to the epoch at which it is resumed."""
         if epoch == 0 or not self.path.is_file():
             return []
-        with open(self.path, newline="", encoding="utf-8") as file:
-            return [row for row in csv.DictReader(file) if int(row["epoch"]) <= epoch]
+        return [row for row in files.read_table(self.path) if int(row["epoch"]) <= epoch]
 
-    def _measure(self, epoch):
+    def _measure(self, epoch: int) -> None:
         weights = dict(zip(self.model.output_names, head_losses_of(self.model).weights))
         for head, norms in gradient_norms(self.model, self.images, self.labels).items():
             for row, norm in norms.items():
@@ -138,19 +141,11 @@ class GradientFlow(keras.callbacks.Callback):
                 if self._writer is not None:
                     with self._writer.as_default(step=epoch):
                         tf.summary.scalar(f"gradient_norm/{head}/{row}", norm)
-        with files.written_aside(self.path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.FIELDS)
-            writer.writeheader()
-            writer.writerows(self._rows)
+        files.write_table(self.path, self._rows, self.FIELDS)
 
 
-def _weights_by_row(model):
+def _weights_by_row(model: InceptionModel) -> dict[str, list[str]]:
     """Returns the paths of the trainable weights of each row that has any, as `gradient_norms` names the rows."""
-    architecture = architectures.of(model)
-    rows = {}
-    for layer in model.layers:
-        owner = architecture.owner(layer.name)
-        if owner is not None and layer.trainable_variables:
-            rows.setdefault(owner, []).extend(weight.path for weight in layer.trainable_variables)
-    order = [*(row.name for row in architecture.rows), "linear", *(head.name for head in architecture.auxiliary_heads)]
-    return {row: rows[row] for row in order if row in rows}
+    owners = architectures.layers_by_owner(model)
+    paths = {row: [w.path for layer in layers for w in layer.trainable_variables] for row, layers in owners.items()}
+    return {row: found for row, found in paths.items() if found}

@@ -2,7 +2,8 @@
 
 import time
 
-from keras_inception.training.diagnosis.steps import Watcher
+from keras_inception.training.diagnosis.watcher import Watcher
+from keras_inception.types import Logs
 
 
 class InputPipeline(Watcher):
@@ -20,26 +21,26 @@ class InputPipeline(Watcher):
         report: Called with the message.
     """
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         super().on_train_begin(logs)
         self._count, self._waiting, self._computing = -1, 0.0, 0.0  # of two early steps, the first is a first batch
         self._reported = False
 
-    def on_train_batch_end(self, batch, logs=None):
-        if batch == 0 or self._steps.waiting is None or self._reported:
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        if batch == 0 or self.last.waiting is None or self._reported:
             return
         self._count += 1
         if self._count > 0:
-            self._waiting += self._steps.waiting
-            self._computing += time.perf_counter() - self._steps.computing_since
+            self._waiting += self.last.waiting
+            self._computing += time.perf_counter() - self.last.computing_since
         if self._count == 100:
             self._look()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self._count >= 10:
             self._look()
 
-    def _look(self):
+    def _look(self) -> None:
         waiting, computing = 1e3 * self._waiting / self._count, 1e3 * self._computing / self._count
         share = waiting / (waiting + computing)
         if share > 0.2 and waiting > 2 and not self._reported:

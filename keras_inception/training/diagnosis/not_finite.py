@@ -1,15 +1,19 @@
 """A training whose losses or weights are NaN or infinite is stopped, and the cause is named."""
 
 import math
+from typing import Any
 
 import keras
 
-from keras_inception.training.diagnosis.steps import Steps, Watcher
+from keras_inception.errors import StoppedError
+from keras_inception.network.model import InceptionModel
+from keras_inception.training.diagnosis.watcher import Watcher
+from keras_inception.types import Logs, Tensor
 
 CURES = "What helps: a lower learning rate, a warm-up, `clipnorm` in the optimizer, float32 or bfloat16 for float16."
 
 
-class NotFiniteError(RuntimeError):
+class NotFiniteError(StoppedError):
     """A loss, or a weight, became NaN or infinite, and the training was stopped."""
 
 
@@ -30,26 +34,25 @@ class StopWhenNotFinite(Watcher):
         NotFiniteError: In `fit`.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         super().on_train_begin(logs)
-        self._steps.keep_variables = True
+        self.last.keep_variables = True
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch = epoch + 1
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         bad = _losses_not_finite(logs)
         if bad is None and _all_finite(self.model.trainable_variables[:1]):
             return
         layer = self._first_layer("gradient" if bad is None else "loss function")
-        Steps.leave(self.model)  # `on_train_end` will not be called
         bad = bad or "Weights became NaN or infinite under a finite loss"
         raise NotFiniteError(f"{bad} at step {batch + 1} of epoch {self._epoch}, and training stopped. {layer}")
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         layer = _first_layer_with_bad_weights(self.model)
         if layer is not None:
             raise NotFiniteError(
@@ -63,13 +66,13 @@ class StopWhenNotFinite(Watcher):
                 "validation images, or for variances of batch normalization that are far too small."
             )
 
-    def _first_layer(self, otherwise):
-        steps = self._steps
-        if steps.batch is None:
+    def _first_layer(self, otherwise: str) -> str:
+        last = self.last
+        if last.batch is None:
             layer = _first_layer_with_bad_weights(self.model)
             return "All weights are finite." if layer is None else _bad_weights(layer)
-        steps.restore_variables()
-        images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(steps.batch)
+        last.restore_variables()
+        images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(last.batch)
         for name, values in (("images", images), ("labels", labels), ("sample weights", sample_weight)):
             if not _all_finite(values):
                 return f"The {name} of that batch hold NaN or infinite values: look at the input pipeline."
@@ -77,13 +80,13 @@ class StopWhenNotFinite(Watcher):
         if layer is not None:
             return _bad_weights(layer, "since the step before")
         layer = _first_layer_with_bad_output(self.model, images)
-        steps.restore_variables()  # the forward pass changed the statistics of batch normalization
+        last.restore_variables()  # the forward pass changed the statistics of batch normalization
         if layer is None:
             return f"The output of every layer is finite on that batch, and the {otherwise} is not. {CURES}"
         return f"The first layer whose output is not finite on that batch is {layer!r}. {CURES}"
 
 
-def _losses_not_finite(logs):
+def _losses_not_finite(logs: Logs | None) -> str | None:
     """Returns a sentence's beginning that names the losses that are NaN or infinite; None without one."""
     bad = {name: value for name, value in (logs or {}).items() if name == "loss" or name.endswith("_loss")}
     bad = {name: value for name, value in bad.items() if not math.isfinite(value)}
@@ -94,20 +97,20 @@ def _losses_not_finite(logs):
     ) + ")"  # fmt: skip
 
 
-def _all_finite(values):
+def _all_finite(values: Any) -> bool:
     tensors = [keras.ops.convert_to_tensor(value) for value in keras.tree.flatten(values) if value is not None]
     return all(bool(keras.ops.all(keras.ops.isfinite(x))) for x in tensors if keras.backend.is_float_dtype(x.dtype))
 
 
-def _first_layer_with_bad_weights(model):
+def _first_layer_with_bad_weights(model: InceptionModel) -> str | None:
     return next((layer.name for layer in model.layers if not _all_finite(layer.variables)), None)
 
 
-def _first_layer_with_bad_output(model, images):
+def _first_layer_with_bad_output(model: InceptionModel, images: Tensor) -> str | None:
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     outputs = keras.Model(model.inputs, [layer.output for layer in layers])(images, training=True)
     return next((layer.name for layer, output in zip(layers, outputs) if not _all_finite(output)), None)
 
 
-def _bad_weights(layer, since=""):
+def _bad_weights(layer: str, since: str = "") -> str:
     return f"The first layer whose weights are not finite{since and f' {since}'} is {layer!r}. {CURES}"

@@ -11,6 +11,7 @@ from keras import layers
 from small_trainings import CLASSES, examples
 
 import keras_inception as ki
+from keras_inception import architectures
 from keras_inception.training import diagnosis
 
 pytestmark = pytest.mark.tensorflow
@@ -79,7 +80,9 @@ def rows_of_dense_layers(dropout=0.2):
         x = layers.Dense(6, "relu", name=f"{row}_1x1")(x)
         y = layers.Dense(CLASSES, name=f"{prefix}_classifier")(layers.Dropout(dropout)(x))
         outputs[head] = layers.Activation("softmax", name=head)(y)
-    model = ki.InceptionModel(image, [outputs[head] for head in ("main", "aux1", "aux2")], architecture="googlenet")
+    model = ki.InceptionModel(
+        image, [outputs[head] for head in ("main", "aux1", "aux2")], architecture=architectures.GOOGLENET
+    )
     return ki.compile_model(model)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from small_trainings import classifier, drive, examples, heads
 
+from keras_inception import architectures
 from keras_inception.training import diagnosis
 from keras_inception.training.diagnosis.chance import Chance
 
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.tensorflow
 
 
 def test_a_head_that_stays_at_chance_while_another_learns_is_reported_once(said):
-    model = classifier(stuck=["main"], architecture="googlenet")
+    model = classifier(stuck=["main"], architecture=architectures.GOOGLENET)
     model.fit(*examples(), batch_size=4, epochs=5, verbose=0, callbacks=[diagnosis.HeadsAtChance(said.append)])
     assert len(said) == 1
     assert re.fullmatch(
@@ -25,7 +26,7 @@ def test_a_head_that_stays_at_chance_while_another_learns_is_reported_once(said)
 
 
 def test_every_stuck_head_is_named_with_its_row(said):
-    model = classifier(architecture="googlenet", normalize=0.9)
+    model = classifier(architecture=architectures.GOOGLENET, normalize=0.9)
     drive(diagnosis.HeadsAtChance(said.append), model, [heads(0.9, 1.386, 1.385)] * 6)
     assert [message.split(" has")[0] for message in said] == [
         "Head aux1 (on inception_4a)",
