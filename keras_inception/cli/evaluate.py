@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         }
         originals = data.originals(arguments.split)
         written = report.write(
-            arguments.out, models, predictions, facts=facts, originals=originals, crops=arguments.crops, top_k=tops
+            arguments.out, models, predictions, facts=facts, originals=originals, crops=arguments.crops, top_ks=tops
         )
         if not arguments.json:
             print(f"wrote {arguments.out}: {', '.join(written)}")

@@ -2,6 +2,6 @@
 
 from keras_inception.plots.evaluation import explanation
 from keras_inception.plots.network import graph
-from keras_inception.plots.training import HEAD_COLOURS, curves, head_colour
+from keras_inception.plots.training import curves, head_colour
 
-__all__ = ["HEAD_COLOURS", "curves", "explanation", "graph", "head_colour"]
+__all__ = ["curves", "explanation", "graph", "head_colour"]

@@ -6,7 +6,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from keras_inception import architectures
 from keras_inception.network.model import InceptionModel
-from keras_inception.plots.training import HEAD_COLOURS
+from keras_inception.plots.training import head_colour
 from keras_inception.types import Shape
 
 MODULE_COLOURS: tuple[str, ...] = ("#cfe2f3", "#9fc5e8", "#6fa8dc", "#d9ead3")
@@ -39,11 +39,11 @@ def graph(model: InceptionModel) -> Figure:
         tapped = [head for head, tap in architecture.taps.items() if tap == row.name and head in layers]
         if tapped:
             _arrow(axes, (8.55, 0.5 - index), (8.9, 0.5 - index))
-            colour = HEAD_COLOURS.get(tapped[0], "#7f7f7f")
+            colour = head_colour(tapped[0])
             _box(axes, 9.9, 0.5 - index, 1.9, f"{', '.join(tapped)}: softmax", colour, "white")
     if "linear" in layers:
         _arrow(axes, (4, 0.26 - len(rows)), (4, -0.24 - len(rows)))
-        text, colour = "global average pool, dropout, linear, softmax: main", HEAD_COLOURS["main"]
+        text, colour = "global average pool, dropout, linear, softmax: main", head_colour("main")
         _box(axes, 4, -0.5 - len(rows), 5, text, colour, "white")
     axes.set_title(f"{model.name}: {model.count_params():,} parameters")
     return figure

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from keras_inception.plots.training import HEAD_COLOURS
+from keras_inception.plots.training import head_colour
 
 
 def label(variant: str) -> str:
@@ -18,7 +18,7 @@ def label(variant: str) -> str:
 
 def colour(variant: str) -> str:
     """Returns the colour of a variant, which is the head's where a single one learns."""
-    return {"none": "#444444", "both": "#7b3fa0", "all": "#7b3fa0"}.get(variant) or HEAD_COLOURS.get(variant, "#b03060")
+    return {"none": "#444444", "both": "#7b3fa0", "all": "#7b3fa0"}.get(variant) or head_colour(variant)
 
 
 def accuracy(study: Any) -> Figure:
@@ -110,7 +110,7 @@ def gradients(study: Any) -> Figure:
             for head, by_row, style, trained in lines:
                 text = f"{head}, trained with {label(trained)}"
                 values = [by_row[row] or np.nan for row in rows]  # nothing reaches the rows behind a tap
-                (handles[text],) = axes.plot(values, style, color=HEAD_COLOURS.get(head), marker=".", label=text)
+                (handles[text],) = axes.plot(values, style, color=head_colour(head), marker=".", label=text)
             axes.set_xticks(range(len(rows)), [row.removeprefix("inception_") for row in rows], rotation=90)
             axes.set(yscale="log", title=f"{architecture}, {stage} (epoch {epoch})")
             axes.grid(alpha=0.3)

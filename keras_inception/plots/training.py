@@ -6,13 +6,13 @@ from matplotlib.figure import Figure
 
 from keras_inception.network.losses import logs_by_head
 
-HEAD_COLOURS: dict[str, str] = {"main": "#1f5fbf", "aux1": "#d9822b", "aux2": "#3d9970"}
-OTHER_COLOURS: tuple[str, ...] = ("#b03060", "#7b3fa0", "#8c6d31", "#17a2b8", "#6b7a1f")
+_COLOURS = {"main": "#1f5fbf", "aux1": "#d9822b", "aux2": "#3d9970"}
+_OTHERS = ("#b03060", "#8c6d31", "#17a2b8", "#6b7a1f", "#5c5c8a")
 
 
 def head_colour(name: str) -> str:
     """Returns the colour of a head, the same in every plot."""
-    return HEAD_COLOURS.get(name) or OTHER_COLOURS[sum(name.encode()) % len(OTHER_COLOURS)]
+    return _COLOURS.get(name) or _OTHERS[sum(name.encode()) % len(_OTHERS)]  # of aux3, aux4, ... one after the other
 
 
 def curves(history: Mapping[str, Sequence[float]], heads: Sequence[str]) -> Figure:
