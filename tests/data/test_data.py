@@ -101,11 +101,12 @@ def test_to_input_repeats_grey_and_preprocesses():
 
 
 def test_digits_are_all_1797_images_with_the_same_test_images_for_every_seed():
-    first, second = data.load("digits", seed=0), data.load("digits", seed=1)
+    assert data.load("digits").image_shape == (80, 80, 3)
+    first, second = (data.load("digits", seed=seed, image_size=8) for seed in (0, 1))
     assert sum(first.sizes.values()) == 1797
     assert first.sizes["test"] == 360
     assert first.class_names == list("0123456789")
-    assert (first.image_shape, first.original_side) == ((80, 80, 3), 8)
+    assert first.original_side == 8
     np.testing.assert_array_equal(labels(first.test), labels(second.test))
     assert labels(first.validation).tolist() != labels(second.validation).tolist()
 
@@ -124,15 +125,8 @@ def test_digits_are_those_of_scikit_learn():
     np.testing.assert_allclose(np.sort(found), np.sort(expected), atol=32)
 
 
-def labels(dataset):
-    return np.concatenate([batch.numpy() for _, batch in dataset])
-
-
-def test_an_epoch_holds_every_training_example_once_in_an_order_that_the_seed_decides():
-    orders = [labels(data.load("digits", seed=seed, image_size=8).train) for seed in (3, 3, 4)]
-    np.testing.assert_array_equal(orders[0], orders[1])
-    assert len(orders[0]) == data.load("digits").sizes["train"]
-    assert orders[0].tolist() != orders[2].tolist()
+def labels(batches):
+    return np.concatenate([batch.numpy() for _, batch in batches])
 
 
 class Untested(tfds.core.GeneratorBasedBuilder):
@@ -192,32 +186,47 @@ def test_a_dataset_without_class_labels_is_refused():
 # folders
 
 
+def splits_of(root, seed, validation_fraction=0.2, test_fraction=0.1):
+    """Returns the paths and labels of a folder by split."""
+    found = folder.read(root, seed, validation_fraction, test_fraction)
+    splits = {split: [(path.numpy(), int(label)) for path, label in found.examples(split)] for split in found.sizes}
+    assert found.sizes == {split: len(files) for split, files in splits.items()}
+    return splits
+
+
 def test_a_folder_of_class_folders_is_split_by_seed_and_by_class(flowers):
-    first, again, other = (
-        folder.read(flowers, seed=seed, validation_fraction=0.2, test_fraction=0.1) for seed in (0, 0, 1)
-    )
-    assert first.class_names == ["daisy", "rose"]
-    assert {split: len(files) for split, files in first.splits.items()} == {"train": 14, "validation": 4, "test": 2}
-    for files in first.splits.values():
+    first, again, other = (splits_of(flowers, seed) for seed in (0, 0, 1))
+    assert {split: len(files) for split, files in first.items()} == {"train": 14, "validation": 4, "test": 2}
+    for files in first.values():
         assert sum(label for _, label in files) == len(files) / 2
-    assert len({path for files in first.splits.values() for path, _ in files}) == 20
-    assert first.splits == again.splits
-    assert first.splits != other.splits
+    assert len({path for files in first.values() for path, _ in files}) == 20
+    assert first == again
+    assert first != other
 
 
 def test_a_divided_folder_keeps_its_splits(tmp_path):
     make_classes(tmp_path / "train", {"cat": 5, "dog": 5})
     make_classes(tmp_path / "val", {"cat": 2, "dog": 2})
-    files = folder.read(tmp_path, seed=0, validation_fraction=0.1, test_fraction=0.2)
-    assert {split: len(found) for split, found in files.splits.items()} == {"train": 8, "validation": 4, "test": 2}
+    files = splits_of(tmp_path, 0)
+    assert {split: len(found) for split, found in files.items()} == {"train": 8, "validation": 4, "test": 2}
 
 
 def test_a_folder_becomes_batches_of_preprocessed_images(flowers):
     loaded = data.load(flowers, image_size=96, batch_size=4)
     images, found = next(iter(loaded.train))
-    assert (images.shape, images.dtype) == ((4, 96, 96, 3), tf.float32)
+    assert (loaded.class_names, images.shape, images.dtype) == (["daisy", "rose"], (4, 96, 96, 3), tf.float32)
     assert set(found.numpy()) <= {0, 1}
     assert -1 <= float(tf.reduce_min(images)) <= float(tf.reduce_max(images)) <= 1
+
+
+def test_an_epoch_holds_every_training_example_once_in_an_order_that_the_seed_decides(flowers):
+    options = {"image_size": 8, "batch_size": 3, "validation_fraction": 0, "test_fraction": 0}
+    orders = [list(data.load(flowers, seed=seed, **options).train.unbatch()) for seed in (3, 3, 4)]
+    first, again, other = ([tuple(image[0, 0].numpy()) for image, _ in order] for order in orders)
+    assert len(set(first)) == 20  # each image has a colour of its own
+    assert first == again
+    assert first != other
+    assert set(first) == set(other)
 
 
 def test_images_in_deeper_folders_count_and_hidden_files_do_not(flowers):

@@ -7,10 +7,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from keras_inception.data import augmentation
-from keras_inception.data.augmentation import PAPER
+from keras_inception.data.augmentation import augment, example_seed
+from keras_inception.recipes import PAPER_DISTORTIONS
 
-STRONG = replace(PAPER, shift=0.2, rotation_degrees=30, zoom=0.2, randaugment=(2, 9), hue=0.2)
+STRONG = replace(PAPER_DISTORTIONS, shift=0.2, rotation_degrees=30, zoom=0.2, randaugment=(2, 9), hue=0.2)
 
 
 def photograph(height=48, width=64, mode="RGB", seed=0):
@@ -28,14 +28,14 @@ def encode(image, kind="JPEG", **options):
 
 
 def seed_of(number):
-    return augmentation.example_seed(0, 0, number)
+    return example_seed(0, 0, number)
 
 
 def draw(function, count):
-    """Returns what `function` gives for the seeds of the first examples."""
+    """Returns what `function` gives for the seeds of the first examples, traced once."""
     dataset = tf.data.Dataset.range(count).map(lambda number: function(seed_of(number))).batch(count)
     return next(iter(dataset)).numpy()
 
 
 def augmented(image, seed, what=STRONG, shape=(24, 24, 3)):
-    return augmentation.augment(tf.convert_to_tensor(image), shape, seed, what).numpy()
+    return augment(tf.convert_to_tensor(image), shape, seed, what).numpy()

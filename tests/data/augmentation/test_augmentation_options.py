@@ -1,24 +1,19 @@
-"""The options of an augmentation: the paper's by default, refused out of range."""
+"""The options of an augmentation: nothing by default, the paper's by name, refused out of range."""
 
 import math
 
 import pytest
 
-pytest.importorskip("tensorflow")
-pytest.importorskip("tensorflow_datasets")
-
-from keras_inception.data.augmentation import PAPER, Augmentation
-
-pytestmark = pytest.mark.slow  # with the other tests of augmentation
+from keras_inception.recipes import PAPER_DISTORTIONS, Augmentation
 
 
-def test_the_defaults_are_the_papers():
+def test_the_papers_distortions_are_those_of_its_text():
     # Section 6: patches of 8% to 100% of the area, aspect ratio in [3/4, 4/3].
-    assert (PAPER.crop_area, PAPER.crop_aspect) == ((0.08, 1.0), (0.75, 4 / 3))
-    assert PAPER.random_interpolation
-    assert PAPER.flip
-    assert (PAPER.randaugment, PAPER.mixup, PAPER.cutmix) == (None, None, None)
-    assert Augmentation() == PAPER
+    what = PAPER_DISTORTIONS
+    assert (what.crop_area, what.crop_aspect) == ((0.08, 1.0), (0.75, 4 / 3))
+    assert what.random_interpolation
+    assert what.flip
+    assert (what.randaugment, what.mixup, what.cutmix) == (None, None, None)
 
 
 @pytest.mark.parametrize(

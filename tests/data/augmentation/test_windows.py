@@ -10,19 +10,22 @@ pytest.importorskip("tensorflow_datasets")
 from photographs import augmented, draw, encode, photograph, seed_of  # noqa: E402, after the skip
 
 from keras_inception import data  # noqa: E402, after the skip
-from keras_inception.data import augmentation  # noqa: E402, after the skip
-from keras_inception.data.augmentation import NONE  # noqa: E402, after the skip
+from keras_inception.data.augmentation import augment, windows  # noqa: E402, after the skip
+from keras_inception.recipes import Augmentation  # noqa: E402, after the skip
 
-pytestmark = pytest.mark.slow  # hundreds of draws, to see distributions
+
+def random_windows(size, count, area=(0.08, 1)):
+    return draw(lambda seed: windows.random_window(size, seed, area, (3 / 4, 4 / 3)), count)
 
 
 @pytest.fixture(scope="module")
-def windows():
-    return draw(lambda seed: augmentation.random_window((3750, 5000), seed), 2000).astype(float)
+def crops():
+    """2000 windows of an image of 3750x5000 pixels."""
+    return random_windows((3750, 5000), 2000).astype(float)
 
 
-def test_the_area_of_crops_is_drawn_evenly_from_8_to_100_percent(windows):
-    area = windows[:, 2] * windows[:, 3] / (3750 * 5000)
+def test_the_area_of_crops_is_drawn_evenly_from_8_to_100_percent(crops):
+    area = crops[:, 2] * crops[:, 3] / (3750 * 5000)
     assert area.min() > 0.0799
     assert area.max() <= 1
     # Kolmogorov and Smirnov: 2000 draws of an even distribution stay within 1.63 / sqrt(2000) with 99%.
@@ -30,16 +33,16 @@ def test_the_area_of_crops_is_drawn_evenly_from_8_to_100_percent(windows):
     assert np.abs(expected - np.linspace(0, 1, len(area))).max() < 0.037
 
 
-def test_the_aspect_of_crops_is_within_3_to_4_and_4_to_3(windows):
-    aspect = windows[:, 3] / windows[:, 2]
+def test_the_aspect_of_crops_is_within_3_to_4_and_4_to_3(crops):
+    aspect = crops[:, 3] / crops[:, 2]
     assert aspect.min() > 0.749
     assert aspect.max() < 1.335
-    small = aspect[windows[:, 2] * windows[:, 3] < 0.5 * 3750 * 5000]  # these fit with any aspect
+    small = aspect[crops[:, 2] * crops[:, 3] < 0.5 * 3750 * 5000]  # these fit with any aspect
     assert abs(np.mean(np.log(small))) < 0.03  # drawn evenly in the logarithm: 0 on average, 0.166 / sqrt(900) each
 
 
-def test_crops_lie_in_the_image_and_anywhere_in_it(windows):
-    top, left, height, width = windows.T
+def test_crops_lie_in_the_image_and_anywhere_in_it(crops):
+    top, left, height, width = crops.T
     assert np.all((top >= 0) & (left >= 0) & (top + height <= 3750) & (left + width <= 5000))
     room = height < 3000
     assert abs(np.mean(top[room] / (3750 - height[room])) - 0.5) < 0.03
@@ -48,14 +51,14 @@ def test_crops_lie_in_the_image_and_anywhere_in_it(windows):
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (1, 40), (300, 20), (20000, 30000)])
 def test_images_of_any_shape_have_crops(size):
-    found = draw(lambda seed: augmentation.random_window(size, seed), 50)
+    found = random_windows(size, 50)
     assert np.all(found[:, 2:] >= 1)
     assert np.all(found[:, :2] >= 0)
     assert np.all(found[:, :2] + found[:, 2:] <= size)
 
 
 def test_a_panorama_gets_crops_as_large_as_fit():
-    found = draw(lambda seed: augmentation.random_window((100, 1000), seed, area=(0.9, 1.0)), 20)
+    found = random_windows((100, 1000), 20, area=(0.9, 1.0))
     assert found[:, 2:].tolist() == [[100, 133]] * 20
 
 
@@ -66,9 +69,15 @@ JPEGS = {
 }
 
 
-@pytest.mark.parametrize("size", [(48, 64), (37, 53), (8, 8)])
 @pytest.mark.parametrize("kind", [*JPEGS, "CMYK", "grey"])
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("size", "channels"),
+    [
+        ((37, 53), 3),
+        pytest.param((37, 53), 1, marks=pytest.mark.slow),
+        *(pytest.param(size, channels, marks=pytest.mark.slow) for size in ((48, 64), (8, 8)) for channels in (1, 3)),
+    ],
+)
 def test_a_window_of_a_jpeg_has_the_pixels_of_the_whole_image(size, kind, channels):
     mode = {"CMYK": "CMYK", "grey": "L"}.get(kind, "RGB")
     encoded = encode(Image.fromarray(photograph(*size)).convert(mode), **JPEGS.get(kind, {}))
@@ -76,7 +85,7 @@ def test_a_window_of_a_jpeg_has_the_pixels_of_the_whole_image(size, kind, channe
 
     @tf.function(input_signature=[tf.TensorSpec((4,), tf.int32)])
     def decode_window(window):
-        return augmentation.decode_window(encoded, lambda size: window, channels)
+        return windows.decode_window(encoded, lambda size: window, channels)
 
     random = np.random.default_rng(0)
     for _ in range(25):
@@ -97,7 +106,7 @@ def test_a_file_gives_the_image_that_its_pixels_give(kind):
 def test_one_pipeline_reads_jpeg_and_png():
     image = photograph()
     files = tf.data.Dataset.from_tensor_slices([encode(image), encode(image, "PNG")])
-    first, second = files.map(lambda file: augmentation.augment(file, (16, 16, 3), seed_of(0), NONE))
+    first, second = files.map(lambda file: augment(file, (16, 16, 3), seed_of(0), Augmentation()))
     assert np.abs(first - second).mean() < 5  # JPEG's loss
 
 
@@ -105,7 +114,7 @@ def test_one_pipeline_reads_jpeg_and_png():
 def test_without_augmentation_training_sees_what_validation_sees(size):
     image = tf.constant(photograph(*size))
     for source in (image, encode(image.numpy(), "PNG")):
-        found = augmented(source, seed_of(0), NONE, (20, 16, 3))
+        found = augmented(source, seed_of(0), Augmentation(), (20, 16, 3))
         np.testing.assert_array_equal(found, data.resize(image, 20, 16))
 
 
@@ -115,7 +124,7 @@ def test_interpolations_are_drawn_equally_often():
         tf.clip_by_value(tf.image.resize(image, (5, 5), method, antialias=True), 0, 255).numpy()
         for method in ("bilinear", "area", "nearest", "bicubic")
     ]
-    found = draw(lambda seed: augmentation.resize_randomly(image, 5, 5, seed), 400)
+    found = draw(lambda seed: windows.resize_randomly(image, 5, 5, seed), 400)
     equal = np.array([[np.array_equal(image, wanted) for wanted in expected] for image in found])
     assert np.all(equal.sum(1) == 1)
     assert np.all(np.abs(equal.sum(0) - 100) < 35)  # four standard deviations
