@@ -46,6 +46,7 @@ class StepLosses(Watcher):
             self._write("w", "step", "cpu_seconds", "chance", *(metric.name for metric in self._metrics))
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        super().on_train_batch_begin(batch, logs)
         if batch == 0:  # the metrics, which count over an epoch, were reset, or restored in the middle of one
             self._before = self._totals()
 
@@ -53,7 +54,7 @@ class StepLosses(Watcher):
         totals, now = self._totals(), time.process_time()
         sums, counts = (totals - self._before).T
         self._step += 1
-        values = (now - self._since, self.last.chance.loss, *(sums / counts))
+        values = (now - self._since, self.chance.loss, *(sums / counts))
         self._write("a", self._step, *(f"{value:.6g}" for value in values))
         self._before, self._since = totals, now
 

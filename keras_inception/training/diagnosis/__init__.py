@@ -3,7 +3,7 @@
 The callbacks report through a function `report(message)`; by default it is Python's `warnings.warn`, as Keras's own
 callbacks do it. `callbacks()` returns those that belong into every training.
 
-`chance` knows what a constant answer reaches, `watcher` shows the callbacks the batch of each step; `at_chance`,
+`chance` knows what a constant answer reaches, `watcher` is a callback that sees the batch of each step; `at_chance`,
 `not_finite`, `input_pipeline` and `gradients` each look for one thing.
 """
 
@@ -13,12 +13,11 @@ from keras_inception.training.diagnosis.at_chance import HeadsAtChance, Validati
 from keras_inception.training.diagnosis.chance import AT_CHANCE, LEARNS
 from keras_inception.training.diagnosis.gradients import GradientFlow, gradient_norms, head_gradients
 from keras_inception.training.diagnosis.input_pipeline import InputPipeline
-from keras_inception.training.diagnosis.not_finite import CURES, NotFiniteError, StopWhenNotFinite
+from keras_inception.training.diagnosis.not_finite import NotFiniteError, StopWhenNotFinite
 from keras_inception.training.diagnosis.watcher import Report, Watcher, warn
 
 __all__ = [
     "AT_CHANCE",
-    "CURES",
     "LEARNS",
     "GradientFlow",
     "HeadsAtChance",

@@ -28,9 +28,8 @@ class HeadsAtChance(Watcher):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         super().on_train_begin(logs)
-        self._lag: dict[
-            str, tuple[int, int]
-        ] = {}  # by head, for how many epochs and steps in a row another head has been learning
+        # By head, for how many epochs and steps in a row another head has been learning.
+        self._lag: dict[str, tuple[int, int]] = {}
         self._nothing_learns: tuple[int, int] | None = (0, 0)  # from the start; None once a head has left chance
         self._reported: set[str] = set()
 
@@ -38,7 +37,7 @@ class HeadsAtChance(Watcher):
         self._steps_in_epoch = batch + 1
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        chance, steps = self.last.chance.loss, self._steps_in_epoch
+        chance, steps = self.chance.loss, self._steps_in_epoch
         by_head = losses_by_head(self.model, logs)
         at_chance = [head for head, loss in by_head.items() if loss > AT_CHANCE * chance]
         learning = [head for head, loss in by_head.items() if loss < LEARNS * chance]
@@ -58,7 +57,7 @@ class HeadsAtChance(Watcher):
 
     def _report_head(self, head: str, other: str, by_head: dict[str, float], epoch: int) -> None:
         self.report(
-            f"Head {_with_row(self.model, head)} has not left {self.last.chance} after {_counted(epoch, 'epoch')}: "
+            f"Head {_with_row(self.model, head)} has not left {self.chance} after {_counted(epoch, 'epoch')}: "
             f"its loss is {by_head[head]:.3f}, while {_with_row(self.model, other)} learns, at {by_head[other]:.3f}. "
             f"What helps: {self._remedies()}."
         )
@@ -66,7 +65,7 @@ class HeadsAtChance(Watcher):
     def _report_all(self, by_head: dict[str, float], epoch: int, steps: int) -> None:
         heads = ", ".join(f"{_with_row(self.model, head)} {loss:.3f}" for head, loss in by_head.items())
         self.report(
-            f"Nothing learns: after {_counted(epoch, 'epoch')} ({steps} steps) no head has left {self.last.chance}; "
+            f"Nothing learns: after {_counted(epoch, 'epoch')} ({steps} steps) no head has left {self.chance}; "
             f"the losses are {heads}. Look first whether images and labels belong together. "
             f"What helps otherwise: {self._remedies()}, or a higher rate where it is below 1e-5."
         )
@@ -94,7 +93,7 @@ class ValidationAtChance(Watcher):
         self._reported = False
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        chance, names = self.last.chance, self.model.output_names
+        chance, names = self.chance, self.model.output_names
         training, validation = (logs_by_head(logs or {}, names, prefix)[names[0]] for prefix in ("", "val_"))
         if self._reported or "loss" not in validation or names[0] not in losses_by_head(self.model, logs):
             return
@@ -133,9 +132,9 @@ class ValidationAtChance(Watcher):
         )
 
     def _loss_in_inference_mode(self) -> float | None:
-        if self.last.batch is None:
+        if self.batch is None:
             return None
-        images, labels, _ = keras.utils.unpack_x_y_sample_weight(self.last.batch)
+        images, labels, _ = keras.utils.unpack_x_y_sample_weight(self.batch)
         predictions = self.model(images, training=False)
         head_losses = self.model.head_losses
         labels = losses.spread(labels, self.model.output_names, "y")[0]

@@ -27,12 +27,12 @@ class InputPipeline(Watcher):
         self._reported = False
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        if batch == 0 or self.last.waiting is None or self._reported:
+        if batch == 0 or self.waiting_seconds is None or self.computing_since is None or self._reported:
             return
         self._count += 1
         if self._count > 0:
-            self._waiting += self.last.waiting
-            self._computing += time.perf_counter() - self.last.computing_since
+            self._waiting += self.waiting_seconds
+            self._computing += time.perf_counter() - self.computing_since
         if self._count == 100:
             self._look()
 

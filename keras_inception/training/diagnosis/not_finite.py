@@ -4,13 +4,14 @@ import math
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from keras_inception.errors import StoppedError
 from keras_inception.network.model import InceptionModel
 from keras_inception.training.diagnosis.watcher import Watcher
 from keras_inception.types import Logs, Tensor
 
-CURES = "What helps: a lower learning rate, a warm-up, `clipnorm` in the optimizer, float32 or bfloat16 for float16."
+REMEDIES = "What helps: a lower learning rate, a warm-up, `clipnorm` in the optimizer, float32 or bfloat16 for float16."
 
 
 class NotFiniteError(StoppedError):
@@ -39,7 +40,15 @@ class StopWhenNotFinite(Watcher):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         super().on_train_begin(logs)
-        self.last.keep_variables = True
+        variables = self.model.variables
+        self._before: list[Tensor] = []
+        self._read = tf.function(lambda: [variable.value.read_value() for variable in variables])
+
+    def on_batch(self, batch: Any, waiting_seconds: float) -> None:
+        super().on_batch(batch, waiting_seconds)
+        self._before = []  # frees the memory first
+        if self.batch is not None:
+            self._before = self._read()
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch = epoch + 1
@@ -67,12 +76,11 @@ class StopWhenNotFinite(Watcher):
             )
 
     def _first_layer(self, otherwise: str) -> str:
-        last = self.last
-        if last.batch is None:
+        if self.batch is None:
             layer = _first_layer_with_bad_weights(self.model)
             return "All weights are finite." if layer is None else _bad_weights(layer)
-        last.restore_variables()
-        images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(last.batch)
+        self._restore_variables()
+        images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(self.batch)
         for name, values in (("images", images), ("labels", labels), ("sample weights", sample_weight)):
             if not _all_finite(values):
                 return f"The {name} of that batch hold NaN or infinite values: look at the input pipeline."
@@ -80,10 +88,14 @@ class StopWhenNotFinite(Watcher):
         if layer is not None:
             return _bad_weights(layer, "since the step before")
         layer = _first_layer_with_bad_output(self.model, images)
-        last.restore_variables()  # the forward pass changed the statistics of batch normalization
+        self._restore_variables()  # the forward pass changed the statistics of batch normalization
         if layer is None:
-            return f"The output of every layer is finite on that batch, and the {otherwise} is not. {CURES}"
-        return f"The first layer whose output is not finite on that batch is {layer!r}. {CURES}"
+            return f"The output of every layer is finite on that batch, and the {otherwise} is not. {REMEDIES}"
+        return f"The first layer whose output is not finite on that batch is {layer!r}. {REMEDIES}"
+
+    def _restore_variables(self) -> None:
+        for variable, value in zip(self.model.variables, self._before):
+            variable.assign(value)
 
 
 def _losses_not_finite(logs: Logs | None) -> str | None:
@@ -113,4 +125,4 @@ def _first_layer_with_bad_output(model: InceptionModel, images: Tensor) -> str |
 
 
 def _bad_weights(layer: str, since: str = "") -> str:
-    return f"The first layer whose weights are not finite{since and f' {since}'} is {layer!r}. {CURES}"
+    return f"The first layer whose weights are not finite{since and f' {since}'} is {layer!r}. {REMEDIES}"

@@ -3,12 +3,14 @@
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
 from keras_inception.training.diagnosis.chance import Chance
 from keras_inception.types import Logs
+
+Report: TypeAlias = Callable[[str], None]
 
 
 def warn(message: str) -> None:
@@ -37,12 +39,13 @@ class Watcher(keras.callbacks.Callback):
     computing_since: float | None = None
     chance: Chance
 
-    def __init__(self, report: Callable[[str], None] = warn):
+    def __init__(self, report: Report = warn):
         super().__init__()
         self.report = report
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.batch = self.waiting_seconds = self.computing_since = None
+        self._batches = 0
         self.chance = Chance(self.model)
         self.model.observe(self)
 
@@ -53,5 +56,6 @@ class Watcher(keras.callbacks.Callback):
         if self.model.distribute_strategy.num_replicas_in_sync > 1:
             return
         self.batch, self.waiting_seconds, self.computing_since = batch, waiting_seconds, time.perf_counter()
-        if self.chance.batches < 1000:
+        self._batches += 1
+        if self._batches <= 1000:
             self.chance.update(batch)

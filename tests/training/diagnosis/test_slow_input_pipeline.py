@@ -72,6 +72,6 @@ def test_the_first_hundred_steps_are_enough(said):
     callback.on_train_begin()
     for batch in range(103):
         assert not said or batch == 102
-        callback.last.waiting, callback.last.computing_since = 0.05, time.perf_counter() - 0.01
+        callback.waiting_seconds, callback.computing_since = 0.05, time.perf_counter() - 0.01
         callback.on_train_batch_end(batch, {})
     assert re.match(FIGURES, said[0]).group(1) == "50.0"
