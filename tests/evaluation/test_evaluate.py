@@ -36,7 +36,7 @@ def test_crops_are_averaged_image_by_image_for_every_head(model, originals, crop
 
 def test_evaluate_counts_what_predict_says(model, originals):
     labels = np.array([label for _, label in originals])
-    scores = evaluation.evaluate(model, originals, crops=10, top_k=(1, 2))
+    scores = evaluation.evaluate(model, originals, crops=10, top_ks=(1, 2))
     for index, head in enumerate(("main", "aux1", "aux2")):
         rows = by_hand(model, originals, 10, head=index)
         best = np.argsort(-rows, axis=1)
@@ -128,7 +128,7 @@ def test_wrong_models_and_data_are_refused(model, originals):
 
     with pytest.raises(ValueError, match=r"`crops` must be 1, 10 .* Received: crops=7"):
         predict(originals, crops=7)
-    with pytest.raises(ValueError, match=r"there are none. Received: empty `data`"):
+    with pytest.raises(ValueError, match=r"there are none. Received: empty `examples`"):
         predict([])
     with pytest.raises(ValueError, match=r"integers from 0 to 3, or one-hot.* Received: labels from 4 to 4"):
         predict([(originals[0][0], 4)])

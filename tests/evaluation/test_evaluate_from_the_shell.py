@@ -15,34 +15,28 @@ from tiny_network import TINY
 import keras_inception as ki
 from keras_inception import evaluation
 from keras_inception.cli import main
-from keras_inception.files import write_json
 from keras_inception.training import runs
+from keras_inception.training.config import TrainConfig
 
 HEADS = ["main", "aux1", "aux2"]
-PICTURES = {"depth.png", "confusion.png", "reliability.png", "mistakes.png"}
+PLOTS = {"depth.png", "confusion.png", "reliability.png", "mistakes.png"}
 TABLES = {"results.json", "per_class.csv", "confusion.csv", "report.html"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _tiny_architecture(with_architecture):
-    with with_architecture(TINY):
-        yield
-
-
 @pytest.fixture(scope="module")
-def two_runs(image_folder, tmp_path_factory, _tiny_architecture):
+def two_runs(image_folder, tmp_path_factory):
     """The folders of two runs with random weights, on images of 10 and 12 pixels."""
     folders = []
     for seed, size in ((1, 10), (2, 12)):
         keras.utils.set_random_seed(seed)
-        model = ki.GoogLeNet(architecture="tiny", input_shape=(size, size, 3), classes=2, class_names=["dark", "light"])
+        model = ki.GoogLeNet(architecture=TINY, input_shape=(size, size, 3), classes=2, class_names=["dark", "light"])
         folders.append(write_run(model, tmp_path_factory.mktemp(f"run{seed}"), image_folder))
     return folders
 
 
 def write_run(model, folder, dataset):
     runs.save_model(model, folder)
-    write_json(folder / runs.CONFIG, {"dataset": str(dataset), "architecture": "tiny"})
+    runs.write_config(folder, TrainConfig.of(dataset=str(dataset), architecture=TINY))
     return folder
 
 
@@ -75,7 +69,7 @@ def test_an_ensemble_of_two_runs_is_scored_on_the_crops_of_the_test_images(two_r
             images.append(np.asarray(Image.open(path)))
             labels.append(label)
     models = [runs.load_model(folder) for folder in two_runs]
-    originals = ki.data.load(str(image_folder), architecture="tiny").originals("test")
+    originals = ki.data.load(str(image_folder), architecture=TINY).originals("test")
     chosen = [next(i for i, other in enumerate(images) if np.array_equal(other, image)) for image, _ in originals]
     crops = [[evaluation.crops(images[i], 10, size) / 127.5 - 1 for i in chosen] for size in (10, 12)]
     for index, head in enumerate(HEADS):
@@ -87,7 +81,7 @@ def test_an_ensemble_of_two_runs_is_scored_on_the_crops_of_the_test_images(two_r
         assert found[head]["loss"] == pytest.approx(-np.log(rows[range(4), right]).mean(), rel=1e-3)
 
 
-def test_out_writes_one_report_with_its_tables_and_pictures(two_runs, image_folder, tmp_path, capsys):
+def test_out_writes_one_report_with_its_tables_and_plots(two_runs, image_folder, tmp_path, capsys):
     (tmp_path / "run").mkdir()
     model = runs.load_model(two_runs[0])
     model.set_weights([0 * weights for weights in model.get_weights()])  # all images are as likely dark as light
@@ -96,7 +90,7 @@ def test_out_writes_one_report_with_its_tables_and_pictures(two_runs, image_fold
     printed = capsys.readouterr().out
     assert "32 train images" in printed
     assert f"wrote {out}: results.json, " in printed
-    assert files(out) == PICTURES | TABLES
+    assert files(out) == PLOTS | TABLES
     results = json.loads((out / "results.json").read_text())
     assert (results["images"], results["crops"], list(results["heads"])) == (32, 1, HEADS)
     with open(out / "confusion.csv", newline="") as file:
@@ -104,17 +98,17 @@ def test_out_writes_one_report_with_its_tables_and_pictures(two_runs, image_fold
     assert results["heads"]["main"]["accuracy"] == 0.5
     with open(out / "per_class.csv", newline="") as file:
         assert [(row["class"], row["images"]) for row in csv.DictReader(file)] == [("dark", "16"), ("light", "16")]
-    for name in PICTURES:
-        with Image.open(out / name) as picture:
-            assert min(picture.size) > 200
+    for name in PLOTS:
+        with Image.open(out / name) as plot:
+            assert min(plot.size) > 200
     # Another one takes its place, here of the test images without crops.
-    assert evaluate(run, "--out", out, "--top-k", "1", "--json") == 0
+    assert evaluate(run, "--out", out, "--top", "1", "--json") == 0
     assert set(json.loads(capsys.readouterr().out)["aux2"]) == {"loss", "accuracy"}
     assert json.loads((out / "results.json").read_text())["images"] == 4
 
 
-def test_top_k_are_the_columns_that_were_asked_for(two_runs, capsys):
-    assert evaluate(two_runs[0], "--top-k", "2", "1") == 0
+def test_top_are_the_columns_that_were_asked_for(two_runs, capsys):
+    assert evaluate(two_runs[0], "--top", "2", "1") == 0
     printed = capsys.readouterr().out
     assert "top-1" in printed
     assert "top-2" in printed
@@ -128,9 +122,9 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(two_runs, tmp_path, ima
     assert "networks of different inputs need --crops" in refused(capsys, *two_runs)
     assert "a report of them needs --crops" in refused(capsys, run, "--split", "train", "--out", tmp_path / "new")
     assert "which holds something else" in refused(capsys, run, "--out", image_folder)
-    assert "`top_k` must be numbers of answers of at least 1" in refused(capsys, run, "--top-k", "0")
+    assert "`top_ks` must be numbers of answers of at least 1" in refused(capsys, run, "--top", "0")
     keras.utils.set_random_seed(0)
-    other = ki.GoogLeNet(architecture="tiny", input_shape=(10, 10, 3), classes=2, class_names=["light", "dark"])
+    other = ki.GoogLeNet(architecture=TINY, input_shape=(10, 10, 3), classes=2, class_names=["light", "dark"])
     runs.save_model(other, tmp_path)
     message = refused(capsys, run, tmp_path / "model.keras", "--crops", "1")
     assert "must have the same classes in the same order" in message

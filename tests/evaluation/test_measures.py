@@ -35,8 +35,8 @@ def test_a_label_without_probability_has_a_finite_loss():
     assert evaluation.scores(np.array([3]), PROBABILITIES[:1])["loss"] == pytest.approx(-np.log(1e-7))
 
 
-def test_top_k_below_1_is_refused():
-    with pytest.raises(ValueError, match=r"`top_k` must be .* at least 1. Received: top_k=\(0, 5\)"):
+def test_less_than_one_answer_is_refused():
+    with pytest.raises(ValueError, match=r"`top_ks` must be .* at least 1. Received: top_ks=\(0, 5\)"):
         evaluation.scores(LABELS, PROBABILITIES, (0, 5))
 
 
@@ -56,7 +56,7 @@ def test_per_class_has_no_value_where_there_is_nothing_to_count():
 
 
 def test_calibration_error_is_that_worked_out_by_hand():
-    # Of the sureness 0.7, 0.5, 0.6, 0.8, 0.9, 0.4 in 5 bins: (0.2, 0.4], (0.4, 0.6], (0.6, 0.8], (0.8, 1].
+    # Of the confidences 0.7, 0.5, 0.6, 0.8, 0.9, 0.4 in 5 bins: (0.2, 0.4], (0.4, 0.6], (0.6, 0.8], (0.8, 1].
     found = evaluation.calibration(LABELS, PROBABILITIES, bins=5)
     assert found.images.tolist() == [0, 1, 2, 2, 1]
     np.testing.assert_allclose(found.confidence, [np.nan, 0.4, 0.55, 0.75, 0.9])
@@ -72,7 +72,7 @@ def test_calibration_of_certain_answers():
     assert wrong.images.tolist() == [0] * 14 + [4]
 
 
-def test_confident_mistakes_are_the_surest_first_and_no_right_answers():
+def test_confident_mistakes_are_the_most_confident_first_and_no_right_answers():
     assert evaluation.confident_mistakes(LABELS, PROBABILITIES).tolist() == [4, 2, 5]
     assert evaluation.confident_mistakes(LABELS, PROBABILITIES, 1).tolist() == [4]
     assert evaluation.confident_mistakes(LABELS[:2], PROBABILITIES[:2]).tolist() == []

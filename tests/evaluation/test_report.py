@@ -1,17 +1,16 @@
 """The report, as files and as a browser shows it."""
 
+import dataclasses
 import json
 import shutil
 
 import numpy as np
 import pytest
-
-pytest.importorskip("jinja2")
-
 from tiny_network import TINY
 
 import keras_inception as ki
 from keras_inception import evaluation
+from keras_inception.architectures import AuxiliaryHead
 from keras_inception.evaluation import report
 
 NAMES = ["ash", "<script>alert(1)</script>", "$birch$", "oak"]
@@ -19,20 +18,14 @@ HEADS = ("main", "aux1", "aux2")
 SIZE, IMAGES = 12, 40
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _tiny_architecture(with_architecture):
-    with with_architecture(TINY):
-        yield
-
-
 @pytest.fixture(scope="module")
-def network(_tiny_architecture):
-    return ki.GoogLeNet(architecture="tiny", input_shape=(SIZE, SIZE, 3), classes=4, class_names=NAMES)
+def network():
+    return ki.GoogLeNet(architecture=TINY, input_shape=(SIZE, SIZE, 3), classes=4, class_names=NAMES)
 
 
 @pytest.fixture(scope="module")
 def predictions():
-    """Main is right on the 30 images of three classes, and takes all ten oaks for ashes, the first one most surely."""
+    """Main is right on the 30 images of three classes, and takes all ten oaks for ashes, above all the first one."""
     labels = np.arange(IMAGES) % 4
     main = np.full((IMAGES, 4), 0.1)
     main[np.arange(IMAGES), np.where(labels == 3, 0, labels)] = 0.7
@@ -60,7 +53,7 @@ def test_results_hold_the_numbers_of_each_head(folder, network):
     assert results["facts"]["Images"] == "40 <leaves>"
     main = results["heads"]["main"]
     assert main["accuracy"] == 0.75
-    # 39 images are 0.7 sure, 30 of which are right; the one that is 0.97 sure is not.
+    # 39 answers have a confidence of 0.7, 30 of which are right; the one of 0.97 is not.
     assert main["calibration_error"] == pytest.approx((39 * abs(30 / 39 - 0.7) + 0.97) / 40)
     # At 12x12 a 3x3 of 3 to 8 channels; at 6x6 modules of 8 and of 32: four 1x1, a 3x3 and a 5x5 of 8; 32 to 4.
     modules = 36 * 8 * ((4 * 8 + 9 * 8 + 25 * 8) + (4 * 32 + 9 * 8 + 25 * 8))
@@ -85,7 +78,7 @@ def test_tables_are_those_of_the_main_head(folder):
     ]
 
 
-def test_mistakes_show_the_surest_image_first(predictions, originals):
+def test_mistakes_show_the_most_confident_image_first(predictions, originals):
     worst = evaluation.confident_mistakes(predictions.labels, predictions.probabilities["main"])
     assert worst.tolist() == [3, 7, 11, 15, 19, 23, 27, 31, 35, 39]
     thumbnails = report._thumbnails(originals, worst)
@@ -107,6 +100,23 @@ def test_an_earlier_report_is_replaced_and_nothing_else(network, predictions, fo
     for path, reason in ((tmp_path / "mine", "holds something else"), (tmp_path / "mine" / "notes.txt", "is a file")):
         with pytest.raises(ValueError, match=f"A report needs an empty folder.* which {reason}"):
             report.write(path, [network], predictions, facts={})
+
+
+def test_a_report_is_of_whatever_heads_there_are_and_tells_classes_of_one_name_apart(tmp_path):
+    heads = tuple(AuxiliaryHead(name, "inception_4a", f"of_{name}", conv=4, dense=8) for name in ("early", "twin"))
+    architecture = dataclasses.replace(TINY, name="other", auxiliary_heads=heads)
+    names = ["crane", "crane", "oak"]
+    model = ki.GoogLeNet(
+        architecture=architecture, input_shape=(SIZE, SIZE, 3), classes=3, class_names=names, aux_heads=["early"]
+    )
+    found = evaluation.Predictions(np.arange(3), {"main": np.eye(3), "early": np.eye(3)})
+    report.write(tmp_path / "report", [model], found, facts={})
+    results = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert list(results["heads"]) == ["main", "early"]
+    assert results["facts"]["Architecture"] == "other"
+    assert (tmp_path / "report" / "confusion.csv").read_text().splitlines() == [
+        "class \\ answer,crane (0),crane (1),oak", "crane (0),1,0,0", "crane (1),0,1,0", "oak,0,0,1",
+    ]  # fmt: skip
 
 
 def test_multiply_adds_count_every_network_and_every_crop(network):
@@ -182,15 +192,15 @@ def test_a_browser_shows_the_report_without_a_network(folder, browser, tmp_path,
     assert page.locator("#confusions tbody tr").all_inner_texts() == ["oak\tash\t10\t100.00%"]
     assert "10 of 40 images are answered wrongly by main" in page.inner_text("main")
 
-    pictures = page.locator("img").evaluate_all("all => all.map(i => [i.complete, i.naturalWidth, i.width, i.alt])")
-    assert len(pictures) == 4
-    assert all(complete and natural > 300 and shown > 300 and alt for complete, natural, shown, alt in pictures)
-    assert "main: 75.00% at" in pictures[0][3]
+    plots = page.locator("img").evaluate_all("all => all.map(i => [i.complete, i.naturalWidth, i.width, i.alt])")
+    assert len(plots) == 4
+    assert all(complete and natural > 300 and shown > 300 and alt for complete, natural, shown, alt in plots)
+    assert "main: 75.00% at" in plots[0][3]
 
     assert page.evaluate(LOWEST_CONTRAST) > 4.5  # what WCAG asks for text
     red, green, blue = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
     assert (red + green + blue < 150) == page_is_dark
-    # In both, pictures have their white ground.
+    # In both, plots have their white ground.
     assert (
         page.locator("img").evaluate_all("all => all.map(i => getComputedStyle(i).backgroundColor)")
         == ["rgb(255, 255, 255)"] * 4

@@ -29,20 +29,15 @@ TINY = dataclasses.replace(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _tiny_architecture(with_architecture):
-    with with_architecture(TINY):
-        yield
-
-
 @pytest.fixture
 def build():
-    """Returns `build(**options)`, which builds the tiny network with seeded weights."""
+    """Returns `build(*auxiliary_heads, **options)`, the tiny network with seeded weights; by default with its heads."""
 
-    def build(**options):
+    def build(*auxiliary_heads, **options):
         keras.utils.set_random_seed(0)
+        architecture = dataclasses.replace(TINY, auxiliary_heads=auxiliary_heads or TINY.auxiliary_heads)
         options = {"input_shape": (8, 8, 3), "class_names": ["ant", "bee", "cow"], **options}
-        model = ki.GoogLeNet(architecture="tiny", classes=3, **options)
+        model = ki.GoogLeNet(architecture=architecture, classes=3, **options)
         for layer in model.layers:  # statistics and biases as after a training
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.moving_mean.assign(np.random.default_rng(1).normal(0, 0.1, layer.moving_mean.shape))

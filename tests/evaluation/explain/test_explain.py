@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_inception as ki
+from keras_inception.architectures import AuxiliaryHead
 
 
 def by_head(explanations):
@@ -62,15 +63,20 @@ def test_an_auxiliary_heads_map_agrees_with_finite_differences(build, image, hea
     np.testing.assert_allclose(found.heatmap, expected, atol=1e-4)
 
 
-def test_a_head_does_not_see_what_comes_after_its_tap(build, image):
-    model = build()
+HEADS = {"stem": "conv1_3x3_s1", "early": "inception_4a", "late": "inception_4d", "last": "inception_5b"}
+
+
+def test_heads_of_any_number_at_any_rows_do_not_see_what_comes_after_their_row(build, image):
+    model = build(*(AuxiliaryHead(name, tap, f"of_{name}", conv=8, dense=16) for name, tap in HEADS.items()))
     before = by_head(ki.explain(model, image, class_name="ant"))
-    layer = model.get_layer("inception_5b_1x1")
+    layer = model.get_layer("inception_4d_1x1")
     layer.set_weights([-3 * weight for weight in layer.get_weights()])
     after = by_head(ki.explain(model, image, class_name="ant"))
-    for head in ("aux1", "aux2"):
+    assert list(after) == ["main", *HEADS]
+    for head in ("stem", "early"):
         np.testing.assert_array_equal(before[head].heatmap, after[head].heatmap)
-    assert np.abs(before["main"].heatmap - after["main"].heatmap).max() > 0.01
+    for head in ("main", "late", "last"):
+        assert np.abs(before[head].heatmap - after[head].heatmap).max() > 0.01
 
 
 def test_the_classes_are_those_that_the_model_predicts(build, image):
@@ -106,7 +112,7 @@ def test_models_cut_at_a_head_and_frozen_ones_explain_as_the_whole_does(build, i
 def test_the_map_has_the_size_of_the_image_and_runs_from_0_to_1():
     # 32 pixels: maps of 16x16 at 4a and 4d, of 8x8 at 5b.
     keras.utils.set_random_seed(0)
-    model = ki.GoogLeNet(architecture="googlenet_small@0.1", classes=3)
+    model = ki.GoogLeNet(architecture="googlenet_small", width=0.1, classes=3)
     for found in ki.explain(model, np.zeros((32, 32, 3), "float32") + np.linspace(-1, 1, 32)[:, None]):
         assert found.heatmap.shape == (32, 32)
         assert found.heatmap.dtype == np.float32
@@ -154,13 +160,13 @@ def test_what_cannot_be_explained_is_refused(build, image):
         ki.explain(model, image)
 
 
-def test_the_picture_shows_the_image_and_for_each_head_map_and_classes(build, image):
+def test_the_plot_shows_the_image_and_for_each_head_map_and_classes(build, image):
     from keras_inception import plots
 
     figure = plots.explanation((image + 1) * 127.5, ki.explain(build(), image, class_name="bee", top=3))
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[0] == "image"
     assert [title.split(",")[0] for title in titles[1:4]] == ["main: bee", "aux1: bee", "aux2: bee"]
-    assert len(figure.axes) == 9  # four pictures above, three sets of bars and an empty place below, a colour bar
+    assert len(figure.axes) == 9  # four images above, three sets of bars and an empty place below, a colour bar
     assert sorted(label.get_text() for label in figure.axes[5].get_yticklabels()) == ["ant", "bee", "cow"]
     assert figure.axes[5].texts[0].get_text().endswith("%")

@@ -1,4 +1,4 @@
-"""`keras-inception explain RUN IMAGE`: the pictures it writes, and what it refuses."""
+"""`keras-inception explain RUN IMAGE`: the plots it writes, and what it refuses."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def refusal(capsys, *arguments):
     return line
 
 
-def test_each_image_gets_a_picture_and_none_is_overwritten(here, capsys):
+def test_each_image_gets_a_plot_and_none_is_overwritten(here, capsys):
     assert main(["explain", "model.keras", "flower.jpg", "house.png"]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("flower.jpg  main: ")
@@ -34,8 +34,8 @@ def test_each_image_gets_a_picture_and_none_is_overwritten(here, capsys):
     assert main(["explain", "model.keras", "flower.jpg", "--class", "bee", "--top", "2"]) == 0
     assert capsys.readouterr().out.endswith("wrote flower-explained-2.png\n")
     assert (here / "flower-explained.png").read_bytes() == written != (here / "flower-explained-2.png").read_bytes()
-    with Image.open("flower-explained-2.png") as picture:
-        assert picture.width > picture.height > 100
+    with Image.open("flower-explained-2.png") as plot:
+        assert plot.width > plot.height > 100
 
 
 def test_what_cannot_be_explained_is_one_line(here, capsys):
@@ -51,7 +51,7 @@ def test_what_cannot_be_explained_is_one_line(here, capsys):
     assert not list(here.glob("*explained*"))
 
 
-def test_an_unreadable_image_does_not_keep_the_others_from_their_pictures(here, capsys):
+def test_an_unreadable_image_does_not_keep_the_others_from_their_plots(here, capsys):
     (here / "broken.jpg").write_bytes(b"no image")
     assert main(["explain", "model.keras", "broken.jpg", "flower.jpg"]) == 2
     printed = capsys.readouterr()
