@@ -2,7 +2,10 @@
 
 import ast
 import inspect
+import os
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -248,3 +251,45 @@ def test_each_name_has_its_reason_its_version_and_its_test():
 def test_undocumented_imports_nothing_before_it_is_needed():
     tree = ast.parse(pathlib.Path(undocumented.__file__).read_text())
     assert not [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
+@pytest.mark.tensorflow
+def test_joining_workers_late_is_told_by_its_message():
+    import tensorflow as tf
+
+    tf.zeros(1)
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": ["127.0.0.1:1", "127.0.0.1:2"]}), task_type="worker", task_id=0
+    )
+    with pytest.raises(RuntimeError) as caught:
+        tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    assert undocumented.is_of_late_joining(caught.value)
+    assert not undocumented.is_of_late_joining(RuntimeError("no matter"))
+
+
+# In a process of its own: no collective operation works after it.
+ABORTED = """
+import tensorflow as tf
+from tensorflow.python.eager import context
+from keras_inception import undocumented
+
+resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+    tf.train.ClusterSpec({"worker": ["127.0.0.1:0"]}), task_type="worker", task_id=0
+)
+strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+context.context().abort_collective_ops(13, "a peer ended")
+try:
+    tf.raw_ops.CollectiveReduceV2(
+        input=1.0, group_size=2, group_key=7, instance_key=7, ordering_token=[], merge_op="Add", final_op="Id"
+    )
+except tf.errors.InternalError as error:
+    print("told:", undocumented.is_of_collective(error), error.message)
+"""
+
+
+@pytest.mark.tensorflow
+def test_a_failed_collective_is_told_by_its_message():
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    run = subprocess.run([sys.executable, "-c", ABORTED], env=environment, capture_output=True, text=True)
+    assert run.stdout.startswith("told: True"), run.stdout + run.stderr
+    assert not undocumented.is_of_collective(ValueError("no matter"))

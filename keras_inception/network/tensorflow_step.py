@@ -102,18 +102,18 @@ class TensorFlowStep(keras.Model):
         return tf.nest.map_structure(lambda rows: rows[:size], y_pred)
 
     def make_train_function(self, force: bool = False) -> Callable[..., Any] | None:
+        check_trainable(self)
         if self.steps_per_execution > 1:
             return super().make_train_function(force)
         if self.train_function is None or force:
-            check_trainable(self)
             self.train_function = self._step_function(self.train_step, training=True)
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Callable[..., Any] | None:
+        check_trainable(self)
         if self.steps_per_execution > 1:
             return super().make_test_function(force)
         if self.test_function is None or force:
-            check_trainable(self)
             self.test_function = self._step_function(self.test_step, training=False)
         return self.test_function
 

@@ -5,13 +5,15 @@
         model = ...  # any Keras model, built and compiled here
     model.fit(dataset)  # batches of the global size: every replica takes its part
 
-`MirroredStrategy` and `MultiWorkerMirroredStrategy` are TensorFlow's, cured of what makes Keras 3 fail or silently give
-other weights than one device: see the latter's docstring.
+`MirroredStrategy` and `MultiWorkerMirroredStrategy` are TensorFlow's, and any Keras model can `fit` under them. That an
+`InceptionModel` gets the weights of one device from any batches is done by its own step and layers: see
+`MultiWorkerMirroredStrategy`.
 """
 
 import tensorflow as tf
 
 from keras_inception.errors import InputError
+from keras_inception.network.tensorflow_step import check_trainable
 from keras_inception.training.config import STRATEGIES
 from keras_inception.training.distribute.batches import batch
 from keras_inception.training.distribute.cluster import (
@@ -23,7 +25,6 @@ from keras_inception.training.distribute.cluster import (
     worker_count,
     worker_index,
 )
-from keras_inception.training.distribute.steps import check_trainable
 from keras_inception.training.distribute.strategies import MirroredStrategy, MultiWorkerMirroredStrategy
 
 __all__ = [
@@ -42,7 +43,7 @@ __all__ = [
 ]
 
 
-def get_strategy(name="auto"):
+def get_strategy(name: str = "auto") -> tf.distribute.Strategy:
     """Returns a strategy for training; call it before TensorFlow does anything else.
 
     Args:
@@ -55,8 +56,8 @@ def get_strategy(name="auto"):
         A `tf.distribute.Strategy`. Build and compile the model inside its `scope()`.
 
     Raises:
-        ValueError: The name is unknown, `TF_CONFIG` is malformed, or `"multi-worker"` is given without a cluster.
-        RuntimeError: Several workers are joined after TensorFlow was used.
+        InputError: The name is unknown, `TF_CONFIG` or a variable of Slurm is malformed, `"multi-worker"` is given
+            without a cluster, or several workers are joined after TensorFlow was used.
     """
     if name not in STRATEGIES:
         raise InputError(f"`name` must be one of {STRATEGIES}. Received: name={name!r}")

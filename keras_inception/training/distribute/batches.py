@@ -1,12 +1,22 @@
 """Batches: each worker's own part of the data, and each replica's part of a batch."""
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 from keras_inception.errors import InputError
 from keras_inception.training.distribute.cluster import worker_count, worker_index
 
 
-def batch(examples, batch_size, decode=None, *, count=None, strategy=None):
+def batch(
+    examples: tf.data.Dataset,
+    batch_size: int,
+    decode: Callable[..., Any] | None = None,
+    *,
+    count: int | None = None,
+    strategy: tf.distribute.Strategy | None = None,
+) -> tf.data.Dataset:
     """Batches examples for training or evaluation, on each worker those of its own.
 
     The workers' batches number k together are the global batch number k: examples are dealt out to the workers one by
@@ -26,7 +36,7 @@ def batch(examples, batch_size, decode=None, *, count=None, strategy=None):
         OFF, which tells our strategies that its batches are this worker's part.
 
     Raises:
-        ValueError: The batch is smaller than the number of replicas.
+        InputError: The batch is smaller than the number of replicas.
     """
     strategy = tf.distribute.get_strategy() if strategy is None else strategy
     workers, worker = worker_count(strategy), worker_index(strategy)
@@ -52,25 +62,26 @@ def batch(examples, batch_size, decode=None, *, count=None, strategy=None):
     return batches.with_options(options)
 
 
-def _every(examples, is_own):
+def _every(examples: tf.data.Dataset, is_own: Callable[[Any], Any]) -> tf.data.Dataset:
     return examples.enumerate().filter(lambda index, _: is_own(index)).map(lambda _, example: example)
 
 
-def _empty(spec):
+def _empty(spec: Any) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensors(
         tf.nest.map_structure(lambda leaf: tf.zeros([0, *(size or 0 for size in leaf.shape[1:])], leaf.dtype), spec)
     )
 
 
-def can_split(dataset):
+def can_split(dataset: Any) -> bool:
     """Returns whether a dataset holds batches of dense tensors, which `split` knows how to split."""
     if not isinstance(dataset, tf.data.Dataset):
         return False
-    leaves = [leaf for leaf in tf.nest.flatten(dataset.element_spec) if type(leaf).__name__ != "NoneTensorSpec"]
+    # What is None in every batch, such as sample weights, is no tensor to split.
+    leaves = [leaf for leaf in tf.nest.flatten(dataset.element_spec) if not leaf.is_compatible_with(None)]
     return bool(leaves) and all(isinstance(leaf, tf.TensorSpec) and leaf.shape.rank != 0 for leaf in leaves)
 
 
-def split(dataset, context):
+def split(dataset: tf.data.Dataset, context: tf.distribute.InputContext) -> tf.data.Dataset:
     """Returns the parts of every batch for the replicas of this worker, one after the other.
 
     Args:
@@ -94,11 +105,11 @@ def split(dataset, context):
     static = _static_part(dataset.element_spec, parts, whole=parts == workers * local)
     nested = isinstance(dataset.element_spec, tuple)
 
-    def parts_of(*arguments):
+    def parts_of(*arguments: Any) -> tf.data.Dataset:
         element = arguments if nested else arguments[0]
         size = tf.shape(tf.nest.flatten(element)[0], tf.int64)[0]
 
-        def part(index):
+        def part(index: Any) -> Any:
             rows = slice(-(-size * index // parts), -(-size * (index + 1) // parts))  # the first ones get what is over
             return tf.nest.map_structure(lambda x: _rows(x, rows, static), element)
 
@@ -107,7 +118,7 @@ def split(dataset, context):
     return dataset.flat_map(parts_of).prefetch(local)
 
 
-def _rows(x, rows, static):
+def _rows(x: Any, rows: slice, static: int | None) -> Any:
     if not isinstance(x, tf.Tensor):
         return x
     part = x[rows]
@@ -115,7 +126,7 @@ def _rows(x, rows, static):
     return part
 
 
-def _static_part(spec, parts, *, whole):
+def _static_part(spec: Any, parts: int, *, whole: bool) -> int | None:
     """Returns the number of examples of every part where it is always the same, else None."""
     size = tf.nest.flatten(spec)[0].shape[0]
     return size // parts if whole and size is not None and size % parts == 0 else None

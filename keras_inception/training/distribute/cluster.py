@@ -3,47 +3,49 @@
 import contextlib
 import json
 import os
-import re
+from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import tensorflow as tf
 
-from keras_inception.errors import InputError
+from keras_inception import undocumented
+from keras_inception.errors import InputError, StoppedError
 
-SLURM_FIRST_PORT = 12_000
-SLURM_PORTS = 20_000
+SLURM_FIRST_PORT: int = 12_000
+SLURM_PORTS: int = 20_000
 
 
-class WorkerLostError(RuntimeError):
+class WorkerLostError(StoppedError):
     """Another worker of the cluster ended before the training did."""
 
 
-def resolver_of_environment(environment=None):
+def resolver_of_environment() -> Any:
     """Returns the resolver of the cluster that `TF_CONFIG`, or else Slurm, describes; None where neither does.
 
-    Args:
-        environment: The variables to read; by default this process's.
+    Of Slurm, the tasks of one node share its GPUs evenly, unless Slurm gave each its own (`--gpus-per-task`).
 
     Raises:
-        ValueError: `TF_CONFIG` or a Slurm variable is malformed.
+        InputError: `TF_CONFIG` or a variable of Slurm is malformed.
     """
-    environment = os.environ if environment is None else environment
-    if environment.get("TF_CONFIG", "").strip():
-        addresses, task_type, task_id = _read_tf_config(environment["TF_CONFIG"])
-    elif environment.get("SLURM_NTASKS", "1") not in ("", "1") and "SLURM_PROCID" in environment:
-        addresses, task_type, task_id = _read_slurm(environment)
+    if os.environ.get("TF_CONFIG", "").strip():
+        addresses, task_type, task_id = _read_tf_config(os.environ["TF_CONFIG"])
+        gpus = len(tf.config.list_physical_devices("GPU"))
+    elif os.environ.get("SLURM_STEP_NUM_TASKS", "1") not in ("", "1"):
+        addresses, task_type, task_id = _read_slurm()
+        gpus = _share_gpus(addresses["worker"], task_id)
     else:
         return None
     return tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec(addresses),
         task_type=task_type,
         task_id=task_id,
-        num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))},
+        num_accelerators={"GPU": gpus},
         rpc_layer="grpc",
     )
 
 
-def _read_tf_config(text):
+def _read_tf_config(text: str) -> tuple[dict[str, list[str]], str, int]:
     """Returns the addresses by job, this worker's job and its number in it."""
     example = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
     rule = f"`TF_CONFIG` must be JSON such as {example}, the same on all workers except for `index`"
@@ -65,49 +67,43 @@ def _read_tf_config(text):
     return known, job, index
 
 
-def _read_slurm(environment):
-    """Returns the same from the variables that `srun` gives each task; the tasks are dealt out evenly to the nodes."""
-    names = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_JOB_NODELIST")
-    received = ", ".join(f"{name}={environment.get(name)!r}" for name in names)
+def _read_slurm() -> tuple[dict[str, list[str]], str, int]:
+    """Returns the same from the variables that `srun` gives each task."""
+    names = ("SLURM_PROCID", "SLURM_LOCALID", "SLURMD_NODENAME", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NODELIST",
+             "SLURM_STEP_TASKS_PER_NODE")  # fmt: skip
+    received = ", ".join(f"{name}={os.environ.get(name)!r}" for name in names)
     try:
-        rank, tasks = int(environment["SLURM_PROCID"]), int(environment["SLURM_NTASKS"])
-        hosts = _expand_hosts(environment["SLURM_JOB_NODELIST"])
-        job = int(environment.get("SLURM_JOB_ID", 0))
-        per_node = -(-tasks // len(hosts))
-        if not 0 <= rank < tasks:
-            raise ValueError
-    except (KeyError, ValueError, ZeroDivisionError):
-        raise InputError(
-            f"Slurm's variables must name the nodes, the number of tasks and this task. Start with `srun`. "
-            f"Received: {received}"
-        ) from None
-    if tasks % len(hosts):
-        raise InputError(
-            "Each node must run the same number of tasks, for the workers to know each other's addresses. Use "
-            f"`--ntasks-per-node`, or set `TF_CONFIG`. Received: {received}"
+        # Two jobs on one node must not meet on a port.
+        port = SLURM_FIRST_PORT + int(os.environ.get("SLURM_JOB_ID", 0)) % SLURM_PORTS
+        # As if each task had one GPU: TensorFlow 2.21 fails where it has none.
+        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
+            port_base=port, gpus_per_node=1_000_000, gpus_per_task=1, auto_set_gpu=False
         )
-    # Two jobs on one node must not meet on a port.
-    port = SLURM_FIRST_PORT + job % SLURM_PORTS
-    return {"worker": [f"{host}:{port + task}" for host in hosts for task in range(per_node)]}, "worker", rank
+        addresses = resolver.cluster_spec().as_dict()["worker"]
+        # TensorFlow sorts the nodes by name, Slurm numbers its tasks in another order: node 10 comes after node 9.
+        own = f"{os.environ['SLURMD_NODENAME']}:{port + int(os.environ['SLURM_LOCALID'])}"
+        return {"worker": addresses}, "worker", addresses.index(own)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise InputError(
+            "Slurm's variables must name the nodes, their tasks and this task. Start with `srun`, or set `TF_CONFIG`. "
+            f"Received: {received}"
+        ) from error
 
 
-def _expand_hosts(nodes):
-    """Returns the hosts in Slurm's short form, such as `node[01-03,7],login`."""
-    name = r"([^,\[\]]*)(?:\[([\d,-]+)\])?([^,\[\]]*)"
-    if not re.fullmatch(f"{name}(,{name})*", nodes):
-        raise InputError(nodes)
-    hosts = []
-    for before, numbers, after in re.findall(f"(?:^|,){name}", nodes):
-        for span in numbers.split(","):
-            first, _, last = span.partition("-")
-            if not span:
-                hosts.append(f"{before}{after}")
-                continue
-            hosts += [f"{before}{n:0{len(first)}d}{after}" for n in range(int(first), int(last or first) + 1)]
-    return hosts
+def _share_gpus(addresses: Sequence[str], index: int) -> int:
+    """Leaves to this process its own part of the GPUs of its node, and returns how many that are."""
+    gpus = tf.config.list_physical_devices("GPU")
+    host = addresses[index].rsplit(":", 1)[0]
+    on_this_node = [number for number, address in enumerate(addresses) if address.rsplit(":", 1)[0] == host]
+    each = len(gpus) // len(on_this_node)
+    if each == 0 or len(on_this_node) == 1 or "SLURM_GPUS_PER_TASK" in os.environ:
+        return len(gpus)
+    first = each * on_this_node.index(index)
+    tf.config.set_visible_devices(gpus[first : first + each], "GPU")
+    return each
 
 
-def _resolver(strategy):
+def _resolver(strategy: Any) -> Any:
     """Returns the resolver of a strategy, or of the current one; a resolver is returned as it is."""
     strategy = tf.distribute.get_strategy() if strategy is None else strategy
     if isinstance(strategy, tf.distribute.cluster_resolver.ClusterResolver):
@@ -115,7 +111,7 @@ def _resolver(strategy):
     return getattr(strategy, "cluster_resolver", None)
 
 
-def worker_count(strategy=None):
+def worker_count(strategy: Any = None) -> int:
     """Returns the number of workers (processes) that train together: 1 under every strategy of one machine.
 
     Args:
@@ -126,7 +122,7 @@ def worker_count(strategy=None):
     return max(1, sum(len(jobs.get(job, ())) for job in ("chief", "worker")))
 
 
-def worker_index(strategy=None):
+def worker_index(strategy: Any = None) -> int:
     """Returns which of the workers this is, from 0; the chief is 0.
 
     Args:
@@ -139,7 +135,7 @@ def worker_index(strategy=None):
     return before + resolver.task_id
 
 
-def is_chief(strategy=None):
+def is_chief(strategy: Any = None) -> bool:
     """Returns whether this process is the one that writes, and draws the progress bar.
 
     All workers call `fit`, `evaluate` and `predict`, with the same arguments; the chief alone writes files.
@@ -150,7 +146,7 @@ def is_chief(strategy=None):
     return worker_index(strategy) == 0
 
 
-def agree(values, strategy=None):
+def agree(values: Sequence[int], strategy: Any = None) -> bool:
     """Waits for all workers, and returns whether they have the same values; on one worker they do.
 
     Args:
@@ -166,7 +162,7 @@ def agree(values, strategy=None):
 
 
 @contextlib.contextmanager
-def lost_workers(strategy=None):
+def lost_workers(strategy: Any = None) -> Iterator[None]:
     """Turns TensorFlow's errors about a peer that ended into one `WorkerLostError` with one line.
 
     Put it around all of the training. Where there is one worker it changes nothing.
@@ -187,7 +183,7 @@ def lost_workers(strategy=None):
         tf.errors.InternalError,
     ) as error:
         workers = worker_count(strategy)
-        if workers == 1 or (isinstance(error, tf.errors.InternalError) and "ollective" not in error.message):
+        if workers == 1 or (isinstance(error, tf.errors.InternalError) and not undocumented.is_of_collective(error)):
             raise
         raise WorkerLostError(
             f"Another of the {workers} workers was lost, so worker {worker_index(strategy)} stops: training needs all "

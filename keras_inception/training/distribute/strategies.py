@@ -1,17 +1,20 @@
-"""TensorFlow's mirrored strategies, cured for Keras 3."""
+"""TensorFlow's mirrored strategies, with what plain `fit` of Keras 3 needs of them."""
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
+from keras_inception import undocumented
 from keras_inception.errors import InputError
-from keras_inception.training.distribute import batches, cluster, steps
+from keras_inception.training.distribute import batches, cluster
 
 
 class _ForKeras:
-    """What the two strategies have in common: how Keras's batches are split, its steps run, its values reduced."""
+    """What the two strategies have in common: how Keras's batches are split, and its values reduced."""
 
-    def reduce(self, reduce_op, value, axis):
+    def reduce(self, reduce_op: Any, value: Any, axis: int | None) -> Any:
         """Reduces a value over the replicas; see `tf.distribute.Strategy.reduce`.
 
         Keras 3.15 also asks for two things that TensorFlow does not define. For the mean of a nested structure without
@@ -19,21 +22,14 @@ class _ForKeras:
         with `axis=0`, a metric of this step, it reduces over the replicas.
         """
         if tf.nest.is_nested(value):
-            if axis is None and _is_mean(reduce_op):
+            if axis is None and reduce_op in ("MEAN", tf.distribute.ReduceOp.MEAN):
                 return tf.nest.map_structure(lambda part: self.experimental_local_results(part)[0], value)
             return tf.nest.map_structure(lambda part: self.reduce(reduce_op, part, axis), value)
         if axis == 0 and self.experimental_local_results(value)[0].shape.rank == 0:
             axis = None
         return super().reduce(reduce_op, value, axis)
 
-    def run(self, fn, args=(), kwargs=None, options=None):
-        """Runs a function on every replica; see `tf.distribute.Strategy.run`. The steps of Keras models are cured."""
-        kind = steps.kind_of(fn)
-        if kind is None or self.num_replicas_in_sync == 1 or kwargs or len(args) != 1:
-            return super().run(fn, args, kwargs, options)
-        return steps.RUN[kind](self, super().run, fn, args[0])
-
-    def experimental_distribute_dataset(self, dataset, options=None):
+    def experimental_distribute_dataset(self, dataset: Any, options: Any = None) -> Any:
         """Splits batches of the global size over the replicas; see `tf.distribute.Strategy` and `batch`.
 
         Any batch is split, also one that does not divide evenly or holds fewer examples than there are replicas: the
@@ -44,22 +40,18 @@ class _ForKeras:
         return self.distribute_datasets_from_function(lambda context: batches.split(dataset, context), options)
 
 
-def _is_mean(reduce_op):
-    return str(getattr(reduce_op, "value", reduce_op)).upper() == "MEAN"
-
-
 class MirroredStrategy(_ForKeras, tf.distribute.MirroredStrategy):
     """`tf.distribute.MirroredStrategy` for Keras 3: several devices of one machine train as one.
 
-    Cured as `MultiWorkerMirroredStrategy` is. Without `devices` it takes all GPUs, or where there are none all logical
-    CPU devices.
+    See `MultiWorkerMirroredStrategy` for what it does for any Keras model and for an `InceptionModel`. Without
+    `devices` it takes all GPUs, or where there are none all logical CPU devices.
 
     Args:
         devices: Names of devices, such as `["GPU:0", "GPU:1"]`.
         cross_device_ops: See `tf.distribute.MirroredStrategy`.
     """
 
-    def __init__(self, devices=None, cross_device_ops=None):
+    def __init__(self, devices: Sequence[str] | None = None, cross_device_ops: Any = None):
         if devices is None and not tf.config.list_physical_devices("GPU"):
             devices = [f"CPU:{index}" for index in range(len(tf.config.list_logical_devices("CPU")))]
         super().__init__(devices, cross_device_ops)
@@ -68,15 +60,19 @@ class MirroredStrategy(_ForKeras, tf.distribute.MirroredStrategy):
 class MultiWorkerMirroredStrategy(_ForKeras, tf.distribute.MultiWorkerMirroredStrategy):
     """`tf.distribute.MultiWorkerMirroredStrategy` for Keras 3: the devices of several machines train as one.
 
-    In Keras 3.15 `fit` fails at its first step under TensorFlow's. Under this one `fit`, `evaluate` and `predict` work
-    for any Keras model that is built and compiled inside `scope()`, and give what one device gives with the same global
-    batch:
+    In Keras 3.15 `fit` fails at its first step under TensorFlow's. Under this one any Keras model that is built and
+    compiled inside `scope()` can `fit`, `evaluate` and `predict`:
 
-    - batches of any size are split over the replicas, every example counts once and weighs the same; a training batch
-      of fewer examples than replicas, which only the end of the data can bring, is left out;
-    - batch normalization takes its statistics over all replicas in training, whatever `synchronized` says;
-    - random layers draw on every replica for themselves; what they draw depends on the seed and the replica alone;
-    - workers whose TensorFlow was not seeded take one seed from the chief, so that all shuffle alike;
+    - batches of any size are split over the replicas;
+    - workers whose TensorFlow was not seeded take one seed from the chief, so that all shuffle alike.
+
+    A model without dropout and batch normalization then has the weights of one device, as long as batches divide
+    evenly. The rest is done by the step of an `InceptionModel` and by the layers of this package, for such a model:
+
+    - every example counts once and weighs the same, however a batch divides; a training batch of fewer examples than
+      replicas, which only the end of the data can bring, is left out;
+    - `BatchNormalization` takes its statistics over all replicas in training;
+    - `Dropout` draws on every replica for itself; what it draws depends on the seed and the replica alone;
     - what does not work under a strategy is refused before the first step: see `check_trainable`.
 
     Nothing of this is written into the model: its `.keras` file is that of one device. All workers run the
@@ -87,34 +83,35 @@ class MultiWorkerMirroredStrategy(_ForKeras, tf.distribute.MultiWorkerMirroredSt
         communication_options: See `tf.distribute.MultiWorkerMirroredStrategy`.
 
     Raises:
-        ValueError: No resolver is given and there is no `TF_CONFIG` and no Slurm, or it is malformed.
-        RuntimeError: TensorFlow was used before.
+        InputError: No resolver is given and there is no `TF_CONFIG` and no Slurm, or it is malformed; or TensorFlow
+            was used before.
     """
 
-    def __init__(self, cluster_resolver=None, communication_options=None):
+    def __init__(self, cluster_resolver: Any = None, communication_options: Any = None):
         cluster_resolver = cluster_resolver or cluster.resolver_of_environment()
         if cluster_resolver is None:
             raise InputError(
                 "Several workers must know each other, through the variable `TF_CONFIG` or through Slurm's (started "
                 "with `srun`). Set it on every worker, or use `MirroredStrategy` for the devices of one machine. "
-                "Received: no TF_CONFIG and no SLURM_NTASKS above 1"
+                "Received: no TF_CONFIG and no SLURM_STEP_NUM_TASKS above 1"
             )
         try:
             super().__init__(cluster_resolver, communication_options)
         except RuntimeError as error:
-            if "program startup" not in str(error):
+            if not undocumented.is_of_late_joining(error):
                 raise
-            raise RuntimeError(
+            raise InputError(
                 "Several workers must be joined before TensorFlow does anything else in the process, because that "
                 "fixes its devices. Create the strategy first, then data, models and seeds."
             ) from None
         if cluster.worker_count(self) > 1:
             self._agree_on_a_seed()
 
-    def _agree_on_a_seed(self):
-        unseeded = 87654321  # what TensorFlow takes where no global seed was set
+    def _agree_on_a_seed(self) -> None:
+        with tf.Graph().as_default():
+            unseeded, _ = tf.compat.v1.get_seed(0)  # what TensorFlow takes where no global seed was set
         if tf.compat.v1.get_seed(0)[0] != unseeded:
             return
         own = int.from_bytes(os.urandom(4), "little") >> 1 if cluster.is_chief(self) else 0
-        seed = super().reduce("SUM", super().run(lambda: tf.constant(own, tf.int64)), axis=None)
+        seed = self.reduce("SUM", self.run(lambda: tf.constant(own, tf.int64)), axis=None)
         tf.random.set_seed(int(seed) // len(self.extended.worker_devices))
