@@ -1,28 +1,32 @@
-"""The optimizer that comes of a recipe."""
+"""The optimizer of a recipe."""
 
 import contextlib
 import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import keras
 import numpy as np
 from keras.optimizers import schedules
 
+from keras_inception.network.replicas import replica_count
+from keras_inception.recipes import Recipe
+from keras_inception.types import Tensor
+
 # Names of the variables that a weight decay spares.
-BIASES_AND_NORMS = ("bias", "gamma", "beta")
+BIASES_AND_NORMS: tuple[str, ...] = ("bias", "gamma", "beta")
 
 
-def optimizer(recipe, steps_per_epoch):
+def optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     """Returns the optimizer of a recipe.
 
     Args:
         recipe: A `Recipe`.
         steps_per_epoch: Steps of one epoch, at least 1.
-
-    Returns:
-        A Keras optimizer.
     """
     rate = learning_rate(recipe, steps_per_epoch)
-    ema = {}
+    ema: dict[str, Any] = {}
     if recipe.ema_epochs:
         ema = {"use_ema": True, "ema_momentum": math.exp(-1 / (recipe.ema_epochs * steps_per_epoch))}
     if recipe.optimizer == "sgd":
@@ -34,12 +38,12 @@ def optimizer(recipe, steps_per_epoch):
     return keras.optimizers.Adam(rate, **ema)
 
 
-def learning_rate(recipe, steps_per_epoch):
+def learning_rate(recipe: Recipe, steps_per_epoch: int) -> float | schedules.LearningRateSchedule:
     """Returns a recipe's rate as a number or a schedule over the steps of the whole training."""
     steps = recipe.epochs * steps_per_epoch
     warmup = round(recipe.warmup_fraction * steps)
     rate, rest = recipe.learning_rate, max(steps - warmup, 1)
-    falls = {
+    falls: dict[str, Callable[[], float | schedules.LearningRateSchedule]] = {
         "constant": lambda: rate,
         "exponential": lambda: schedules.ExponentialDecay(
             rate, max(round(recipe.decay_epochs * steps_per_epoch), 1), recipe.decay_rate, staircase=True
@@ -60,22 +64,22 @@ class WarmUp(schedules.LearningRateSchedule):
         steps: Steps of the rise, at least 1. It begins at the first rate divided by `steps`.
     """
 
-    def __init__(self, schedule, steps):
+    def __init__(self, schedule: float | schedules.LearningRateSchedule, steps: int):
         super().__init__()
         self.schedule, self.steps = schedule, steps
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         step = keras.ops.cast(step, "float32")
         start = 1 / self.steps
         share = keras.ops.minimum(start + (1 - start) * step / self.steps, 1.0)
         after = keras.ops.maximum(step - self.steps, 0.0)
         return share * (self.schedule(after) if callable(self.schedule) else self.schedule)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"schedule": keras.saving.serialize_keras_object(self.schedule), "steps": self.steps}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "WarmUp":
         return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["steps"])
 
 
@@ -83,7 +87,8 @@ class WarmUp(schedules.LearningRateSchedule):
 class SGD(keras.optimizers.SGD):
     """SGD with momentum and the two habits of Caffe: an L2 penalty that spares biases, and a rate of the biases' own.
 
-    The penalty's gradient goes through the momentum, unlike the decoupled `weight_decay` of Keras.
+    The penalty's gradient goes through the momentum, unlike the decoupled `weight_decay` of Keras. Where `clipnorm` and
+    its like are given, it is clipped with the rest.
 
     Args:
         learning_rate: A rate or a schedule.
@@ -95,20 +100,41 @@ class SGD(keras.optimizers.SGD):
     Reference: BVLC Caffe, src/caffe/solvers/sgd_solver.cpp; `lr_mult` and `decay_mult` of bvlc_googlenet.
     """
 
-    def __init__(self, learning_rate=0.01, momentum=0.9, *, l2=0.0, bias_rate=1.0, name="sgd", **kwargs):
+    def __init__(
+        self,
+        learning_rate: float | schedules.LearningRateSchedule = 0.01,
+        momentum: float = 0.9,
+        *,
+        l2: float = 0.0,
+        bias_rate: float = 1.0,
+        name: str = "sgd",
+        **kwargs: Any,
+    ):
         super().__init__(learning_rate, momentum, name=name, **kwargs)
         self.l2, self.bias_rate = l2, bias_rate
 
-    def update_step(self, gradient, variable, learning_rate):
-        # TensorFlow hands over its own variable, whose name is another.
-        name = self._trainable_variables[self._get_variable_index(variable)].name
-        if name == "bias":
-            gradient = gradient * self.bias_rate  # the momentum is linear in it
-        elif self.l2 and name not in BIASES_AND_NORMS:
-            gradient = gradient + self.l2 * variable
-        super().update_step(gradient, variable, learning_rate)
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        # In a function, because Keras counts variables in an attribute among the optimizer's own.
+        self._weights = partial(list, variables)
+        super().build(variables)
 
-    def get_config(self):
+    def apply(
+        self, grads: Sequence[Tensor | None], trainable_variables: Sequence[keras.Variable] | None = None
+    ) -> None:
+        weights = self._weights() if trainable_variables is None and self.built else list(trainable_variables or ())
+        super().apply([self._of_caffe(*pair) for pair in zip(grads, weights)], trainable_variables)
+
+    def _of_caffe(self, gradient: Tensor | None, weight: keras.Variable) -> Tensor | None:
+        if gradient is None:
+            return None
+        if weight.name == "bias":
+            return gradient * self.bias_rate  # the momentum is linear in it
+        if not self.l2 or weight.name in BIASES_AND_NORMS:
+            return gradient
+        # Keras will divide by the loss scale, and sum over the replicas.
+        return gradient + self.l2 * (self.loss_scale_factor or 1) / replica_count() * weight
+
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "l2": self.l2, "bias_rate": self.bias_rate}
 
 
@@ -116,14 +142,21 @@ class SGD(keras.optimizers.SGD):
 class AdamW(keras.optimizers.AdamW):
     """Keras's AdamW, whose decay spares biases and normalization, also after the model was saved and loaded."""
 
-    def __init__(self, learning_rate=0.001, weight_decay=0.004, *, name="adamw", **kwargs):
+    def __init__(
+        self,
+        learning_rate: float | schedules.LearningRateSchedule = 0.001,
+        weight_decay: float = 0.004,
+        *,
+        name: str = "adamw",
+        **kwargs: Any,
+    ):
         super().__init__(learning_rate, weight_decay, name=name, **kwargs)
         # Keras also asks about TensorFlow's own variables, which are called "conv1/bias:0".
         self.exclude_from_weight_decay(var_names=[rf"(^|/){name}(:\d+)?$" for name in BIASES_AND_NORMS])
 
 
 @contextlib.contextmanager
-def averaged_weights(model):
+def averaged_weights(model: keras.Model) -> Iterator[None]:
     """Puts the moving average of its weights into a model, and afterwards its weights again, bit by bit.
 
     A model whose optimizer keeps no average stays as it is.
@@ -140,6 +173,6 @@ def averaged_weights(model):
             variable.assign(value)
 
 
-def keeps_average(optimizer):
+def keeps_average(optimizer: keras.optimizers.Optimizer) -> bool:
     """Returns whether an optimizer keeps a moving average of the weights."""
     return bool(getattr(optimizer, "inner_optimizer", optimizer).use_ema)
