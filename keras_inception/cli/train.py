@@ -93,10 +93,10 @@ def _add_field(group: Any, field: Field[Any], text: str) -> None:
     elif field.name in CHOICES:
         group.add_argument(name, choices=CHOICES[field.name], **options)
     elif get_origin(kind) is tuple:
-        group.add_argument(name, nargs="+", type=_or_off(_number), metavar="X", **options)
+        group.add_argument(name, nargs="+", type=_OrOff(_number), metavar="X", **options)
     else:
         metavar = {int: "N", float: "X"}.get(kind, field.name.split("_")[-1].upper())
-        group.add_argument(name, type=_or_off(kind), metavar=metavar, **options)
+        group.add_argument(name, type=_OrOff(kind), metavar=metavar, **options)
 
 
 def _defaults(field: Field[Any]) -> str:
@@ -122,14 +122,15 @@ def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _or_off(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Returns a function that reads a value of a kind, or "off"."""
+class _OrOff:
+    """Reads a value of a kind, or "off"; argparse names it in its error."""
 
-    def read_value(text: str) -> Any:
-        return text if text == "off" else kind(text)
+    def __init__(self, kind: Callable[[str], Any]):
+        self.kind = kind
+        self.__name__ = getattr(kind, "__name__", "value").strip("_")
 
-    read_value.__name__ = getattr(kind, "__name__", "value").strip("_")  # argparse names it in its error
-    return read_value
+    def __call__(self, text: str) -> Any:
+        return text if text == "off" else self.kind(text)
 
 
 def _number(text: str) -> float:

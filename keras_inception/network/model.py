@@ -17,7 +17,7 @@ from keras_inception.types import Tensor
 if keras.backend.backend() == "tensorflow":
     from keras_inception.network.tensorflow_step import TensorFlowStep as Step
 else:
-    Step = keras.Model  # Keras's own step
+    Step = keras.Model  # type: ignore[misc]  # Keras's own step; both are `keras.Model`s
 
 
 @keras.saving.register_keras_serializable(package="keras_inception")

@@ -40,6 +40,8 @@ class TensorFlowStep(keras.Model):
     With `steps_per_execution` above 1 Keras's own loop draws the batches within TensorFlow, and nothing looks at them.
     """
 
+    train_function: Callable[..., Any] | None
+    test_function: Callable[..., Any] | None
     _observers: tuple[BatchObserver, ...] = ()
 
     @property

@@ -21,7 +21,7 @@ from keras_inception.training import checkpoint, diagnosis, distribute, optimize
 from keras_inception.training.config import TrainConfig, changes
 from keras_inception.training.interruption import termination_signal
 from keras_inception.training.saving import STOP, AveragesInValidation, PassOnTermination, SaveRun
-from keras_inception.types import PathLike
+from keras_inception.types import PathLike, Shape
 from keras_inception.weights import freeze, source_of
 
 SAMPLES: int = 8
@@ -306,7 +306,7 @@ def load_data(
 
 def compiled_model(
     config: TrainConfig,
-    image_shape: tuple[int, int, int],
+    image_shape: Shape,
     classes: int,
     class_names: Sequence[str] | None = None,
     steps_per_epoch: int = 1,

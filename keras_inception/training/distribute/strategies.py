@@ -11,7 +11,7 @@ from keras_inception.errors import InputError
 from keras_inception.training.distribute import batches, cluster
 
 
-class _ForKeras:
+class _ForKeras(tf.distribute.Strategy):
     """What the two strategies have in common: how Keras's batches are split, and its values reduced."""
 
     def reduce(self, reduce_op: Any, value: Any, axis: int | None) -> Any:
