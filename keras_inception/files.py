@@ -49,7 +49,7 @@ def read_text(path: PathLike, parse: Callable[[str], T], kind: str) -> T:
 
     Args:
         path: The file.
-        parse: A function of a string.
+        parse: A function of a string, which refuses with a `ValueError`.
         kind: What the file should be, for the error.
 
     Raises:
@@ -57,7 +57,7 @@ def read_text(path: PathLike, parse: Callable[[str], T], kind: str) -> T:
     """
     try:
         return parse(Path(path).read_text(encoding="utf-8"))
-    except Exception as error:  # each parser has errors of its own
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} is missing or no {kind} file ({reason}).") from error
 

@@ -41,7 +41,7 @@ class Augmentation:
             decides for each batch (as timm does).
 
     Raises:
-        ValueError: A field is out of range.
+        InputError: A field is out of range.
 
     Reference: Szegedy et al., Going Deeper with Convolutions, section 6; Howard, Some Improvements on Deep
     Convolutional Neural Network Based Image Classification.

@@ -43,7 +43,7 @@ class Recipe:
         augmentation: What happens to the training images.
 
     Raises:
-        ValueError: A field is out of range.
+        InputError: A field is out of range.
     """
 
     name: str

@@ -18,7 +18,7 @@ def check(record: object, rules: Mapping[str, Rule]) -> None:
         rules: By name of the field, what must hold.
 
     Raises:
-        ValueError: A rule does not hold.
+        InputError: A rule does not hold.
     """
     for name, (rule, holds) in rules.items():
         value = getattr(record, name)

@@ -5,6 +5,7 @@ Nothing heavy is imported before a configuration is made, so that `--help` answe
 
 import difflib
 import importlib.util
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
@@ -241,6 +242,9 @@ def read(path: PathLike) -> dict[str, Any]:
     unknown = sorted(map(str, set(values) - set(OPTIONS))) if isinstance(values, dict) else values
     if unknown or not isinstance(values, dict):
         raise InputError(f"{path} must hold options of a training, {', '.join(sorted(OPTIONS))}. Received: {unknown}")
+    old = re.fullmatch(r"(\w+)@(\d*\.?\d+)", str(values.get("architecture")))
+    if old:  # earlier versions wrote the width into the name
+        values |= {"architecture": old[1], "width": float(old[2])}
     return normalised(values)
 
 
@@ -254,10 +258,17 @@ def parsed(path: PathLike) -> Any:
     if suffix == ".toml":
         return files.read_text(path, tomllib.loads, "TOML")
     if suffix in (".yaml", ".yml"):
-        import yaml
-
-        return files.read_text(path, yaml.safe_load, "YAML")
+        return files.read_text(path, _parsed_yaml, "YAML")
     return files.read_json(path)
+
+
+def _parsed_yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
 
 
 def normalised(options: Mapping[str, Any]) -> dict[str, Any]:

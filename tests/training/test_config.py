@@ -134,16 +134,10 @@ def test_an_explicit_0_stays_0_in_files(name, tmp_path):
 
 
 def test_the_files_of_earlier_versions_are_read(tmp_path):
-    was = {
-        "recipe": "quick",
-        "epochs": 2,
-        "loss_weights": [1.0, 0.3, 0.3],
-        "crop_area": None,
-        "architecture": "googlenet",
-    }
+    was = {"recipe": "quick", "epochs": 2, "loss_weights": [1.0, 0.3, 0.3], "architecture": "googlenet@0.5"}
     (tmp_path / "config.json").write_text(json.dumps(was))
     config = TrainConfig.from_file(tmp_path / "config.json")
-    assert (config.recipe.epochs, config.width) == (2, 1.0)
+    assert (config.recipe.epochs, config.architecture, config.width) == (2, "googlenet", 0.5)
     assert config.loss_weights == {"main": 1.0, "aux1": 0.3, "aux2": 0.3}
 
 
