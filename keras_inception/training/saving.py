@@ -43,9 +43,12 @@ class SaveRun(keras.callbacks.Callback):
         self, folder: Path, progress: checkpoint.Progress, steps_per_epoch: int, terminated: threading.Event
     ) -> None:
         super().__init__()
-        self.folder, self.progress = folder, progress
-        self.steps_per_epoch, self.terminated = steps_per_epoch, terminated
-        self.resumed_at = self.steps = progress.step
+        self.folder: Path = folder
+        self.progress: checkpoint.Progress = progress
+        self.steps_per_epoch: int = steps_per_epoch
+        self.terminated: threading.Event = terminated
+        self.resumed_at: int = progress.step
+        self.steps: int = progress.step
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self.steps = self.resumed_at
@@ -106,8 +109,9 @@ class PassOnTermination(keras.callbacks.Callback):
 
     def __init__(self, folder: Path, terminated: threading.Event) -> None:
         super().__init__()
-        self.folder, self.terminated = folder, terminated
-        self.told = False
+        self.folder: Path = folder
+        self.terminated: threading.Event = terminated
+        self.told: bool = False
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         if self.terminated.is_set() and not self.told and self.folder.is_dir():
