@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from machine import machine, quartiles, versions
 
-import keras_inception as ki
+from keras_inception.network.layers import LocalResponseNormalization
 
 SHAPES = ((56, 56, 64), (56, 56, 192))
 PARAMETERS = {"depth_radius": 2, "bias": 1.0, "alpha": 2e-5, "beta": 0.75}
@@ -62,7 +62,7 @@ def main():
         return tf.nn.local_response_normalization(x, **PARAMETERS)
 
     for shape in SHAPES:
-        ours = ki.LocalResponseNormalization(**PARAMETERS)
+        ours = LocalResponseNormalization(**PARAMETERS)
         x = tf.constant(np.random.default_rng(0).normal(size=(arguments.batch_size, *shape)).astype("float32"))
         for name, make in (("forward", forward), ("forward and backward", forward_and_backward)):
             functions = [make(ours), make(reference)]

@@ -1,6 +1,5 @@
 """What the tests share: the networks, built once a session, and the rules under which every test runs."""
 
-import contextlib
 import os
 from types import SimpleNamespace
 
@@ -11,7 +10,6 @@ from PIL import Image
 from tiny_network import TINY
 
 import keras_inception as ki
-from keras_inception import architectures
 
 # 79x79 is the smallest image that `googlenet` accepts with its auxiliary heads (`test_model.py` pins it).
 SMALL_IMAGE = (79, 79, 3)
@@ -52,19 +50,6 @@ def _same_start_for_every_test():
 @pytest.fixture
 def channels_first():
     keras.config.set_image_data_format("channels_first")
-
-
-@contextlib.contextmanager
-def _architecture(record):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(architectures.ARCHITECTURES, record.name, record)
-        yield
-
-
-@pytest.fixture(scope="session")
-def with_architecture():
-    """Returns the context in which `architectures` knows one more: a small one that some tests are made for."""
-    return _architecture
 
 
 @pytest.fixture(scope="session")
@@ -140,7 +125,7 @@ def image_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def run(image_folder, tmp_path_factory):
     """A training of the tiny network, two short epochs on those images."""
-    from keras_inception.training.loop import TrainConfig, train
+    from keras_inception.training import TrainConfig, train
 
     config = TrainConfig.of(dataset=str(image_folder), architecture=TINY, epochs=2, batch_size=8)
     # So short a training may well be diagnosed: after 8 steps the statistics of batch normalization lag.
