@@ -300,47 +300,6 @@ def test_logits_give_the_loss_of_their_softmax(three_heads):
     assert_logs(evaluate(logits, X, ONE_HOT), expected_logs(softmax))
 
 
-REFUSED = r"Labels must be integers from 0 to 6, or one-hot, .*Received: labels from {} to {}"
-
-
-@pytest.mark.parametrize(("value", "lowest", "highest"), [(7, 0, 7), (-1, -1, 6), (255, 0, 255)])
-def test_labels_out_of_range_are_refused_before_the_first_step(model, value, lowest, highest):
-    bad = Y.copy()
-    bad[-1] = value
-    before = model.get_weights()
-    match = REFUSED.format(lowest, highest)
-    for labels in (bad, bad[:, None], [Y, Y, bad], {"main": Y, "aux1": bad, "aux2": Y}):
-        with pytest.raises(ValueError, match=match):
-            model.fit(X, labels, verbose=0)
-        with pytest.raises(ValueError, match=match):
-            model.evaluate(X, labels, verbose=0)
-    with pytest.raises(ValueError, match=match):
-        model.fit(X, Y, validation_data=(X, bad), verbose=0)
-    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
-
-
-def test_labels_that_are_not_a_number_are_refused(model):
-    bad = Y.astype("float32")
-    bad[3] = np.nan
-    with pytest.raises(ValueError, match="Labels must be integers from 0 to 6"):
-        model.fit(X, bad, verbose=0)
-
-
-# Keras says so to everybody who fits a `tf.data.Dataset` without `shuffle=False`.
-@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
-@pytest.mark.tensorflow
-def test_labels_out_of_range_are_refused_on_tf_data(model):
-    import tensorflow as tf
-
-    bad = tf.data.Dataset.from_tensor_slices((X, Y + 1)).batch(22)
-    before = model.get_weights()
-    with pytest.raises(ValueError, match=REFUSED.format(1, 7)):
-        model.fit(bad, verbose=0)
-    with pytest.raises(ValueError, match=REFUSED.format(1, 7)):
-        model.evaluate(bad, verbose=0)
-    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
-
-
 @pytest.mark.parametrize(
     ("labels", "match"),
     [
