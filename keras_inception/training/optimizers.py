@@ -115,7 +115,7 @@ class SGD(keras.optimizers.SGD):
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         # In a function, because Keras counts variables in an attribute among the optimizer's own.
-        self._weights = partial(list, variables)
+        self._weights: Callable[[], list[keras.Variable]] = partial(list, variables)
         super().build(variables)
 
     def apply(

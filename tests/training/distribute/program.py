@@ -167,19 +167,20 @@ def case_seed(strategy):
 def case_chief_writes(strategy):
     with strategy.scope():
         model = three_heads(sgd(), batch_norm=True, dropout=0.5)
+    before = own_attributes(model)
     model.fit(dataset(16), verbose=0, shuffle=False)
     path = f"{ARGUMENTS.out}.keras"
     if distribute.is_chief(strategy):
         model.save(path)
     model.fit(dataset(16), verbose=0, shuffle=False)
-    return {"own": own_attributes(model), "wrote": os.path.exists(path), **weights_of(model)}
+    return {"own": sorted(own_attributes(model) - before), "wrote": os.path.exists(path), **weights_of(model)}
 
 
 def own_attributes(model):
-    """Returns the attributes of a model, its optimizer and layers that hide one of their class."""
+    """Returns the attributes of a model, its optimizer and layers that hide one of their class, by owner."""
     seeds = [x.seed_generator for x in model.layers if hasattr(x, "seed_generator")]
     owners = [model, model.optimizer, *model.layers, *seeds]
-    return [name for owner in owners for name in vars(owner) if hasattr(type(owner), name) and not name.startswith("_")]
+    return {f"{owner.name}.{name}" for owner in owners for name in vars(owner) if hasattr(type(owner), name)}
 
 
 def case_googlenet(strategy):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from tiny_network import TINY
 
 pytest.importorskip("tensorflow")
 
@@ -33,7 +34,9 @@ def two_workers(image_folder, tmp_path):
 
     def start(moments=("never 0", "never 0")):
         workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
-        options = ["--architecture", "tiny", "--epochs", "2", "--batch-size", "8"]
+        config = tmp_path / "config.json"
+        config.write_text(json.dumps({"architecture": TINY.to_dict()}))
+        options = ["--config", str(config), "--epochs", "2", "--batch-size", "8"]
         arguments = ["train", "--dataset", str(image_folder), *options, "--out", str(tmp_path / "run")]
         processes = []
         for index, moment in enumerate(moments):
