@@ -2,7 +2,7 @@
 
 Each engine is a process of its own with one thread, which does nothing while another one is measured. Within each
 repeat all of them take their turns, so that a slow moment of the machine meets all, and the ratio is taken there. The
-time is the processor's, which other programs do not lengthen by waiting.
+time is CPU time, which other programs do not lengthen by waiting.
 
     pip install -e ".[benchmarks]"
     python benchmarks/beside_peers.py

@@ -11,8 +11,6 @@ JAX and PyTorch need no TensorFlow. The folder `--out` gets history.csv, curves.
 """
 
 import argparse
-import csv
-import json
 import math
 import os
 import statistics
@@ -30,7 +28,7 @@ from machine import machine, versions
 from PIL import Image
 
 import keras_inception as ki
-from keras_inception import plots
+from keras_inception import files, plots, recipes
 from keras_inception.training import optimizers
 
 PIXELS, PADDING, CUT_OUT = 32, 4, 8
@@ -140,7 +138,8 @@ def build(arguments, class_names, steps_per_epoch):
     optimizer = OPTIMIZERS[arguments.architecture]
     scale = arguments.batch_size / BASE_BATCH_SIZE
     rate = optimizer["learning_rate"] * (scale if optimizer["optimizer"] == "sgd" else math.sqrt(scale))
-    recipe = ki.recipe.Recipe(  # its images are not used: they are those of `Batches`
+    recipe = recipes.Recipe(
+        name="cifar10",
         epochs=arguments.epochs,
         batch_size=arguments.batch_size,
         schedule="cosine",
@@ -158,12 +157,10 @@ def build(arguments, class_names, steps_per_epoch):
 
 
 def write(out, result, history, heads):
-    with open(out / "history.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["epoch", *history])
-        writer.writerows([epoch, *logs] for epoch, logs in enumerate(zip(*history.values()), start=1))
+    rows = enumerate(zip(*history.values()), start=1)
+    files.write_table(out / "history.csv", [{"epoch": epoch, **dict(zip(history, logs))} for epoch, logs in rows])
     plots.curves(history, heads).savefig(out / "curves.png", dpi=120)
-    (out / "result.json").write_text(json.dumps(result) + "\n")
+    files.write_json(out / "result.json", result)
 
 
 def main():

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from machine import machine, versions
 
-from keras_inception.cli.evaluate import dataset_of
+from keras_inception.cli.images import data_of
 from keras_inception.serving import exits
 from keras_inception.serving.export import early_exit_network, frozen, serving_network
 from keras_inception.training import runs
@@ -25,10 +25,10 @@ from keras_inception.training import runs
 SEED = 0
 
 
-def answers(network, data):
+def answers(network, batches):
     """Runs a network with early exits on all images: the exit of each, and whether its answer is right."""
     left, right = [], []
-    for images, labels in data:
+    for images, labels in batches:
         found = network(images)
         left.append(found["exit"].numpy())
         right.append(np.argmax(found["probabilities"], axis=1) == labels.numpy())
@@ -47,18 +47,18 @@ def main():
     arguments.skip_bad_images = False
 
     model = runs.load_model(Path(arguments.model))
-    dataset = dataset_of(arguments, model)
-    calibration = exits.calibrate_exits(model, dataset.validation, arguments.max_accuracy_loss)
-    points = exits.score(model, calibration, dataset.test)
+    data = data_of(arguments, model)
+    calibration = exits.calibrate_exits(model, data.validation, arguments.max_accuracy_loss)
+    points = exits.score(model, calibration, data.test)
     chosen = points[calibration.table.index(calibration.chosen)]
-    images = exits.sample(dataset.test, arguments.timed_images, seed=SEED)
+    images = exits.sample(data.test, arguments.timed_images, seed=SEED)
     timed = exits.measure_latency(model, calibration, images, points=2, repeats=arguments.repeats)
 
     size = "x".join(map(str, model.input_shape[1:]))
     print(machine(len(os.sched_getaffinity(0))))
     print(versions(TensorFlow="tensorflow", Keras="keras"))
     print(
-        f"{model.architecture} at {size}, {calibration.images:,} validation and {dataset.sizes['test']:,} test images"
+        f"{model.architecture.name} at {size}, {calibration.images:,} validation and {data.sizes['test']:,} test images"
     )
     print(
         f"times: {len(images)} test images drawn with seed {SEED}, median of {arguments.repeats} runs of each batch\n"
@@ -69,7 +69,7 @@ def main():
     for point, tested in zip(timed.table, points):
         print("| " + " | ".join(row(point, tested)) + (" | chosen" if point == timed.chosen else " |"))
 
-    left, right = answers(exits.early_exit_model(model, calibration), dataset.test)
+    left, right = answers(exits.early_exit_model(model, calibration), data.test)
     shares = ", ".join(f"{np.mean(left == index):.1%} at {head}" for index, head in enumerate(exits.exit_names(model)))
     alone, fast = timed.table[0].milliseconds, timed.chosen.milliseconds
     print(f"\nthe network itself on all test images: {np.mean(right):.2%} right, leaving {shares}")

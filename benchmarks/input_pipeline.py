@@ -2,8 +2,8 @@
 
 Every row reads the same files, crops 8% to 100% of the area, resizes to 224x224, flips half of the images and
 normalises. Every repeat runs all rows one after the other on one core, so that a slow moment of the machine meets all
-of them; ratios are taken within each repeat. The time is that of the processor, which other programs on the machine do
-not lengthen by waiting. The last row is torchvision's, where it is installed.
+of them; ratios are taken within each repeat. The time is CPU time, which other programs do not lengthen by waiting. The
+last row is torchvision's, where it is installed.
 
     python benchmarks/input_pipeline.py
 """
@@ -13,22 +13,22 @@ import os
 import statistics
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import numpy as np
 import tensorflow as tf
-from machine import machine, quartiles, version, versions
+from machine import cell, machine, ratios, row, table, version, versions
 from peers import import_torchvision
 from PIL import Image
 
 from keras_inception import data
 from keras_inception.data import augmentation
 from keras_inception.network.preprocess import preprocess_input
+from keras_inception.recipes import PAPER_DISTORTIONS, Augmentation
 
-CROP_AND_FLIP = replace(augmentation.NONE, crop_area=(0.08, 1.0), flip=True)
+CROP_AND_FLIP = Augmentation(crop_area=(0.08, 1.0), flip=True)
 
 
 def write_images(folder, count, height, width, quality):
@@ -68,9 +68,7 @@ def pipeline(paths, size, what, *, windowed=True):
 
 
 def torchvision_pipeline(paths, size):
-    """Returns the same with torchvision's transforms on Pillow images, as in its recipes; None without torchvision."""
-    if version("torchvision") == "not installed":
-        return None
+    """Returns the same with torchvision's transforms on Pillow images, as in its recipes."""
     torch, torchvision = import_torchvision()
     transforms = torchvision.transforms
     torch.set_num_threads(1)
@@ -116,28 +114,26 @@ def main():
         rows = {
             "whole image decoded": pipeline(paths, arguments.size, CROP_AND_FLIP, windowed=False),
             "window decoded": pipeline(paths, arguments.size, CROP_AND_FLIP),
-            "window decoded, all of the paper's": pipeline(paths, arguments.size, augmentation.PAPER),
-            "torchvision and Pillow": torchvision_pipeline(paths, arguments.size),
+            "window decoded, all of the paper's": pipeline(paths, arguments.size, PAPER_DISTORTIONS),
         }
-        seconds = {name: [] for name, run in rows.items() if run is not None}
-        for name in seconds:
-            rows[name]()  # reads the files and traces
+        if version("torchvision") != "not installed":
+            rows["torchvision and Pillow"] = torchvision_pipeline(paths, arguments.size)
+        seconds = {name: [] for name in rows}
+        for run in rows.values():
+            run()  # reads the files and traces
         for _ in range(arguments.repeats):
-            for name, times in seconds.items():
+            for name, run in rows.items():
                 start = time.process_time()
-                rows[name]()
-                times.append(time.process_time() - start)
+                run()
+                seconds[name].append(time.process_time() - start)
 
-    print("images a second of one core: median (quartiles); ratio: to the first row, above 1 is faster\n")
-    print(f"| {'pipeline':<34} | {'images a second':<24} | {'ratio':<20} |")
-    print(f"|{'-' * 36}|{'-' * 26}|{'-' * 22}|")
-    reference = seconds["whole image decoded"]
-    for name in rows:
-        rate = ratio = "not installed"
-        if name in seconds:
-            rate = "{:.0f} ({:.0f} to {:.0f})".format(*quartiles([arguments.images / t for t in seconds[name]]))
-            ratio = "{:.2f} ({:.2f} to {:.2f})".format(*quartiles([r / t for r, t in zip(reference, seconds[name])]))
-        print(f"| {name:<34} | {rate:<24} | {ratio:<20} |")
+    table(
+        "Images a second of one core: median (quartiles); ratio: to the first row, above 1 is faster.",
+        "pipeline", "images a second", "ratio",
+    )  # fmt: skip
+    for name, times in seconds.items():
+        rate = cell([arguments.images / time for time in times], ".0f")
+        row(name, rate, cell(ratios(seconds["whole image decoded"], times)))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ that is there already is not repeated.
 """
 
 import argparse
-import csv
 import json
 import os
 import resource
@@ -60,28 +59,27 @@ def trained(folder, **options):
 
 def train(folder, options):
     import keras_inception as ki
+    from keras_inception import files
     from keras_inception.training import precision
 
     start = time.perf_counter()
-    config = ki.TrainConfig(**json.loads(options))
+    config = ki.TrainConfig.of(**json.loads(options))
     run = ki.train(config, folder, overwrite=True, verbose=2)
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    with open(run.folder / "history.csv", newline="") as file:
-        history = list(csv.DictReader(file))
     result = {
-        "architecture": config.architecture,
+        "architecture": config.resolved_architecture.name,
         "dataset": Path(config.dataset).name,
         "precision": precision.resolve(config.precision)[0],
         "seed": config.seed,
-        "epochs": config.epochs,
+        "epochs": config.recipe.epochs,
         "accuracy": {head: metrics["accuracy"] for head, metrics in run.results.items()},
         "sizes": run.sizes,
-        "validation": [float(row["val_main_accuracy"]) for row in history],
+        "validation": [float(row["val_main_accuracy"]) for row in files.read_table(run.folder / "history.csv")],
         "wall_seconds": time.perf_counter() - start,
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
         "gibibytes": usage.ru_maxrss / 2**20,
     }
-    (run.folder / "measured.json").write_text(json.dumps(result, indent=2))
+    files.write_json(run.folder / "measured.json", result)
 
 
 def print_table(results):

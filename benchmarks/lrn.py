@@ -14,7 +14,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import numpy as np
 import tensorflow as tf
-from machine import machine, quartiles, versions
+from machine import cell, machine, ratios, row, table, versions
 
 from keras_inception.network.layers import LocalResponseNormalization
 
@@ -54,9 +54,10 @@ def main():
     print(machine(len(os.sched_getaffinity(0))))
     print(f"{versions(TensorFlow='tensorflow', Keras='keras')}, float32")
     print(f"batch {arguments.batch_size}, {arguments.repeats} repeats of {arguments.calls} calls, interleaved")
-    print("milliseconds a call: median (quartiles); ratio: ours / TensorFlow's, below 1 is faster\n")
-    print(f"| {'input':<16} | {'pass':<20} | {'ours':<22} | {'tf.nn':<22} | {'ratio':<18} |")
-    print(f"|{'-' * 18}|{'-' * 22}|{'-' * 24}|{'-' * 24}|{'-' * 20}|")
+    table(
+        "Milliseconds a call: median (quartiles); ratio: ours / TensorFlow's, below 1 is faster.",
+        "input", "pass", "ours", "tf.nn", "ratio",
+    )  # fmt: skip
 
     def reference(x):
         return tf.nn.local_response_normalization(x, **PARAMETERS)
@@ -71,11 +72,9 @@ def main():
             times = [
                 [seconds(function, x, arguments.calls) for function in functions] for _ in range(arguments.repeats)
             ]
-            columns = [[1e3 * pair[0] for pair in times], [1e3 * pair[1] for pair in times]]
-            cells = ["{:.1f} ({:.1f} to {:.1f})".format(*quartiles(column)) for column in columns]
-            ratio = "{:.2f} ({:.2f} to {:.2f})".format(*quartiles([pair[0] / pair[1] for pair in times]))
-            text = "x".join(map(str, (arguments.batch_size, *shape)))
-            print(f"| {text:<16} | {name:<20} | {cells[0]:<22} | {cells[1]:<22} | {ratio:<18} |")
+            columns = list(zip(*times))
+            cells = [cell([1e3 * value for value in column], ".1f") for column in columns]
+            row("x".join(map(str, (arguments.batch_size, *shape))), name, *cells, cell(ratios(*columns)))
 
 
 if __name__ == "__main__":

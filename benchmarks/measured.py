@@ -30,12 +30,12 @@ def pin(cores):
 
 
 def timed(function):
-    """Returns a command that calls a function; seconds of the wall's clock, and of the processor over all threads."""
+    """Returns a command that calls a function; wall-clock seconds, and CPU seconds over all threads."""
 
     def command():
-        wall, processor = time.perf_counter(), time.process_time()
+        wall, cpu = time.perf_counter(), time.process_time()
         function()
-        return {"seconds": time.perf_counter() - wall, "processor_seconds": time.process_time() - processor}
+        return {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
 
     return command
 
@@ -75,7 +75,7 @@ def ours(*, architecture, dtype, batch_size, size, threads=None, optimizer=None,
         model.fit(ready.repeat(steps), shuffle=False, verbose=0, callbacks=list(callbacks))
 
     def fit_and_look_inside():
-        """Returns the seconds of an epoch, and the processor's that its calls of the train function took."""
+        """Returns the seconds of an epoch, and the CPU seconds that its calls of the train function took."""
         inside = []
 
         def watched(iterator):

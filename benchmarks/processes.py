@@ -57,7 +57,7 @@ class Measured:
         self._errors.close()
 
 
-def in_turns(measured, repeats, key="processor_seconds"):
+def in_turns(measured, repeats, key="cpu_seconds"):
     """Asks pairs of a `Measured` and a command in turns; returns the seconds of each by name."""
     seconds = {name: [] for name in measured}
     for _ in range(repeats):

@@ -3,7 +3,7 @@
 Each cell is a process of its own on one core and one thread, and takes turns with the reference: the paper's network,
 224x224, 16 images. Multiply-adds and times are an image's, as multiples of the reference's; the time is the
 processor's. Two workers, on loopback and one core each, take turns with one process on one core at the same number of
-images a core; there the time is the wall's, which needs a machine that does nothing else.
+images a core; there it is wall-clock time, which needs a machine that does nothing else.
 
     python benchmarks/scaling.py
 """
@@ -60,7 +60,7 @@ def workers_table(arguments):
         raise SystemExit("Two workers need two cores.")
     table(
         f"Training of {arguments.architecture} at {arguments.size}x{arguments.size}, float32, {arguments.per_core} "
-        f"images a core and step, {arguments.steps} steps, {arguments.repeats} repeats in turns, wall's clock.",
+        f"images a core and step, {arguments.steps} steps, {arguments.repeats} repeats in turns, wall-clock time.",
         "workers", "images a second", "times one",
     )  # fmt: skip
     options = {"architecture": arguments.architecture, "size": arguments.size, "steps": arguments.steps}

@@ -2,8 +2,8 @@
 
 The engines are those of `beside_peers.py`, as far as they are installed, each a process of its own. The second table is
 one process, one thread, one image size (the architecture's). Every repeat runs what is compared one after the other, so
-that a slow moment of the machine meets both, and ratios are taken within each repeat. The time is the processor's,
-which on one thread is what the wall's clock shows on an idle machine.
+that a slow moment of the machine meets both, and ratios are taken within each repeat. The time is CPU time,
+which on one thread is the wall-clock time of an idle machine.
 
     python benchmarks/serving.py
 """
@@ -33,7 +33,7 @@ PHOTOGRAPH = (500, 375)  # the mean size of an ImageNet photograph is near it
 
 
 def measure(calls, repeats):
-    """Returns the processor's seconds of each call by name, one for each repeat."""
+    """Returns the CPU seconds of each call by name, one for each repeat."""
     times = {name: [] for name in calls}
     for call in calls.values():
         call()
@@ -115,7 +115,7 @@ def main():
     beside_peers.begin_table(arguments.repeats)
     beside_peers.inference(arguments)
     table(
-        f"{arguments.architecture}, float32, one thread; the processor's milliseconds an image: median (quartiles)",
+        f"{arguments.architecture}, float32, one thread; milliseconds of CPU time an image: median (quartiles)",
         "what", "batch", "milliseconds an image", "beside the network alone",
     )  # fmt: skip
     model = trained_looking(arguments.architecture)

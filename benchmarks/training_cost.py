@@ -2,7 +2,7 @@
 
 Each cell is a process of its own (`measured.py`). Times are medians (quartiles) of repeats; where two things are
 compared they take turns, so that a slow moment of the machine meets both, and the ratio is taken within each repeat.
-Times on one core are times of the processor, which other programs do not lengthen by waiting.
+Times on one core are CPU times, which other programs do not lengthen by waiting.
 
     python benchmarks/training_cost.py
 """
@@ -23,7 +23,7 @@ DTYPES = ("float32", "mixed_bfloat16")
 def steps_table(arguments):
     table(
         f"A training step (Adam, three heads, 1000 classes) on all cores, {arguments.step_repeats} steps a row. The "
-        "time of all cores together is that of the processor, which other programs do not lengthen by waiting. Peak "
+        "time of all cores together is CPU time, which other programs do not lengthen by waiting. Peak "
         "memory is that of the whole process: interpreter, TensorFlow, traced graph, weights, Adam's two moments, one "
         "batch, activations; before the model is built, it is the last column's.",
         "architecture", "type", "batch", "image", "ms a step", "of all cores together", "images a second", "peak MiB",
@@ -40,7 +40,7 @@ def steps_table(arguments):
         rate = f"{batch_size / statistics.median(seconds):.1f}"
         milliseconds = cell([1e3 * value for value in seconds], ".0f")
         peak = f"{answers[-1]['peak']:.0f}"
-        cores = f"{1e3 * statistics.median(answer['processor_seconds'] for answer in answers):.0f}"
+        cores = f"{1e3 * statistics.median(answer['cpu_seconds'] for answer in answers):.0f}"
         row(architecture, dtype, batch_size, f"{size}x{size}", milliseconds, cores, rate, peak, f"{before:.0f}")
 
 
@@ -49,7 +49,7 @@ def fit_table(arguments):
     options = {"architecture": "googlenet", "batch_size": 32, "size": 224, "threads": 1, "cores": last_core()}
     table(
         f"Share of `fit` outside the step: googlenet, 224x224, batch 32, one epoch of {arguments.fit_steps} ready "
-        f"batches on one core and one thread, {arguments.fit_repeats} repeats in turns, times of the processor. "
+        f"batches on one core and one thread, {arguments.fit_repeats} repeats in turns, CPU time. "
         "Measured twice: by a clock around the train function inside `fit`, and against as many bare calls of it. "
         "`diagnosis.callbacks()` are those of `keras-inception train`.",
         "type", "seconds a bare step", "`fit`, by the clock inside", "`fit`, against bare calls",
@@ -59,7 +59,7 @@ def fit_table(arguments):
         with Measured("ours", warm=["train"], dtype=dtype, steps=arguments.fit_steps, **options) as process:
             process.ready()
             answers = [[process.ask(name) for name in ("bare", "fit", "train")] for _ in range(arguments.fit_repeats)]
-        bare, fit, train = ([turn[index]["processor_seconds"] for turn in answers] for index in range(3))
+        bare, fit, train = ([turn[index]["cpu_seconds"] for turn in answers] for index in range(3))
         inside = [turn[1]["inside"] for turn in answers]
         row(
             dtype,
