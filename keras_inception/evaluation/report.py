@@ -112,8 +112,7 @@ def write(
         crops=crops,
         heads=heads,
         answering=answering,
-        classes=classes,
-        confusions=_confusions(confusion, names),
+        tables=_tables(heads, classes, confusion),
         plots={name: base64.b64encode(image).decode() for name, image in images.items()},
     )
 
@@ -171,15 +170,38 @@ def _thumbnails(originals: Any, indices: Array) -> list[Image.Image]:
     return [found[index] for index in indices.tolist()]
 
 
-def _confusions(confusion: Array, class_names: list[str]) -> list[tuple[str, str, int, float]]:
-    """Returns the most frequent mistakes: class, answer, how many, and the share of the images of the class."""
+def _tables(
+    heads: Mapping[str, Mapping[str, Any]], classes: Mapping[str, evaluation.ClassScore], confusion: Array
+) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """Returns the columns and rows of the page's tables, as they are shown."""
+    accuracies = [key for key in next(iter(heads.values())) if "accuracy" in key]
+    tops = ["Top-1" if key == "accuracy" else f"Top-{key.split('_')[1]}" for key in accuracies]
+    scores = [
+        [head, *(_percent(found[key]) for key in accuracies), f"{found['loss']:.4f}",
+         _percent(found["calibration_error"]), f"{found['multiply_adds'] / 1e6:,.1f}M"]
+        for head, found in heads.items()
+    ]  # fmt: skip
+    of_classes = [
+        [name, f"{row.images:,}", _percent(row.precision), _percent(row.recall), _percent(row.f1)]
+        for name, row in classes.items()
+    ]
+    names = list(classes)
     wrong = confusion * ~np.eye(len(confusion), dtype=bool)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:LISTED_CONFUSIONS]
-    return [
-        (class_names[i], class_names[j], int(wrong[i, j]), wrong[i, j] / confusion[i].sum())
+    order = np.argsort(-wrong, axis=None, kind="stable")[:LISTED_CONFUSIONS]  # the most frequent ones
+    confusions = [
+        [names[i], names[j], f"{wrong[i, j]:,}", _percent(wrong[i, j] / confusion[i].sum())]
         for i, j in zip(*np.unravel_index(order, wrong.shape))
         if wrong[i, j]
     ]
+    return {
+        "heads": (["Head", *tops, "Loss", "Calibration error", "Multiply-adds of an image"], scores),
+        "classes": (["Class", "Images", "Precision", "Recall", "F1"], of_classes),
+        "confusions": (["Class", "Called", "Images", "Of the class"], confusions),
+    }
+
+
+def _percent(share: float) -> str:
+    return "–" if np.isnan(share) else f"{share:.2%}"
 
 
 def _png(figure: Figure) -> bytes:
@@ -196,5 +218,5 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = lambda share: "–" if np.isnan(share) else f"{share:.2%}"
+    environment.filters["percent"] = _percent
     return environment.get_template("template.html")

@@ -209,12 +209,3 @@ def test_a_browser_shows_the_report_without_a_network(folder, browser, tmp_path,
     page.set_viewport_size({"width": 380, "height": 700})  # a telephone
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
     context.close()
-
-
-@pytest.mark.slow
-def test_the_checks_of_the_browser_see_what_is_wrong(browser):
-    page = browser.new_page()
-    page.set_content("<body style='background:#fff'><p style='color:#bbb'>pale</p><img src='data:image/png;base64,x'>")
-    assert page.evaluate(LOWEST_CONTRAST) < 2
-    assert page.locator("img").evaluate("image => image.naturalWidth") == 0
-    page.close()

@@ -29,10 +29,6 @@ def test_the_operations_are_those_of_the_paper():
     }  # fmt: skip
 
 
-def test_identity_changes_nothing():
-    np.testing.assert_array_equal(operate("identity", ramp(), 1.0), ramp())
-
-
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize(
     ("name", "strength", "pillows"),
