@@ -92,6 +92,13 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-# The command imports Keras only when it has work for it: `--help` answers at once. Python runs it as "-m" at first.
-if not {pathlib.PurePath(name).name for name in sys.argv[:1]} & {"keras-inception", "keras-inception.exe", "-m"}:
+def _is_the_command() -> bool:
+    script = pathlib.PurePath(sys.argv[0]).name if sys.argv else ""
+    # While Python looks for the module of `python -m`, the script is called "-m".
+    return script in ("keras-inception", "keras-inception.exe") or (script == "-m" and __name__ in sys.orig_argv)
+
+
+# The command imports Keras only when it has work for it: `--help` answers at once.
+if not _is_the_command():
     importlib.import_module(f"{__name__}.network.googlenet")
+    importlib.import_module(f"{__name__}.training.optimizers")

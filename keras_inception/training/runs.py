@@ -17,9 +17,11 @@ from pathlib import Path
 
 import keras
 
+import keras_inception.network.googlenet  # registers the layers that a model file names
+import keras_inception.training.optimizers  # noqa: F401, registers the schedules and optimizers
 from keras_inception import files
 from keras_inception.errors import InputError
-from keras_inception.network.model import InceptionModel  # its import registers the classes that a model file names
+from keras_inception.network.model import InceptionModel
 from keras_inception.training.config import TrainConfig, to_options
 from keras_inception.types import PathLike
 

@@ -38,7 +38,8 @@ def refused(capsys, *arguments):
 
 def test_train_says_what_it_did_and_what_to_type_next(image_folder, tmp_path):
     out = tmp_path / "a run"
-    finished = command("train", "--dataset", image_folder, *SMALL_TRAINING, "--out", out)
+    # With a schedule of our own, which the next process must know when it loads the model.
+    finished = command("train", "--dataset", image_folder, *SMALL_TRAINING, "--warmup-fraction", 0.5, "--out", out)
     assert finished.returncode == 0, finished.stderr
     # No noise of TensorFlow; so short a training may be diagnosed.
     assert all(line.startswith("warning: ") for line in finished.stderr.splitlines() if line)
