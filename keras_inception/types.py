@@ -23,3 +23,9 @@ def __getattr__(name: str) -> Any:
 
         return numpy.ndarray
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+# A `tf.data.Dataset`, a `tf.distribute.Strategy` and a schedule of Keras: their libraries have no complete types.
+Dataset: TypeAlias = Any
+Strategy: TypeAlias = Any
+Schedule: TypeAlias = Any

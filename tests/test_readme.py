@@ -30,9 +30,13 @@ def test_the_configuration_file_is_one(tmp_path):
     text = re.search(r"^```toml\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)[1]
     (tmp_path / "flowers.toml").write_text(text)
     config = ki.TrainConfig.from_file(tmp_path / "flowers.toml")
-    assert (config.epochs, config.mixup, config.randaugment, config.label_smoothing) == (60, 0.2, None, 0.1)
+    assert (config.recipe.epochs, config.recipe.label_smoothing) == (60, 0.1)
+    assert (config.augmentation.mixup, config.augmentation.randaugment) == (0.2, None)
 
 
 def test_the_two_commands_stand_at_the_top():
     first_block = README.read_text(encoding="utf-8").split("```")[1]
-    assert first_block == 'sh\npip install -e . && keras-inception train\npip install -e ".[test]" && pytest -n 2 --dist loadfile\n'
+    assert (
+        first_block
+        == 'sh\npip install -e . && keras-inception train\npip install -e ".[test]" && pytest -n 2 --dist loadfile\n'
+    )

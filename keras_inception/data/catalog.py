@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 from keras_inception.data.collection import Collection
 from keras_inception.data.digits import Digits
 from keras_inception.errors import InputError
+from keras_inception.types import Dataset
 
 OWN: dict[str, type[tfds.core.DatasetBuilder]] = {"digits": Digits}
 
@@ -26,7 +27,7 @@ def read(name: str, seed: int, validation_fraction: float, test_fraction: float)
     image, label = builder.info.supervised_keys
     sides = [side for side in builder.info.features[image].shape[:2] if side]
 
-    def examples(split: str) -> tf.data.Dataset:
+    def examples(split: str) -> Dataset:
         decoders = {image: tfds.decode.SkipDecoding()}
         return builder.as_dataset(split=chosen[split], as_supervised=True, shuffle_files=False, decoders=decoders)
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_inception.data.collection import Collection
 from keras_inception.data.images import decode, why_unreadable
 from keras_inception.errors import InputError
-from keras_inception.types import PathLike
+from keras_inception.types import Dataset, PathLike
 
 SPLIT_FOLDERS: dict[str, tuple[str, ...]] = {
     "train": ("train", "training"),
@@ -70,7 +70,7 @@ def read(
     _check_every_class(folder, splits["train"], classes)
     splits = _complete(splits, seed, validation_fraction, test_fraction)
 
-    def examples(split: str) -> tf.data.Dataset:
+    def examples(split: str) -> Dataset:
         paths, labels = zip(*splits[split])
         return tf.data.Dataset.from_tensor_slices((list(paths), tf.constant(labels, tf.int64)))
 

@@ -16,7 +16,7 @@ from keras_inception.errors import InputError
 from keras_inception.network.googlenet import minimum_image_size
 from keras_inception.network.preprocess import preprocess_input
 from keras_inception.recipes.augmentation import Augmentation
-from keras_inception.types import PathLike, Tensor
+from keras_inception.types import Dataset, PathLike, Tensor
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Data:
         skipped: The paths of unreadable files that were left out.
     """
 
-    train: tf.data.Dataset
-    validation: tf.data.Dataset | None
-    test: tf.data.Dataset | None
+    train: Dataset
+    validation: Dataset | None
+    test: Dataset | None
     train_from: Callable[..., tf.data.Dataset]
     originals: Callable[[str], tf.data.Dataset | None]
     steps_per_epoch: int
@@ -145,8 +145,8 @@ def choose_image_size(side: int, architecture: str | Architecture, aux_heads: bo
 
 
 def _batch(
-    examples: tf.data.Dataset, batch_size: int, decode_example: Callable[..., Tensor], *, count: int | None = None
-) -> tf.data.Dataset:
+    examples: Dataset, batch_size: int, decode_example: Callable[..., Tensor], *, count: int | None = None
+) -> Dataset:
     del count  # of use to several workers
     return examples.map(decode_example, tf.data.AUTOTUNE).batch(batch_size)
 
@@ -163,7 +163,7 @@ class _Pipeline:
     seed: int
     augmentation: Augmentation
 
-    def fixed(self, split: str) -> tf.data.Dataset | None:
+    def fixed(self, split: str) -> Dataset | None:
         """Returns the batches of a split in its own order; None if it is empty."""
         if not self.collection.sizes.get(split):
             return None
@@ -174,7 +174,7 @@ class _Pipeline:
 
         return self.batch(self.collection.examples(split), self.batch_size, decode_example).prefetch(tf.data.AUTOTUNE)
 
-    def originals(self, split: str) -> tf.data.Dataset | None:
+    def originals(self, split: str) -> Dataset | None:
         """Returns the decoded images of a split with their labels; None if there are none."""
         if not self.collection.sizes.get(split):
             return None
@@ -185,13 +185,13 @@ class _Pipeline:
 
         return self.collection.examples(split).map(decode_example, tf.data.AUTOTUNE)
 
-    def stream(self, epochs: tf.data.Dataset, skip: int = 0) -> tf.data.Dataset:
+    def stream(self, epochs: Dataset, skip: int = 0) -> Dataset:
         """Returns the training batches of some epochs, one after the other, without the first `skip` of them."""
         # What a dataset is told about its distribution does not come out of `flat_map`.
         options = self._epoch(tf.constant(0, tf.int64)).options()
         return stream_epochs(self._epoch, epochs).skip(skip).with_options(options).prefetch(tf.data.AUTOTUNE)
 
-    def _epoch(self, epoch: Tensor) -> tf.data.Dataset:
+    def _epoch(self, epoch: Tensor) -> Dataset:
         def decode_example(position: Tensor, example: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
             encoded, label = self.collection.read(*example)
             image = augment(encoded, self.image_shape, example_seed(self.seed, epoch, position), self.augmentation)

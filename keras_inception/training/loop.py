@@ -21,7 +21,7 @@ from keras_inception.training import checkpoint, diagnosis, distribute, optimize
 from keras_inception.training.config import TrainConfig, changes
 from keras_inception.training.interruption import termination_signal
 from keras_inception.training.saving import STOP, AveragesInValidation, PassOnTermination, SaveRun
-from keras_inception.types import PathLike, Shape
+from keras_inception.types import Dataset, PathLike, Shape, Strategy
 from keras_inception.weights import freeze, source_of
 
 SAMPLES: int = 8
@@ -124,7 +124,7 @@ class Training:
         report: Callable[[str], None] = diagnosis.warn,
     ) -> None:
         self.config: TrainConfig = config
-        self.strategy: tf.distribute.Strategy = distribute.get_strategy(config.strategy)  # before anything else happens
+        self.strategy: Strategy = distribute.get_strategy(config.strategy)  # before anything else happens
         self.chief: bool = distribute.is_chief(self.strategy)
         name = f"{Path(config.dataset).name}-{config.resolved_architecture.name}"
         self.folder: Path = Path(folder) if folder else runs.free_folder(name)
@@ -276,7 +276,7 @@ class Training:
 def load_data(
     config: TrainConfig,
     preprocessing: str | None = None,
-    batch: Callable[..., tf.data.Dataset] | None = None,
+    batch: Callable[..., Dataset] | None = None,
 ) -> Data:
     """Loads the images and labels that a configuration names.
 

@@ -12,7 +12,7 @@ from keras.optimizers import schedules
 
 from keras_inception.network.replicas import replica_count
 from keras_inception.recipes import Recipe
-from keras_inception.types import Tensor
+from keras_inception.types import Schedule, Tensor
 
 # Names of the variables that a weight decay spares.
 BIASES_AND_NORMS: tuple[str, ...] = ("bias", "gamma", "beta")
@@ -38,12 +38,12 @@ def optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimize
     return keras.optimizers.Adam(rate, **ema)
 
 
-def learning_rate(recipe: Recipe, steps_per_epoch: int) -> float | schedules.LearningRateSchedule:
+def learning_rate(recipe: Recipe, steps_per_epoch: int) -> float | Schedule:
     """Returns a recipe's rate as a number or a schedule over the steps of the whole training."""
     steps = recipe.epochs * steps_per_epoch
     warmup = round(recipe.warmup_fraction * steps)
     rate, rest = recipe.learning_rate, max(steps - warmup, 1)
-    falls: dict[str, Callable[[], float | schedules.LearningRateSchedule]] = {
+    falls: dict[str, Callable[[], float | Schedule]] = {
         "constant": lambda: rate,
         "exponential": lambda: schedules.ExponentialDecay(
             rate, max(round(recipe.decay_epochs * steps_per_epoch), 1), recipe.decay_rate, staircase=True
@@ -102,7 +102,7 @@ class SGD(keras.optimizers.SGD):
 
     def __init__(
         self,
-        learning_rate: float | schedules.LearningRateSchedule = 0.01,
+        learning_rate: float | Schedule = 0.01,
         momentum: float = 0.9,
         *,
         l2: float = 0.0,
@@ -144,7 +144,7 @@ class AdamW(keras.optimizers.AdamW):
 
     def __init__(
         self,
-        learning_rate: float | schedules.LearningRateSchedule = 0.001,
+        learning_rate: float | Schedule = 0.001,
         weight_decay: float = 0.004,
         *,
         name: str = "adamw",

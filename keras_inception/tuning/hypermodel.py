@@ -7,6 +7,7 @@
 import collections
 import contextlib
 import importlib.util
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,8 +23,8 @@ from keras_inception.training import optimizers, precision
 from keras_inception.training.config import TrainConfig
 from keras_inception.training.diagnosis import NotFiniteError, StopWhenNotFinite
 from keras_inception.training.loop import compiled_model
+from keras_inception.tuning import feeding
 from keras_inception.tuning import space as spaces
-from keras_inception.tuning.feeding import Feed
 from keras_inception.types import Logs
 
 # KerasTuner cannot tell the direction of a metric with the name of a head in it.
@@ -83,10 +84,12 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
         if config is None:
             small = max(size or SMALL_IMAGES + 1 for size in input_shape[:2]) <= SMALL_IMAGES
             config = TrainConfig(architecture="googlenet_small" if small else "googlenet")
-        self.input_shape, self.classes, self.class_names = tuple(input_shape), classes, class_names
-        self.base = config
-        self.space = spaces.read(space, config)
-        self._counts: dict[int, tuple[Any, int]] = {}
+        self.input_shape: tuple[int | None, ...] = tuple(input_shape)
+        self.classes: int = classes
+        self.class_names: Sequence[str] | None = class_names
+        self.base: TrainConfig = config
+        self.space: spaces.Space = spaces.read(space, config)
+        self._counts: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self._executions: collections.Counter[tuple] = collections.Counter()
         self._optimizer: Any = None  # of the model that was built last
 
@@ -140,7 +143,8 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
 
     def feed(self, config: TrainConfig, model: InceptionModel, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], int]:
         """Returns the arguments of a trial's `model.fit`, from what `search` was given, and the steps of an epoch."""
-        return Feed(config, self.space, model, self._counts).arguments(*args, **kwargs)
+        counts = self._counts if "batch_size" in self.space else None
+        return feeding.feed(config, model, counts, *args, **kwargs)
 
 
 def _key(hp: keras_tuner.HyperParameters) -> tuple:

@@ -55,7 +55,7 @@ class _Journaled(keras_tuner.Oracle):
         # KerasTuner takes 0 for none. A large stride, since it counts on from the seed.
         seed = (seed + 1 + 1_000_003 * len(self._journal)) % 2**32
         super().__init__(seed=seed, max_consecutive_failed_trials=None, **kwargs)
-        self.trial_limit, self._deadline, self._on_end = trial_limit, deadline, on_end
+        self._trial_limit, self._deadline, self._on_end = trial_limit, deadline, on_end
         self.results: list[TrialResult] = []
         self._told: dict[str, Any] | None = None  # the values of a trial of an earlier run
         self._begun: dict[str, float] = {}  # by trial
@@ -90,11 +90,11 @@ class _Journaled(keras_tuner.Oracle):
         self._seen = dict.fromkeys(self.tuner_ids, time.monotonic())
 
     @keras_tuner.synchronized
-    def create_trial(self, tuner_id: str) -> Trial:
+    def create_trial(self, tuner_id: str) -> Any:
         """Returns the trial that a tuner runs next; see `keras_tuner.Oracle`."""
         self._seen[tuner_id] = time.monotonic()
         begins = tuner_id not in self.ongoing_trials
-        if begins and (self.failing or self.out_of_time or len(self.trials) >= self.trial_limit):
+        if begins and (self.failing or self.out_of_time or len(self.trials) >= self._trial_limit):
             self.tuner_ids.discard(tuner_id)
             return Trial(self.get_space(), "none", TrialStatus.STOPPED)
         trial = super().create_trial(tuner_id)
@@ -118,7 +118,7 @@ class _Journaled(keras_tuner.Oracle):
         return response
 
     @keras_tuner.synchronized
-    def end_trial(self, trial: Trial) -> None:
+    def end_trial(self, trial: Any) -> None:
         """Notes that a trial ended; see `keras_tuner.Oracle`. A trial that was given up has ended before."""
         if trial.trial_id not in {ongoing.trial_id for ongoing in self.ongoing_trials.values()}:
             return
@@ -139,7 +139,7 @@ class _Journaled(keras_tuner.Oracle):
         self._note(asdict(result))
         self._on_end(result)
 
-    def get_trial(self, trial_id: str) -> Trial:
+    def get_trial(self, trial_id: str) -> Any:
         """Returns a trial; a worker that asks for its own is alive."""
         for tuner_id, trial in list(self.ongoing_trials.items()):
             if trial.trial_id == trial_id:

@@ -42,7 +42,7 @@ from keras_inception.tuning.trials import (
     is_worker,
     repeating,
 )
-from keras_inception.types import PathLike
+from keras_inception.types import Dataset, PathLike
 
 ORACLES = {
     "bayesian": oracles.BayesianOracle,
@@ -224,7 +224,7 @@ class _OnDataset(GoogLeNetHyperModel):
         self.strategy = strategy
 
     def feed(self, config: TrainConfig, model: keras.Model, **kwargs: Any) -> tuple[dict[str, Any], int]:
-        def batch(*args: Any, **options: Any) -> tf.data.Dataset:
+        def batch(*args: Any, **options: Any) -> Dataset:
             return distribute.batch(*args, strategy=self.strategy, **options)
 
         data = load_data(config, preprocessing=model.preprocessing, batch=batch)

@@ -13,7 +13,6 @@ from typing import Any
 
 import keras
 import keras_tuner
-from keras_tuner.engine.trial import Trial
 from keras_tuner.errors import FailedTrialError, FatalError
 
 from keras_inception import files
@@ -133,12 +132,12 @@ class Tuner(keras_tuner.Tuner):
         self._trial_begun, self._epoch = 0.0, -1
         self._curve: list[float] = []
 
-    def on_batch_end(self, trial: Trial, model: keras.Model, batch: int, logs: Logs | None = None) -> None:
+    def on_batch_end(self, trial: Any, model: keras.Model, batch: int, logs: Logs | None = None) -> None:
         """Stops the trial when its time is up; Keras then validates what was trained."""
         if self._deadline is not None and time.monotonic() > self._deadline:
             model.stop_training = True
 
-    def on_epoch_end(self, trial: Trial, model: keras.Model, epoch: int, logs: Logs | None = None) -> None:
+    def on_epoch_end(self, trial: Any, model: keras.Model, epoch: int, logs: Logs | None = None) -> None:
         """Notes the objective, and stops a trial that has nothing to gain."""
         objective = self.oracle.objective
         # Each execution begins at the first epoch again, which for Hyperband need not be 0.
@@ -167,7 +166,7 @@ class Tuner(keras_tuner.Tuner):
         if is_worker():
             time.sleep(0.5)
 
-    def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
+    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
         """Runs a trial; see `keras_tuner.Tuner`. A defect ends the search."""
         self._trial_begun, self._epoch, self._curve = time.monotonic(), -1, []
         progress = Progress(Path(self.project_dir), trial.trial_id)

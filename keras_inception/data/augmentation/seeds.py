@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from keras_inception.types import Tensor
+from keras_inception.types import Dataset, Tensor
 
 
 def example_seed(seed: int | Tensor, epoch: int | Tensor, position: int | Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def order_seed(seed: int | Tensor, epoch: int | Tensor) -> Tensor:
     return example_seed(seed, epoch, 0)[0]  # the same for all positions, and drawn for this seed and epoch alone
 
 
-def stream_epochs(one_epoch: Callable[[Tensor], tf.data.Dataset], epochs: tf.data.Dataset) -> tf.data.Dataset:
+def stream_epochs(one_epoch: Callable[[Tensor], tf.data.Dataset], epochs: Dataset) -> Dataset:
     """Chains the batches of epochs, one after the other.
 
     `model.fit(stream, steps_per_epoch=...)` takes an endless one on from epoch to epoch. A training that is resumed at
@@ -44,7 +44,7 @@ def stream_epochs(one_epoch: Callable[[Tensor], tf.data.Dataset], epochs: tf.dat
         epochs: The numbers of the epochs, int64 scalars.
     """
 
-    def seeded(epoch: Tensor) -> tf.data.Dataset:
+    def seeded(epoch: Tensor) -> Dataset:
         # Of the graph of this function alone. `shuffle` would mix TensorFlow's global seed into a seed of its own, and
         # fail on one that is a tensor where the global seed is 0.
         tf.compat.v1.set_random_seed(1)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_inception.data.images import read, to_input
 from keras_inception.network.preprocess import preprocess_input
-from keras_inception.types import Tensor
+from keras_inception.types import Dataset, Tensor
 
 # Images of one request that are decoded or resized at a time: a bound on the memory that large ones take.
 PARALLEL_IMAGES: int = 8
@@ -75,7 +75,7 @@ def from_files(encoded: Tensor, image_shape: tuple[int, int, int], preprocessing
     return inputs[: tf.maximum(readable, 1)], places[:readable]
 
 
-def _each(images: Tensor, function: Callable[[Tensor], Tensor]) -> tf.data.Dataset:
+def _each(images: Tensor, function: Callable[[Tensor], Tensor]) -> Dataset:
     """Returns a dataset of one batch: what the function makes of each image, several at a time."""
     images = tf.data.Dataset.from_tensor_slices(images)
     return images.map(function, PARALLEL_IMAGES).batch(tf.int32.max).with_options(_options())

@@ -22,9 +22,11 @@ class Chance:
     """What a constant answer reaches: ln(classes) for even classes, less for others."""
 
     def __init__(self, model: InceptionModel):
-        self.names, self.classes = model.output_names, model.classes
-        self.counts, self.examples = np.zeros(self.classes), 0
-        self.smoothing = getattr(head_losses_of(model).losses[0], "label_smoothing", 0)
+        self.names: list[str] = model.output_names
+        self.classes: int = model.classes
+        self.counts: Array = np.zeros(self.classes)
+        self.examples: int = 0
+        self.smoothing: float = getattr(head_losses_of(model).losses[0], "label_smoothing", 0)
 
     def update(self, batch: Any) -> None:
         """Counts the labels of a batch, `(images, labels)` or with sample weights."""

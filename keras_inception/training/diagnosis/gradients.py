@@ -104,8 +104,11 @@ class GradientFlow(keras.callbacks.Callback):
                 "TensorBoard logs need the package tensorboard, which is not installed. Use `pip install tensorboard`, "
                 f"or leave `log_dir` out. Received: log_dir={log_dir!r}"
             )
-        self.images, self.labels = images, labels
-        self.path, self.every, self.log_dir = Path(path), every, log_dir
+        self.images: Tensor = images
+        self.labels: Any = labels
+        self.path: Path = Path(path)
+        self.every: int = every
+        self.log_dir: PathLike | None = log_dir
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._rows: list[dict[str, Any]] = []

@@ -26,6 +26,7 @@ from keras_inception.training.distribute.cluster import (
     worker_index,
 )
 from keras_inception.training.distribute.strategies import MirroredStrategy, MultiWorkerMirroredStrategy
+from keras_inception.types import Strategy
 
 __all__ = [
     "STRATEGIES",
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 
-def get_strategy(name: str = "auto") -> tf.distribute.Strategy:
+def get_strategy(name: str = "auto") -> Strategy:
     """Returns a strategy for training; call it before TensorFlow does anything else.
 
     Args:

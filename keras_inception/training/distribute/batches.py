@@ -7,16 +7,17 @@ import tensorflow as tf
 
 from keras_inception.errors import InputError
 from keras_inception.training.distribute.cluster import worker_count, worker_index
+from keras_inception.types import Dataset, Strategy
 
 
 def batch(
-    examples: tf.data.Dataset,
+    examples: Dataset,
     batch_size: int,
     decode: Callable[..., Any] | None = None,
     *,
     count: int | None = None,
-    strategy: tf.distribute.Strategy | None = None,
-) -> tf.data.Dataset:
+    strategy: Strategy | None = None,
+) -> Dataset:
     """Batches examples for training or evaluation, on each worker those of its own.
 
     The workers' batches number k together are the global batch number k: examples are dealt out to the workers one by
@@ -62,11 +63,11 @@ def batch(
     return batches.with_options(options)
 
 
-def _every(examples: tf.data.Dataset, is_own: Callable[[Any], Any]) -> tf.data.Dataset:
+def _every(examples: Dataset, is_own: Callable[[Any], Any]) -> Dataset:
     return examples.enumerate().filter(lambda index, _: is_own(index)).map(lambda _, example: example)
 
 
-def _empty(spec: Any) -> tf.data.Dataset:
+def _empty(spec: Any) -> Dataset:
     return tf.data.Dataset.from_tensors(
         tf.nest.map_structure(lambda leaf: tf.zeros([0, *(size or 0 for size in leaf.shape[1:])], leaf.dtype), spec)
     )
@@ -81,7 +82,7 @@ def can_split(dataset: Any) -> bool:
     return bool(leaves) and all(isinstance(leaf, tf.TensorSpec) and leaf.shape.rank != 0 for leaf in leaves)
 
 
-def split(dataset: tf.data.Dataset, context: tf.distribute.InputContext) -> tf.data.Dataset:
+def split(dataset: Dataset, context: Any) -> Dataset:
     """Returns the parts of every batch for the replicas of this worker, one after the other.
 
     Args:
@@ -105,7 +106,7 @@ def split(dataset: tf.data.Dataset, context: tf.distribute.InputContext) -> tf.d
     static = _static_part(dataset.element_spec, parts, whole=parts == workers * local)
     nested = isinstance(dataset.element_spec, tuple)
 
-    def parts_of(*arguments: Any) -> tf.data.Dataset:
+    def parts_of(*arguments: Any) -> Dataset:
         element = arguments if nested else arguments[0]
         size = tf.shape(tf.nest.flatten(element)[0], tf.int64)[0]
 
