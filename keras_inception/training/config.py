@@ -115,15 +115,14 @@ class TrainConfig:
         return architectures.get(self.architecture, self.width)
 
     @property
-    def loss_weights(self) -> dict[str, float] | None:
-        """The recipe's weights of the losses by head of the architecture; None for the architecture's own.
+    def loss_weights(self) -> dict[str, float]:
+        """The weights of the losses by head of the architecture: the recipe's, or else the architecture's own.
 
         Raises:
             InputError: There is not one for each head.
         """
-        weights, heads = self.recipe.loss_weights, self.resolved_architecture.heads
-        if weights is None:
-            return None
+        heads = self.resolved_architecture.heads
+        weights = self.recipe.loss_weights or self.resolved_architecture.loss_weights
         if len(weights) != len(heads):
             raise InputError(
                 f"`loss_weights` must hold a weight for each head of {self.resolved_architecture.name!r}: "
@@ -212,7 +211,8 @@ def changes(was: TrainConfig, now: TrainConfig) -> str:
     Other devices would not, nor an image size that was chosen from the images.
     """
     free = ("strategy", "image_size") if now.image_size is None else ("strategy",)
-    before, after = to_options(was), to_options(now)
+    # A run of an earlier version holds the architecture's own weights of the losses, where None stands today.
+    before, after = ({**to_options(config), "loss_weights": config.loss_weights} for config in (was, now))
     return ", ".join(
         f"{name} was {before[name]} and is {after[name]}"
         for name in before

@@ -332,11 +332,10 @@ def compiled_model(
     )
     if config.freeze_through:
         freeze(model, config.freeze_through)
-    weights = config.loss_weights
     compile_model(
         model,
         optimizers.optimizer(config.recipe, steps_per_epoch),
-        None if weights is None else {name: weights[name] for name in model.output_names},
+        {name: config.loss_weights[name] for name in model.output_names},
         label_smoothing=config.recipe.label_smoothing,
     )
     model.optimizer.build(model.trainable_variables)

@@ -79,7 +79,7 @@ def test_values_out_of_range_and_of_wrong_types_are_refused(options, message):
 
 
 def test_loss_weights_are_those_of_the_architecture_s_heads_in_their_order():
-    assert TrainConfig().loss_weights is None  # the heads' own
+    assert TrainConfig().loss_weights == {"main": 1, "aux1": 0.3, "aux2": 0.3}  # the paper's
     assert TrainConfig.of(loss_weights=(1, 0.5, 0)).loss_weights == {"main": 1, "aux1": 0.5, "aux2": 0}
     assert TrainConfig.of(architecture="inception_v1_slim", loss_weights=(2,)).loss_weights == {"main": 2}
     with pytest.raises(InputError, match=r"for each head of 'googlenet': main, aux1, aux2\. Received: .*1, 0\.5"):
@@ -170,6 +170,9 @@ def test_changes_are_what_would_keep_a_training_from_going_on():
     assert changes(was, TrainConfig.of(epochs=3, image_size=64)) == (
         "image_size was 80 and is 64, epochs was 2 and is 3"
     )  # fmt: skip
+    earlier = TrainConfig.of(epochs=2, loss_weights=(1, 0.3, 0.3))  # what earlier versions wrote for the paper's
+    assert changes(earlier, TrainConfig.of(epochs=2)) == ""
+    assert changes(earlier, TrainConfig.of(epochs=2, loss_weights=(1, 0, 0))).startswith("loss_weights was ")
 
 
 def test_no_option_stands_for_two_fields():
