@@ -77,10 +77,9 @@ def heads(
         interruption.PreemptedError: SIGTERM came; the training that was under way was saved.
     """
     config = TrainConfig() if config is None else config
-    networks = _networks(config, architectures)
-    known = variants_of(records.get(architectures[0], config.width))
-    chosen = tuple(known) if variants is None else tuple(variants)
-    _check(config, seeds, chosen, known)
+    networks = {records.get(network, config.width).name: network for network in architectures}
+    known = _check(config, seeds, architectures, variants)
+    chosen = tuple(known if variants is None else variants)
     folder = Path(folder or Path("studies") / f"{Path(config.dataset).name}-heads")
     _check_folder(folder, config)
     trainings = {
@@ -108,30 +107,25 @@ def heads(
     return study
 
 
-def _networks(config: TrainConfig, architectures: Sequence[str | Architecture]) -> dict[str, str | Architecture]:
-    """Returns the networks of a study by their names at the study's width."""
-    networks, heads_of = {}, {}
-    for architecture in architectures:
-        record = records.get(architecture, config.width)
-        if not record.auxiliary_heads:
-            raise InputError(
-                f"A study of the heads needs networks with auxiliary heads, such as {ARCHITECTURES[0]!r}. "
-                f"Received: architecture={record.name!r}"
-            )
-        networks[record.name], heads_of[record.name] = architecture, ", ".join(record.heads)
-    if not networks or len(networks) < len(architectures):
+def _check(
+    config: TrainConfig,
+    seeds: int,
+    architectures: Sequence[str | Architecture],
+    variants: Sequence[str] | None,
+) -> dict[str, tuple[str, ...]]:
+    """Returns the variants that there are of all networks."""
+    if not is_whole(seeds, 1):
+        raise InputError(f"`seeds` must be a whole number of at least 1. Received: seeds={seeds!r}")
+    networks = [records.get(architecture, config.width) for architecture in architectures]
+    if not networks or len({record.name for record in networks}) < len(networks):
         raise InputError(
             f"`architectures` must hold at least one network, and each once. Received: architectures={architectures!r}"
         )
-    if len(set(heads_of.values())) > 1:
-        different = "; ".join(f"{name}: {names}" for name, names in heads_of.items())
-        raise InputError(f"The networks of a study must have the same heads. Received: {different}")
-    return networks
-
-
-def _check(config: TrainConfig, seeds: int, variants: Sequence[str], known: dict[str, tuple[str, ...]]) -> None:
-    if not is_whole(seeds, 1):
-        raise InputError(f"`seeds` must be a whole number of at least 1. Received: seeds={seeds!r}")
+    if len({record.heads for record in networks}) > 1 or not networks[0].auxiliary_heads:
+        received = "; ".join(f"{record.name}: {', '.join(record.heads)}" for record in networks)
+        raise InputError(f"A study of the heads needs networks with the same auxiliary heads. Received: {received}")
+    known = variants_of(networks[0])
+    variants = list(known if variants is None else variants)
     if not variants or len(set(variants)) < len(variants) or not set(variants) <= set(known):
         raise InputError(
             f"`variants` must be among {', '.join(known)}, at least one and each once. Received: variants={variants!r}"
@@ -146,6 +140,7 @@ def _check(config: TrainConfig, seeds: int, variants: Sequence[str], known: dict
         )
     if config.strategy == "multi-worker":
         raise InputError(f'A study trains on one machine: use "one" or "mirrored". Received: {config.strategy!r}')
+    return known
 
 
 def _check_folder(folder: Path, config: TrainConfig) -> None:

@@ -29,7 +29,7 @@ class StepLosses(Watcher):
 
     def __init__(self, path: PathLike) -> None:
         super().__init__()
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._step, self._since = 0, time.process_time()
 
     def go_on_after(self, step: int) -> None:

@@ -170,10 +170,13 @@ def test_one_seed_without_test_images_is_reported_as_it_is(tmp_path):
         ({"variants": ("none", "none")}, r"`variants` must be among .*, at least one and each once"),
         ({"architectures": ()}, r"`architectures` must hold at least one network, and each once"),
         ({"architectures": ("googlenet", "googlenet")}, r"`architectures` must hold at least one network, and each"),
-        ({"architectures": ("inception_v1_slim",)}, r"needs networks with auxiliary heads, .*'inception_v1_slim'"),
+        (
+            {"architectures": ("inception_v1_slim",)},
+            r"needs networks with the same auxiliary heads\. .*inception_v1_slim: main$",
+        ),
         (
             {"architectures": ("googlenet", dataclasses.replace(TINY, auxiliary_heads=TINY.auxiliary_heads[:1]))},
-            r"must have the same heads\. Received: googlenet: main, aux1, aux2; tiny: main, aux1",
+            r"the same auxiliary heads\. Received: googlenet: main, aux1, aux2; tiny: main, aux1$",
         ),
         ({"architectures": ("lenet",)}, r"`architecture` must be an `Architecture` or one of googlenet, .*'lenet'"),
         ({"config": {"aux_heads": False}}, r"leave out `aux_heads=False`"),
@@ -215,7 +218,7 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path):
     [
         (["--seeds", "0"], "`seeds` must be a whole number"),
         (["--variants", "three"], "`variants` must be among none"),
-        (["--architecture", "inception_v1_slim"], "needs networks with auxiliary heads"),
+        (["--architecture", "inception_v1_slim"], "needs networks with the same auxiliary heads"),
         (["--dataset", "no-such-dataset"], "no-such-dataset"),
         (["--aux-heads"], "unrecognized arguments: --aux-heads"),
     ],
