@@ -1,6 +1,6 @@
 """What this package uses of Keras, TensorFlow and KerasTuner though they do not document it.
 
-The docstring of each function says "Why:" it is needed and "Since:" which version the name is there;
+The docstring of each function and class says "Why:" it is needed and "Since:" which version the name is there;
 tests/test_undocumented.py fails when it is gone. No other file of the package reads such a name: an attribute with a
 leading underscore, `.src`, a match on one of their messages or on a `__qualname__`.
 
@@ -24,3 +24,20 @@ def is_of_collective(error: Exception) -> bool:
     Since: TensorFlow 2.4.
     """
     return "ollective" in str(error)
+
+
+class BuildsWithoutReading:
+    """A `keras.Model` that reads no data to build its metrics under several replicas; its step calls `build_metrics`.
+
+    Why: under a strategy Keras draws a batch of the data before it trains or evaluates, and forgets it: a dataset is
+    read twice, and a source that can be read once loses a batch.
+    Since: Keras 3.6, `_maybe_symbolic_build` of the trainer for TensorFlow.
+    """
+
+    def _maybe_symbolic_build(self, iterator: object = None, data_batch: object = None) -> None:
+        if iterator is None or self.distribute_strategy.num_replicas_in_sync == 1:  # type: ignore[attr-defined]
+            super()._maybe_symbolic_build(iterator, data_batch)  # type: ignore[misc]
+
+    def build_metrics(self, batch: object) -> None:
+        """Builds the metrics for batches like this one, `(images, labels, sample weights)` of one replica."""
+        super()._maybe_symbolic_build(data_batch=batch)  # type: ignore[misc]

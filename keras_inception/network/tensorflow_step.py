@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import keras
 import tensorflow as tf
 
+from keras_inception import undocumented
 from keras_inception.errors import InputError
 from keras_inception.network.replicas import replica_count, sum_over_replicas
 from keras_inception.types import Tensor
@@ -30,7 +31,7 @@ class BatchObserver(Protocol):
         """
 
 
-class TensorFlowStep(keras.Model):
+class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
     """A Keras model that draws each batch once, looks at it once, and computes its step on every replica.
 
     Under a strategy of several replicas a step does what one device would do with the whole batch: every example has
@@ -128,9 +129,11 @@ class TensorFlowStep(keras.Model):
             begin = time.perf_counter()
             batch = next(iterator)
             waiting = time.perf_counter() - begin
-            _, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
-            for part in _parts(y, strategy):
-                self.check_batch(part)
+            parts = [keras.utils.unpack_x_y_sample_weight(part) for part in _parts(batch, strategy)]
+            for _, y, _ in parts:
+                self.check_batch(y)
+            if strategy.num_replicas_in_sync > 1 and not traced:
+                self.build_metrics(parts[0])
             if training:
                 for observer in self._observers:
                     observer.on_batch(batch, waiting)
@@ -205,17 +208,17 @@ def check_trainable(model: keras.Model, strategy: Any = None) -> None:
         )
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     clipping = "it would clip each replica's gradient before they are summed"
-    settings: tuple[tuple[str, Any, str, Any], ...] = (
-        ("steps_per_execution", model.steps_per_execution, "Keras's loop cannot hold the replicas' steps", 1),
-        ("jit_compile", model.jit_compile, "XLA cannot compile the communication between replicas", False),
-        ("gradient_accumulation_steps", None, "Keras cannot sum gradients of replicas later; use a larger batch", None),
-        ("clipnorm", None, clipping, None),
-        ("clipvalue", None, clipping, None),
-        ("global_clipnorm", None, clipping, None),
-        ("ema_overwrite_frequency", None, "Keras cannot overwrite replicas' weights within a step", None),
+    settings: tuple[tuple[str, Any, Any, str], ...] = (
+        ("steps_per_execution", model, 1, "Keras's loop cannot hold the replicas' steps"),
+        ("jit_compile", model, False, "XLA cannot compile the communication between replicas"),
+        ("gradient_accumulation_steps", optimizer, None, "Keras cannot sum gradients of replicas later"),
+        ("clipnorm", optimizer, None, clipping),
+        ("clipvalue", optimizer, None, clipping),
+        ("global_clipnorm", optimizer, None, clipping),
+        ("ema_overwrite_frequency", optimizer, None, "Keras cannot overwrite replicas' weights within a step"),
     )
-    for name, value, reason, harmless in settings:
-        value = getattr(optimizer, name, None) if value is None else value
+    for name, owner, harmless, reason in settings:
+        value = getattr(owner, name, None)
         if value and value != harmless:
             raise InputError(
                 f"`{name}` does not work on several replicas: {reason}. Compile with {name}={harmless}, or train on "
@@ -224,12 +227,18 @@ def check_trainable(model: keras.Model, strategy: Any = None) -> None:
             )
 
 
-def _parts(y: Any, strategy: Any) -> list[Any]:
-    """Returns the labels that this process sees: of each of its replicas."""
-    if y is None or strategy.num_replicas_in_sync == 1:
-        return [y]
-    leaves = [strategy.experimental_local_results(leaf) for leaf in tf.nest.flatten(y)]
-    return [tf.nest.pack_sequence_as(y, part) for part in zip(*leaves)]
+def _parts(batch: Any, strategy: Any) -> list[Any]:
+    """Returns the parts of a batch that this process sees: one for each of its replicas."""
+    if strategy.num_replicas_in_sync == 1:
+        return [batch]
+
+    def part(index: int, leaf: Any) -> Any:
+        parts = strategy.experimental_local_results(leaf)
+        found = parts[min(index, len(parts) - 1)]  # what the data left out is there once
+        return None if isinstance(found, tf.experimental.Optional) else found
+
+    replicas = range(len(strategy.extended.worker_devices))
+    return [tf.nest.map_structure(partial(part, index), batch) for index in replicas]
 
 
 def _first(x: Any) -> Tensor:

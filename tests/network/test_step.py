@@ -1,5 +1,7 @@
 """A model draws each batch once, shows it to its observers, and computes its step, however it is compiled."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import keras_inception as ki
 from keras_inception.errors import InputError
 
 tf = pytest.importorskip("tensorflow")
+tensorflow_step = pytest.importorskip("keras_inception.network.tensorflow_step")
 pytestmark = pytest.mark.tensorflow
 
 CLASSES = 4
@@ -86,6 +89,21 @@ def test_observers_see_each_batch_once_before_its_step_until_fit_ends(three_head
     model.fit(X, Y, batch_size=100, verbose=0)
     model.evaluate(X, Y, verbose=0)
     assert len(seen.steps) == 6
+
+
+def test_observers_learn_for_how_long_the_step_waited_for_its_batch(three_heads, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(tensorflow_step, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    def slow():
+        clock[0] += 5.0
+        yield tf.constant(X), tf.constant(Y)
+
+    model = three_heads(CLASSES)
+    seen = Seen(model)
+    model.observe(seen)
+    model.make_train_function()(slow())
+    assert seen.waits == [5.0]
 
 
 def test_a_training_that_failed_leaves_no_observer(three_heads):

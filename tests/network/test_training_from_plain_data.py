@@ -179,13 +179,6 @@ def test_sample_weight_travels_in_tf_data(model):
     assert_logs(gaze(model, data), weighted(expected_logs(model), model, dict.fromkeys(HEADS, weight)))
 
 
-def test_loss_is_the_papers_sum_of_the_heads(model):
-    logs = evaluate(model, X, Y)
-    assert logs["loss"] == pytest.approx(
-        1.0 * logs["main_loss"] + 0.3 * logs["aux1_loss"] + 0.3 * logs["aux2_loss"], rel=1e-6
-    )
-
-
 @pytest.mark.parametrize("weights", [(1.0, 0.0, 2.0), {"aux2": 2.0, "main": 1.0, "aux1": 0.0}], ids=["tuple", "dict"])
 def test_other_loss_weights_are_used(model, weights):
     assert ki.compile_model(model, "sgd", loss_weights=weights) is model

@@ -1,7 +1,7 @@
 """What is wrong with a training: callbacks that warn or stop, and the gradient that each head sends to each row.
 
 The callbacks report through a function `report(message)`; by default it is Python's `warnings.warn`, as Keras's own
-callbacks do it. `callbacks()` returns those that belong into every training.
+callbacks do it. `callbacks()` returns those that belong in every training.
 
 `chance` knows what a constant answer reaches, `watcher` is a callback that sees the batch of each step; `at_chance`,
 `not_finite`, `input_pipeline` and `gradients` each look for one thing.
@@ -35,15 +35,12 @@ __all__ = [
 
 
 def callbacks(report: Report = warn) -> list[keras.callbacks.Callback]:
-    """Returns the callbacks that belong into every training.
+    """Returns the callbacks that belong in every training.
 
     They must stand before those that write files, so that nothing is saved of a step that made a loss NaN. Together
     they keep a second copy of the model's variables in memory.
 
     Args:
         report: Called with each message, a sentence or more without a line break.
-
-    Returns:
-        A list of Keras callbacks.
     """
     return [InputPipeline(report), StopWhenNotFinite(), HeadsAtChance(report), ValidationAtChance(report)]

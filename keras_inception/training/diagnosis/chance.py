@@ -69,7 +69,7 @@ def head_losses_of(model: InceptionModel) -> losses.HeadLosses:
     """Returns the losses of a compiled `InceptionModel`, with their weights.
 
     Raises:
-        ValueError: The model is another one, or not compiled.
+        InputError: The model is another one, or not compiled.
     """
     head_losses = getattr(model, "head_losses", None)
     if head_losses is None:

@@ -32,7 +32,7 @@ def head_gradients(model: InceptionModel, images: Tensor, labels: Any) -> dict[s
         gradients are tensors, 0 where the head's loss does not depend on the weight.
 
     Raises:
-        ValueError: The model is not compiled.
+        InputError: The model is not compiled.
     """
     head_losses = head_losses_of(model)
     names, weights = model.output_names, model.trainable_variables
@@ -66,7 +66,7 @@ def gradient_norms(model: InceptionModel, images: Tensor, labels: Any) -> dict[s
         and the auxiliary heads. A row behind a head's tap has exactly 0 from that head.
 
     Raises:
-        ValueError: The model is not compiled, or does not know its architecture.
+        InputError: The model is not compiled, or does not know its architecture.
     """
     rows = _weights_by_row(model)
     return {
@@ -90,7 +90,7 @@ class GradientFlow(keras.callbacks.Callback):
         log_dir: A folder for TensorBoard, where the norms are `gradient_norm/HEAD/ROW`; by default none.
 
     Raises:
-        ValueError: `every` is below 1, or `log_dir` is given and the package tensorboard is not installed.
+        InputError: `every` is below 1, or `log_dir` is given and the package tensorboard is not installed.
     """
 
     FIELDS = ("epoch", "head", "loss_weight", "row", "gradient_norm")

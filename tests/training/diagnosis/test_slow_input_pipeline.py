@@ -1,12 +1,10 @@
 """A training that waits for its data is said with both times."""
 
 import re
-import time
 
+import numpy as np
 import pytest
-import tensorflow as tf
-from keras import layers
-from small_trainings import batches, classifier, examples
+from small_trainings import classifier
 
 from keras_inception.training import diagnosis
 
@@ -18,60 +16,47 @@ FIGURES = (
 )
 
 
-def sleep(seconds):
-    def slept(x):
-        time.sleep(seconds)
-        return x
+@pytest.fixture
+def watch(said):
+    """Returns `watch(waits, computing)`: a training whose steps waited, and computed, for so many seconds."""
+    model = classifier()
 
-    def apply(x, *label):
-        slow = tf.numpy_function(slept, [x], tf.float32)
-        slow.set_shape(x.shape)
-        return (slow, *label) if label else slow
+    def watch(waits, computing):
+        callback = diagnosis.InputPipeline(said.append)
+        callback.set_model(model)
+        callback.on_train_begin()
+        for batch, waiting in enumerate(waits):
+            callback.on_train_batch_begin(batch)
+            callback.on_batch((None, np.array([0])), waiting)
+            callback.computing_since -= computing
+            callback.on_train_batch_end(batch, {})
+        return callback
 
-    return apply
-
-
-class Slow(layers.Layer):
-    """Computes for some seconds."""
-
-    def __init__(self, seconds):
-        super().__init__()
-        self.seconds = seconds
-
-    def call(self, x):
-        return tf.grad_pass_through(sleep(self.seconds))(x)
+    return watch
 
 
-def watched_pipeline(said, *, pipeline_seconds, step_seconds):
-    callback = diagnosis.InputPipeline(said.append)
-    data = batches(*examples(8 * 32)).map(sleep(pipeline_seconds))
-    data = data.prefetch(tf.data.AUTOTUNE)
-    classifier(middle=Slow(step_seconds)).fit(data, epochs=1, verbose=0, shuffle=False, callbacks=[callback])
-    return callback
-
-
-def test_a_slow_pipeline_is_reported_with_both_times(said):
-    """The pipeline takes 60 ms, the step 30: TensorFlow prefetches by itself, and the step waits for what is left."""
-    watched_pipeline(said, pipeline_seconds=0.06, step_seconds=0.03)
-    assert len(said) == 1
-    waiting, computing, share = map(float, re.match(FIGURES, said[0]).groups())
-    assert waiting + computing >= 58  # the pace of the pipeline
-    assert computing >= 30
-    assert 10 < waiting < 40  # above, on a machine that others use too, computing takes longer
-    assert share == pytest.approx(100 * waiting / (waiting + computing), abs=1)
-
-
-def test_a_pipeline_faster_than_the_step_is_not_reported(said):
-    watched_pipeline(said, pipeline_seconds=0.005, step_seconds=0.04)
+def test_the_first_hundred_steps_that_count_are_enough(said, watch):
+    watch([0.05] * 101, computing=1.0)  # the first two steps do not count
     assert not said
+    watch([0.5] * 102, computing=1.0)
+    assert len(said) == 1
+    waiting, computing, share = re.match(FIGURES, said[0]).groups()
+    assert (waiting, share) == ("500.0", "33")
+    assert float(computing) == pytest.approx(1000, rel=0.01)  # and what the test itself takes
 
 
-def test_the_first_hundred_steps_are_enough(said):
-    callback = diagnosis.InputPipeline(said.append)
-    callback.set_model(classifier())
-    callback.on_train_begin()
-    for batch in range(103):
-        assert not said or batch == 102
-        callback.waiting_seconds, callback.computing_since = 0.05, time.perf_counter() - 0.01
-        callback.on_train_batch_end(batch, {})
-    assert re.match(FIGURES, said[0]).group(1) == "50.0"
+def test_the_epochs_end_is_enough_after_ten_steps(said, watch):
+    watch([0.5] * 11, computing=1.0).on_epoch_end(0)
+    assert not said
+    watch([0.5] * 12, computing=1.0).on_epoch_end(0)
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("waits", "computing"),
+    [([0.2] * 110, 1.0), ([0.0019] * 110, 0.0001), ([9.0, 9.0] + [0.01] * 108, 1.0)],
+    ids=["a fifth of the time", "two milliseconds", "the first batch and step"],
+)
+def test_what_a_good_pipeline_takes_is_not_reported(waits, computing, said, watch):
+    watch(waits, computing).on_epoch_end(0)
+    assert not said

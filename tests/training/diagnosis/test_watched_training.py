@@ -34,9 +34,3 @@ def test_a_watched_training_is_bitwise_the_same_and_traces_once(said):
     for ours, theirs in zip(watched, plain):
         np.testing.assert_array_equal(ours, theirs)
     assert watched_times == times
-
-
-def test_nothing_watches_a_model_after_its_training():
-    model = classifier()
-    model.fit(*examples(), verbose=0, callbacks=diagnosis.callbacks())
-    assert model.observers == ()

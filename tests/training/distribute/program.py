@@ -160,6 +160,26 @@ def case_keras_dropout(strategy):
     return case_dropout(strategy, keras.layers.Dropout)
 
 
+def case_reads(strategy):
+    """Returns how many of 16 examples a training, and an evaluation, reads of a source."""
+    images, labels = arrays(16)
+    reads = []
+
+    def source():
+        for example in zip(images, labels):
+            reads.append(1)
+            yield example
+
+    specification = (tf.TensorSpec((8, 8, 3), tf.float32), tf.TensorSpec((), tf.int64))
+    data = tf.data.Dataset.from_generator(source, output_signature=specification).batch(BATCH)
+    with strategy.scope():
+        model = three_heads("sgd")
+    model.fit(data, verbose=0, shuffle=False)
+    training = len(reads)
+    model.evaluate(data, verbose=0)
+    return {"training": training, "evaluation": len(reads) - training}
+
+
 def case_seed(strategy):
     return {"drawn": tf.random.uniform([4]).numpy()}
 
@@ -265,7 +285,7 @@ def main():
     results = {"replicas": strategy.num_replicas_in_sync, "worker": distribute.worker_index(strategy)}
     for case in ARGUMENTS.cases.split(","):
         for prefix, chosen in strategies.items():
-            if prefix and case in ("refusals", "keras_dropout", "seed"):
+            if prefix and case in ("refusals", "reads", "keras_dropout", "seed"):
                 continue
             begin = time.monotonic()
             result = globals()[f"case_{case}"](chosen)

@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]  # each starts processes
 # Float32 sums in another order; a mistake in weighting one example of an uneven batch is above 1e-3.
 TOLERANCE = 1e-6
 QUICK = {
-    "devices": "adam_batch_norm,evaluate,dropout,keras_dropout,refusals,plain",
+    "devices": "adam_batch_norm,evaluate,dropout,keras_dropout,reads,refusals,plain",
     "workers": "seed,adam_batch_norm,evaluate,plain",
 }
 SLOW = {
@@ -113,6 +113,10 @@ def test_losses_and_metrics_count_every_example_once(case, names, replicas, resu
 def test_predictions_come_in_the_order_of_the_examples(replicas, thorough):
     assert thorough["mirrored"]["one/predict/predicted13"].shape == (13, 5)
     assert largest_difference(thorough[replicas], thorough["mirrored"], "predict", "predicted", "one/") < TOLERANCE
+
+
+def test_several_devices_read_their_data_once(quick):
+    assert [int(quick["mirrored"][f"reads/{name}"]) for name in ("training", "evaluation")] == [16, 16]
 
 
 def kept_by_none_one_both(arrays, case):
