@@ -153,7 +153,7 @@ def _batch(
 
 @dataclass(frozen=True)
 class _Pipeline:
-    """What becomes of the examples of a collection; the fields are arguments of `load`."""
+    """How the examples of a collection are read, augmented and batched; the fields are arguments of `load`."""
 
     collection: Collection
     image_shape: tuple[int, int, int]
