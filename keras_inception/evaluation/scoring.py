@@ -126,6 +126,10 @@ def one_by_one(examples: Any) -> Iterator[tuple[Array, Array]]:
             raise InputError(f"`examples` must give pairs of image and label. Received: {type(pair).__name__}")
         image, label = map(np.asarray, pair)
         if image.ndim == 4:
+            if len(image) != len(label):
+                raise InputError(
+                    f"There must be one label for each image. Received: {len(image)} images, {len(label)} labels"
+                )
             yield from zip(image, label)
         else:
             yield image, label

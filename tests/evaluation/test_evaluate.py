@@ -170,3 +170,10 @@ def test_original_images_of_a_split_are_untouched(image_folder):
     assert all(image.tobytes() in files for image, _ in pairs)
     assert [label for _, label in pairs] == [int(label) for _, labels in found.test for label in labels]
     assert data.load(str(image_folder), architecture="googlenet_small", test_fraction=0).originals("test") is None
+
+
+@pytest.mark.parametrize("labels", [5, 7])
+def test_images_and_labels_must_be_as_many(labels):
+    pair = (np.zeros((6, 4, 4, 3)), np.zeros(labels, int))
+    with pytest.raises(ValueError, match=rf"one label for each image\. Received: 6 images, {labels} labels"):
+        list(evaluation.one_by_one(pair))
