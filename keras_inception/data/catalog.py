@@ -1,23 +1,65 @@
-"""Datasets by their TFDS names: those of this package, of TFDS itself and of anybody's registered builders."""
+"""Datasets by their TFDS names: the bundled digits, those of TFDS itself and of anybody's registered builders."""
 
 import contextlib
 import difflib
 import io
 import os
 import socket
+from collections.abc import Iterator
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-import tensorflow as tf
+import numpy as np
 import tensorflow_datasets as tfds
 
 from keras_inception.data.collection import Collection
-from keras_inception.data.digits import Digits
 from keras_inception.errors import InputError
-from keras_inception.types import Dataset
-
-OWN: dict[str, type[tfds.core.DatasetBuilder]] = {"digits": Digits}
+from keras_inception.types import Array, Dataset
 
 SHUFFLE_BUFFER: int = 10_000
+DIGITS: str = "digits"
+
+
+class Digits(tfds.core.GeneratorBasedBuilder):
+    """1,797 greyscale 8x8 images of handwritten digits, as bundled with scikit-learn.
+
+    Splits: `train` (1,437 images) and `test` (360), drawn class by class with a fixed seed.
+
+    Reference: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998.
+    """
+
+    VERSION: tfds.core.Version = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "The images of sklearn.datasets.load_digits."}
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            description="1,797 handwritten digits of 8x8 pixels, bundled with scikit-learn.",
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(8, 8, 1)),
+                    "label": tfds.features.ClassLabel(names=[str(digit) for digit in range(10)]),
+                }
+            ),
+            supervised_keys=("image", "label"),
+            homepage="https://archive.ics.uci.edu/dataset/80",
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+
+        images, labels = load_digits(return_X_y=True)
+        images = np.round(images.reshape(-1, 8, 8, 1) * 255 / 16).astype("uint8")  # 0..16 to 0..255
+        # The same images are for testing whatever the seed of a training.
+        train, test = train_test_split(np.arange(len(labels)), test_size=0.2, random_state=0, stratify=labels)
+        return {
+            split: self._generate_examples(images, labels, indices)
+            for split, indices in (("train", train), ("test", test))
+        }
+
+    def _generate_examples(self, images: Array, labels: Array, indices: Array) -> Iterator[tuple[int, dict[str, Any]]]:
+        for index in indices:
+            yield int(index), {"image": images[index], "label": int(labels[index])}
 
 
 def read(name: str, seed: int, validation_fraction: float, test_fraction: float) -> Collection:
@@ -33,7 +75,7 @@ def read(name: str, seed: int, validation_fraction: float, test_fraction: float)
 
     return Collection(
         examples=examples,
-        read=lambda encoded, label: (encoded, tf.cast(label, tf.int64)),
+        encoded=lambda image: image,
         class_names=list(builder.info.features[label].names),
         sizes={split: builder.info.splits[expression].num_examples for split, expression in chosen.items()},
         side=min(sides, default=10**6),  # where it is not known, images are taken to be large enough
@@ -56,7 +98,7 @@ def prepare(name: str) -> tfds.core.DatasetBuilder:
         )
     if builder.info.splits:  # it was prepared before
         return builder
-    if name in OWN:
+    if name == DIGITS:
         # It takes a second and no network: TFDS's bars and lines would say nothing.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             builder.download_and_prepare()
@@ -73,13 +115,13 @@ def prepare(name: str) -> tfds.core.DatasetBuilder:
 
 
 def _builder(name: str) -> tfds.core.DatasetBuilder:
-    if name in OWN:
-        return OWN[name]()
+    if name == DIGITS:
+        return Digits()
     try:
         return tfds.builder(name, try_gcs=False)
     except (tfds.core.DatasetNotFoundError, ValueError, TypeError) as error:
-        known = {*OWN, *tfds.list_builders(with_community_datasets=False)}
-        close = difflib.get_close_matches(name, sorted(known))
+        known = sorted({DIGITS, *tfds.list_builders(with_community_datasets=False)})
+        close = difflib.get_close_matches(name, known)
         hint = f"Did you mean {', '.join(map(repr, close))}? " if close else ""
         raise InputError(
             '`dataset` must be a folder of images, "digits", or the name of a TFDS dataset; there is neither a folder '

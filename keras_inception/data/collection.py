@@ -13,8 +13,9 @@ class Collection:
     """Labelled images that have not been read.
 
     Attributes:
-        examples: Function of a split's name that returns its examples one by one, in a fixed order, as tuples.
-        read: Function from the parts of such a tuple to the bytes of the image and its label, int64.
+        examples: Function of a split's name that returns its examples one by one, in a fixed order: pairs of a string
+            and a label, int64.
+        encoded: Function from such a string to the bytes of the image.
         class_names: The names of the classes in the order of the labels.
         sizes: The number of examples by split: `"train"`, and those of `"validation"` and `"test"` that there are.
         side: The shorter side of the images in pixels; of images of many sizes the median one.
@@ -23,7 +24,7 @@ class Collection:
     """
 
     examples: Callable[[str], tf.data.Dataset]
-    read: Callable[..., tuple[Tensor, Tensor]]
+    encoded: Callable[[Tensor], Tensor]
     class_names: list[str]
     sizes: dict[str, int]
     side: int

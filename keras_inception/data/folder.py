@@ -77,7 +77,7 @@ def read(
     sizes = {split: len(files) for split, files in splits.items()}
     return Collection(
         examples=examples,
-        read=lambda path, label: (tf.io.read_file(path), label),
+        encoded=tf.io.read_file,
         class_names=classes,
         sizes=sizes,
         side=int(np.median(sides)),

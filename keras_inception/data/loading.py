@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import tensorflow as tf
@@ -167,23 +168,18 @@ class _Pipeline:
         """Returns the batches of a split in its own order; None if it is empty."""
         if not self.collection.sizes.get(split):
             return None
-
-        def decode_example(*example: Tensor) -> tuple[Tensor, Tensor]:
-            encoded, label = self.collection.read(*example)
-            return read(encoded, self.image_shape, self.preprocessing), label
-
-        return self.batch(self.collection.examples(split), self.batch_size, decode_example).prefetch(tf.data.AUTOTUNE)
+        to_input = self._decoder(partial(read, image_shape=self.image_shape, preprocessing=self.preprocessing))
+        return self.batch(self.collection.examples(split), self.batch_size, to_input).prefetch(tf.data.AUTOTUNE)
 
     def originals(self, split: str) -> Dataset | None:
         """Returns the decoded images of a split with their labels; None if there are none."""
         if not self.collection.sizes.get(split):
             return None
+        to_pixels = self._decoder(partial(decode, channels=self.image_shape[-1]))
+        return self.collection.examples(split).map(to_pixels, tf.data.AUTOTUNE)
 
-        def decode_example(*example: Tensor) -> tuple[Tensor, Tensor]:
-            encoded, label = self.collection.read(*example)
-            return decode(encoded, self.image_shape[-1]), label
-
-        return self.collection.examples(split).map(decode_example, tf.data.AUTOTUNE)
+    def _decoder(self, to_image: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        return lambda source, label: (to_image(self.collection.encoded(source)), label)
 
     def stream(self, epochs: Dataset, skip: int = 0) -> Dataset:
         """Returns the training batches of some epochs, one after the other, without the first `skip` of them."""
@@ -192,9 +188,10 @@ class _Pipeline:
         return stream_epochs(self._epoch, epochs).skip(skip).with_options(options).prefetch(tf.data.AUTOTUNE)
 
     def _epoch(self, epoch: Tensor) -> Dataset:
-        def decode_example(position: Tensor, example: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-            encoded, label = self.collection.read(*example)
-            image = augment(encoded, self.image_shape, example_seed(self.seed, epoch, position), self.augmentation)
+        def decode_example(position: Tensor, example: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            source, label = example
+            seed = example_seed(self.seed, epoch, position)
+            image = augment(self.collection.encoded(source), self.image_shape, seed, self.augmentation)
             return preprocess_input(image, "channels_last", preprocessing=self.preprocessing), label
 
         def mix_batch(index: Tensor, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

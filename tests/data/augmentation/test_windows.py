@@ -1,4 +1,4 @@
-"""Crops are drawn as the paper says, and decoded and resized to the pixels of the whole image."""
+"""A training image from a file: crops as the paper says, the pixels of the whole image, shape, type and range."""
 
 import numpy as np
 import pytest
@@ -7,11 +7,11 @@ from PIL import Image
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("tensorflow_datasets")
 
-from photographs import augmented, draw, encode, photograph, seed_of  # noqa: E402, after the skip
+from photographs import STRONG, augmented, draw, encode, photograph, seed_of  # noqa: E402, after the skip
 
 from keras_inception import data  # noqa: E402, after the skip
 from keras_inception.data.augmentation import augment, windows  # noqa: E402, after the skip
-from keras_inception.recipes import Augmentation  # noqa: E402, after the skip
+from keras_inception.recipes import PAPER_DISTORTIONS, Augmentation  # noqa: E402, after the skip
 
 
 def random_windows(size, count, area=(0.08, 1)):
@@ -103,13 +103,6 @@ def test_a_file_gives_the_image_that_its_pixels_give(kind):
         np.testing.assert_array_equal(from_file, augmented(data.decode(encoded), seed_of(number)))
 
 
-def test_one_pipeline_reads_jpeg_and_png():
-    image = photograph()
-    files = tf.data.Dataset.from_tensor_slices([encode(image), encode(image, "PNG")])
-    first, second = files.map(lambda file: augment(file, (16, 16, 3), seed_of(0), Augmentation()))
-    assert np.abs(first - second).mean() < 5  # JPEG's loss
-
-
 @pytest.mark.parametrize("size", [(48, 64), (64, 48), (8, 8)])
 def test_without_augmentation_training_sees_what_validation_sees(size):
     image = tf.constant(photograph(*size))
@@ -128,3 +121,29 @@ def test_interpolations_are_drawn_equally_often():
     equal = np.array([[np.array_equal(image, wanted) for wanted in expected] for image in found])
     assert np.all(equal.sum(1) == 1)
     assert np.all(np.abs(equal.sum(0) - 100) < 35)  # four standard deviations
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("RGB", 3), ("L", 1)])
+def test_augmented_images_keep_shape_type_and_range(mode, channels):
+    image = tf.constant(photograph(mode=mode))
+    found = draw(lambda seed: augment(image, (14, 18, channels), seed, STRONG), 60)
+    assert found.shape == (60, 14, 18, channels)
+    assert found.dtype == np.float32
+    assert np.isfinite(found).all()
+    assert found.min() >= 0
+    assert found.max() <= 255
+    assert len({one.tobytes() for one in found}) == 60
+
+
+def test_grey_images_are_repeated_and_colours_become_grey():
+    colour, grey = photograph(), photograph(mode="L")
+    repeated = augmented(grey, seed_of(0), Augmentation(), (8, 8, 3))
+    np.testing.assert_array_equal(repeated, np.repeat(augmented(grey, seed_of(0), Augmentation(), (8, 8, 1)), 3, -1))
+    np.testing.assert_allclose(augmented(colour, seed_of(0), Augmentation(), (8, 8, 1)), repeated[..., :1], atol=1)
+    assert augmented(encode(colour), seed_of(0), Augmentation(), (8, 8, 1)).shape == (8, 8, 1)
+
+
+def test_the_static_shape_is_known_in_a_pipeline():
+    files = tf.data.Dataset.from_tensors(encode(photograph()))
+    dataset = files.map(lambda file: augment(file, (14, 18, 3), seed_of(0), PAPER_DISTORTIONS))
+    assert dataset.element_spec == tf.TensorSpec((14, 18, 3), tf.float32)
