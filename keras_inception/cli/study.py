@@ -76,9 +76,6 @@ def run(arguments: argparse.Namespace) -> int:
     for architecture in study.architectures:
         print_table(f"{architecture}: gradient norms", *findings.gradient_table(study, architecture))
     print(findings.budget(study))
-    for architecture in study.architectures:
-        for sentence in findings.sentences(study, architecture):
-            print(f"{architecture}, {sentence}")
     print(f"wrote {study.folder}: {files_of(study.folder)}")
     print(f"next:  open {shlex.quote(str(study.folder / findings.PAGE))}")
     return 0
@@ -90,10 +87,7 @@ def _say_begin(config: "TrainConfig", missing: int, count: int) -> None:
 
 
 def _say_training(training: "Training") -> None:
-    step = training.left_at(training.chance)
-    left = f"left chance at step {step}" if step else "did not leave chance"
     print(
-        f"{training.name}: accuracy {training.final_accuracy:.2%}, {left}, "
-        f"{training.cpu_seconds:,.0f} seconds of CPU time",
+        f"{training.name}: accuracy {training.final_accuracy:.2%}, {training.cpu_seconds:,.0f} seconds of CPU time",
         flush=True,
     )

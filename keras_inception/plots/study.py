@@ -44,21 +44,18 @@ def leaving(study: Any) -> Figure:
     """Draws the main head's loss over the steps, and where it left what a constant answer reaches."""
     figure, panels = _panels(study)
     for axes, architecture in zip(panels, study.architectures):
-        left: list[int | None] = []
-        steps = 0
+        shown = 0  # steps: all where a head stays at chance, else some after the last one left
         for variant in study.variants:
-            for run in study.of(architecture, variant):
-                losses, step = run.smooth_losses, run.left_at(study.chance)
+            for run, step in zip(study.of(architecture, variant), study.left(architecture, variant)):
+                losses = run.smooth_losses
                 axes.plot(run.steps["step"], losses, color=colour(variant), linewidth=0.9, alpha=0.7)
                 if step:
                     axes.plot(step, losses[step - 1], "o", color=colour(variant), markersize=6)
-                left, steps = [*left, step], max(steps, len(losses))
+                shown = max(shown, min(len(losses), 2 * step + 10 if step else len(losses)))
         axes.axhline(study.chance, color="#999999", linestyle="--", linewidth=1)
         axes.axhline(study.threshold, color="#999999", linestyle=":", linewidth=1)
         axes.set(title=architecture, xlabel="step", ylabel="loss of the main head, moving average")
-        # All steps where a head stays at chance, else some after the last one left.
-        axes.set_xlim(0, min(steps, max(2 * step + 10 if step else steps for step in left)))
-        axes.set_ylim(0, 1.35 * study.chance)
+        axes.set(xlim=(0, shown), ylim=(0, 1.35 * study.chance))
         axes.grid(alpha=0.3)
         handles = [Line2D([], [], color=colour(name), label=label(name)) for name in study.variants]
         handles += [
@@ -75,20 +72,21 @@ def final(study: Any) -> Figure:
     figure = Figure(figsize=(max(5.0 * len(study.architectures), 6), 6.4), layout="constrained")
     above, below = figure.subplots(2, len(study.architectures), squeeze=False, sharex="col")
     for upper, lower, architecture in zip(above, below, study.architectures):
-        rows = [row for row in study.comparisons if row.architecture == architecture]
-        for x, row in enumerate(rows):
-            upper.plot([x] * len(row.seeds), row.accuracies, "o", color=colour(row.variant), alpha=0.4, markersize=5)
-            upper.errorbar(x + 0.15, row.mean, row.spread, fmt="s", color=colour(row.variant), capsize=4)
-            if row.gain is not None:
-                reach = None if row.gain.low is None else 100 * (row.gain.high - row.gain.mean)
-                lower.errorbar(x, 100 * row.gain.mean, reach, fmt="s", color=colour(row.variant), capsize=4)
+        for x, variant in enumerate(study.variants):
+            accuracies, gain = study.accuracies(architecture, variant), study.gain(architecture, variant)
+            spread = np.std(accuracies, ddof=1) if len(accuracies) > 1 else None
+            upper.plot([x] * len(accuracies), accuracies, "o", color=colour(variant), alpha=0.4, markersize=5)
+            upper.errorbar(x + 0.15, np.mean(accuracies), spread, fmt="s", color=colour(variant), capsize=4)
+            if gain is not None:
+                reach = None if gain.low is None else 100 * (gain.high - gain.mean)
+                lower.errorbar(x, 100 * gain.mean, reach, fmt="s", color=colour(variant), capsize=4)
         upper.set(title=architecture, ylabel=f"{study.images} accuracy\n(squares: mean, standard deviation)")
         upper.yaxis.set_major_formatter(PercentFormatter(1))
         lower.axhline(0, color="#999999", linewidth=1)
-        lower.set_xticks(range(len(rows)), [label(row.variant) for row in rows])
+        lower.set_xticks(range(len(study.variants)), map(label, study.variants))
         interval = "95% interval" if len(study.seeds) > 1 else "one seed, no interval"
         lower.set_ylabel(f"difference to no head in points,\npaired by seed ({interval})")
-        lower.set_xlim(-0.5, len(rows) - 0.3)
+        lower.set_xlim(-0.5, len(study.variants) - 0.3)
         for axes in (upper, lower):
             axes.grid(alpha=0.3, axis="y")
     return figure
@@ -101,10 +99,10 @@ def gradients(study: Any) -> Figure:
     handles = {}
     for line, architecture in zip(panels, study.architectures):
         for axes, (stage, epoch) in zip(line, study.stages.items()):
-            norms = study.norms(architecture, study.richest, epoch, weighted=True)
+            norms = study.norms(architecture, study.richest, epoch)
             lines = [(head, by_row, "-", study.richest) for head, by_row in norms.items()]
             if "none" in study.variants and study.richest != "none":
-                without = study.norms(architecture, "none", epoch, weighted=True)
+                without = study.norms(architecture, "none", epoch)
                 lines += [(head, by_row, "--", "none") for head, by_row in without.items()]
             rows = list(norms["main"])
             for head, by_row, style, trained in lines:

@@ -1,7 +1,8 @@
-"""What a study found: as tables, in words, and as the files of its folder."""
+"""What a study found: as tables, and as the files of its folder."""
 
 import os
 import platform
+import statistics
 from collections.abc import Sequence
 
 import keras
@@ -10,9 +11,7 @@ import tensorflow as tf
 from keras_inception import files
 from keras_inception.network.blocks import MAIN
 from keras_inception.plots.study import PLOTS, label
-from keras_inception.study.comparison import Difference
-from keras_inception.study.results import Study
-from keras_inception.study.step_losses import WINDOW
+from keras_inception.study.results import WINDOW, Difference, Study, left_at
 from keras_inception.training.diagnosis import AT_CHANCE
 
 TABLE, GRADIENTS, PAGE = "study.csv", "gradients.csv", "study.md"
@@ -27,10 +26,10 @@ def write(study: Study) -> None:
             {
                 **its,
                 "epochs": len(run.validation_accuracy),
-                "steps": len(run.steps["step"]),
+                "steps": len(run.losses),
                 "validation_accuracy": run.validation_accuracy[-1],
                 "test_accuracy": run.test_accuracy,
-                "left_chance_at_step": run.left_at(study.chance),
+                "left_chance_at_step": left_at(run.losses, study.chance),
                 "cpu_seconds": round(run.cpu_seconds, 1),
             }
         )
@@ -46,52 +45,29 @@ def write(study: Study) -> None:
 
 def summary(study: Study, architecture: str) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
     """Returns the columns of the summary of an architecture, and its rows as texts."""
-    columns = (
-        "heads that learn", f"{study.images} accuracy", "difference to none", "left chance at step",
-        "sooner (-) or later",
-    )  # fmt: skip
-    rows = [
-        (
-            row.variant,
-            f"{row.mean:.2%}" + ("" if row.spread is None else f" ± {100 * row.spread:.2f}"),
-            _difference(row.gain, 100, ".2f", " points"),
-            ", ".join("never" if step is None else str(step) for step in row.left),
-            _difference(row.delay, 1, ".1f", " steps"),
-        )
-        for row in study.comparisons
-        if row.architecture == architecture
-    ]
+    columns = ("heads that learn", f"{study.images} accuracy", "difference to none", "main left chance at step")
+    rows = []
+    for variant in study.variants:
+        accuracies = study.accuracies(architecture, variant)
+        spread = f" ± {100 * statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
+        left = ("never" if step is None else str(step) for step in study.left(architecture, variant))
+        gain = _told(study.gain(architecture, variant))
+        rows.append((variant, f"{statistics.fmean(accuracies):.2%}{spread}", gain, ", ".join(left)))
     return columns, rows
 
 
 def gradient_table(study: Study, architecture: str) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    """Returns the columns of the gradients of an architecture, and its rows as texts."""
+    """Returns the columns of the gradients of an architecture at the start and at the end, and its rows as texts."""
     found = {
-        stage: study.norms(architecture, study.richest, epoch)
+        f"{head} {stage}": norms
         for stage, epoch in study.stages.items()
         if stage != "in the middle"  # it is in the plot
+        for head, norms in study.norms(architecture, study.richest, epoch).items()
     }
-    columns = [(stage, head) for stage, heads in found.items() for head in heads]
-    rows = next(iter(found.values()))[MAIN]
-    texts = [(row, *(_norm(found[stage][head][row]) for stage, head in columns)) for row in rows]
-    return ["row", *(f"{head} {stage}" for stage, head in columns)], texts
-
-
-def sentences(study: Study, architecture: str) -> list[str]:
-    """Returns what was found of an architecture, a sentence for each variant with heads."""
-    found = []
-    for row in study.comparisons:
-        if row.architecture != architecture or row.gain is None:
-            continue
-        sentence = f"{label(row.variant)}: {_difference(row.gain, 100, '.2f', ' points')} of accuracy"
-        sentence += _verdict(row.gain, "a gain", "a loss")
-        if row.delay is not None:
-            sentence += f"; main left chance {_difference(row.delay, 1, '.1f', ' steps')}"
-            sentence += _verdict(row.delay, "later", "sooner")
-            if row.delay.pairs < len(row.seeds):
-                sentence += f" (in the {row.delay.pairs} of {len(row.seeds)} seeds in which both left)"
-        found.append(f"{sentence}.")
-    return found
+    rows = next(norms for column, norms in found.items() if column.startswith(MAIN))
+    # 0 exactly: the row is behind the head's tap.
+    texts = [(row, *(f"{norms[row]:.1e}" if norms[row] else "0" for norms in found.values())) for row in rows]
+    return ["row", *found], texts
 
 
 def budget(study: Study) -> str:
@@ -100,27 +76,19 @@ def budget(study: Study) -> str:
     splits = ", ".join(f"{count:,} {split}" for split, count in first.results["sizes"].items() if count)
     return (
         f"{len(study.trainings)} trainings ({len(study.architectures)} x {len(study.variants)} x {len(study.seeds)} "
-        f"architectures, variants and seeds) of {len(first.validation_accuracy)} epochs, {len(first.steps['step'])} "
+        f"architectures, variants and seeds) of {len(first.validation_accuracy)} epochs, {len(first.losses)} "
         f"steps of {study.config.recipe.batch_size} images; {splits} images; {seconds:,.0f} seconds of CPU time"
     )
 
 
-def _verdict(difference: Difference, above: str, below: str) -> str:
-    words = {1: above, 0: "no difference is shown", -1: below}
-    return "" if difference.low is None else f", {words[difference.sign]}"
-
-
-def _norm(value: float) -> str:
-    return f"{value:.1e}" if value else "0"  # exactly: the row is behind the head's tap
-
-
-def _difference(difference: Difference | None, scale: float, form: str, unit: str) -> str:
-    if difference is None:
+def _told(gain: Difference | None) -> str:
+    if gain is None:
         return "-"
-    text = f"{scale * difference.mean:+{form}}{unit}"
-    if difference.low is None or difference.high is None:
+    text = f"{100 * gain.mean:+.2f} points"
+    if gain.low is None or gain.high is None:
         return f"{text} (one seed: no interval)"
-    return f"{text} ({scale * difference.low:+{form}} to {scale * difference.high:+{form}})"
+    verdict = {1: "a gain", 0: "none is shown", -1: "a loss"}[gain.sign]
+    return f"{text} ({100 * gain.low:+.2f} to {100 * gain.high:+.2f}): {verdict}"
 
 
 def _page(study: Study) -> str:
@@ -134,22 +102,21 @@ def _page(study: Study) -> str:
         "trainings of a seed begin with the same weights, see the same batches and draw the same dropout. The time of "
         "`none` includes its idle heads.",
         f"Accuracies are the main head's at the end, on the {study.images} images, with their standard deviation over "
-        "the seeds. Differences are paired by seed, with Student's 95% interval: where it holds 0, no difference is "
-        f"shown. The main head has left chance at the first step from which on the mean loss of {WINDOW} steps stays "
-        f"below {AT_CHANCE:.0%} of {study.chance:.4f}, the loss of the best constant answer (ln(classes) where classes "
-        "are even).",
+        "the seeds. Differences are paired by seed, with Student's 95% interval: where it holds 0, none is shown. The "
+        f"main head has left chance at the first step from which on the mean loss of {WINDOW} steps stays below "
+        f"{AT_CHANCE:.0%} of {study.chance:.4f}, the loss of the best constant answer (ln(classes) where classes are "
+        "even).",
     ]
     for architecture in study.architectures:
         parts += [
             f"## {architecture}",
             _markdown(*summary(study, architecture)),
-            "\n".join(f"- {finding}" for finding in sentences(study, architecture)),
-            f"The norm of the gradient that reaches each row from each head's loss, not multiplied by its weight, with "
+            "The norm of the gradient that reaches each row from each head's loss, times the weight of that loss, with "
             f"{label(study.richest)} (geometric mean over the seeds, one batch of validation images):",
             _markdown(*gradient_table(study, architecture)),
         ]
     parts.append("\n".join(f"![{name.removesuffix('.png')}]({name})" for name in PLOTS))
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

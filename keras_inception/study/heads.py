@@ -2,16 +2,13 @@
 
 study.csv     each training: accuracies at the end, the step at which the main head left chance, CPU time
 gradients.csv the norm of the gradient that reached each row of Table 1 from each head's loss, along each training
-study.md      the comparison in tables and words, with its definitions and its budget
+study.md      the comparison in tables, with its definitions and its budget
 accuracy.png, leaving.png, final.png, gradients.png
 ARCHITECTURE/VARIANT/seed-N/  the run folder of each training, with the losses of each step in steps.csv
 
 In every training the network has all its heads; a head that does not learn has a loss weight of 0. No gradient comes
 from it, so that the trunk learns as if it were not there, and the trainings of a seed begin with the same weights, see
 the same batches and draw the same dropout.
-
-`trainings` reads what the trainings left, `step_losses` finds where a head left chance, `comparison` pairs the seeds,
-`results` puts them together.
 """
 
 import gc
@@ -26,16 +23,22 @@ from keras_inception.errors import InputError
 from keras_inception.network.blocks import MAIN
 from keras_inception.recipes.rules import is_whole
 from keras_inception.study import findings
-from keras_inception.study.results import Study
-from keras_inception.study.step_losses import StepLosses
-from keras_inception.study.trainings import STEPS, Training, variants_of
+from keras_inception.study.results import BASELINE, STEPS, Study, Training
+from keras_inception.study.steps import StepLosses
 from keras_inception.training import diagnosis, runs
 from keras_inception.training.checkpoint import Progress
-from keras_inception.training.config import TrainConfig, changes, from_options, read
+from keras_inception.training.config import TrainConfig, changes
 from keras_inception.training.loop import train
 from keras_inception.types import PathLike
 
 ARCHITECTURES = ("googlenet", "googlenet_bn")
+
+
+def variants_of(architecture: Architecture) -> dict[str, tuple[str, ...]]:
+    """Returns the auxiliary heads that learn, by the names of the variants: none, each alone, and both or all."""
+    heads = architecture.heads[1:]
+    together = {"both" if len(heads) == 2 else "all": heads} if len(heads) > 1 else {}
+    return {BASELINE: (), **{head: (head,) for head in heads}, **together}
 
 
 def heads(
@@ -77,49 +80,40 @@ def heads(
         interruption.PreemptedError: SIGTERM came; the training that was under way was saved.
     """
     config = TrainConfig() if config is None else config
-    networks = {records.get(network, config.width).name: network for network in architectures}
-    known = _check(config, seeds, architectures, variants)
-    chosen = tuple(known if variants is None else variants)
+    found = [records.get(network, config.width) for network in architectures]
+    networks = {record.name: network for record, network in zip(found, architectures)}
+    known = _check(config, seeds, found, variants)
+    chosen = {variant: known[variant] for variant in (known if variants is None else variants)}
     folder = Path(folder or Path("studies") / f"{Path(config.dataset).name}-heads")
     _check_folder(folder, config)
-    trainings = {
-        Training(name, variant, seed, folder / name / variant / f"seed-{seed}"): _config_of(
-            config, architecture, variant, seed
-        )
-        for name, architecture in networks.items()
+    numbers = tuple(range(config.seed, config.seed + seeds))
+    trainings = [
+        Training(name, variant, seed, folder / name / variant / f"seed-{seed}")
+        for name in networks
         for variant in chosen
-        for seed in range(config.seed, config.seed + seeds)
-    }
+        for seed in numbers
+    ]
     on_begin(sum(not training.is_finished for training in trainings), len(trainings))
-    for training, its_config in trainings.items():
+    for training in trainings:
         if not training.is_finished:
-            _train(training, its_config, report)
+            its = _config_of(config, networks[training.architecture], training.variant, training.seed)
+            _train(training, its, report)
         on_training(training)
-    study = Study(
-        folder,
-        config,
-        tuple(networks),
-        {variant: known[variant] for variant in chosen},
-        tuple(range(config.seed, config.seed + seeds)),
-        list(trainings),
-    )
+    study = Study(folder, config, tuple(networks), chosen, numbers, trainings)
     findings.write(study)
     return study
 
 
 def _check(
-    config: TrainConfig,
-    seeds: int,
-    architectures: Sequence[str | Architecture],
-    variants: Sequence[str] | None,
+    config: TrainConfig, seeds: int, networks: Sequence[Architecture], variants: Sequence[str] | None
 ) -> dict[str, tuple[str, ...]]:
     """Returns the variants that there are of all networks."""
     if not is_whole(seeds, 1):
         raise InputError(f"`seeds` must be a whole number of at least 1. Received: seeds={seeds!r}")
-    networks = [records.get(architecture, config.width) for architecture in architectures]
-    if not networks or len({record.name for record in networks}) < len(networks):
+    names = [record.name for record in networks]
+    if not names or len(set(names)) < len(names):
         raise InputError(
-            f"`architectures` must hold at least one network, and each once. Received: architectures={architectures!r}"
+            f"`architectures` must hold at least one network, and each once. Received: architectures={names}"
         )
     if len({record.heads for record in networks}) > 1 or not networks[0].auxiliary_heads:
         received = "; ".join(f"{record.name}: {', '.join(record.heads)}" for record in networks)
@@ -151,7 +145,7 @@ def _check_folder(folder: Path, config: TrainConfig) -> None:
     if not configurations and any(path.is_file() for path in folder.rglob("*")):
         raise InputError(f"A study needs an empty folder, and this one holds something else. Received: {folder}")
     for path in configurations:
-        was = from_options(read(path))
+        was = TrainConfig.from_file(path)
         different = changes(was, _config_of(config, was.architecture, path.parts[-3], was.seed))
         if different:
             raise InputError(

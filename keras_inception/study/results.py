@@ -1,16 +1,154 @@
-"""What a finished study holds, for its tables, its page and its plots."""
+"""What a finished study holds, read from the run folders of its trainings and compared seed by seed."""
 
+import functools
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from scipy import stats
 
-from keras_inception.study.comparison import Comparison, compare
-from keras_inception.study.trainings import Training
+from keras_inception import files
+from keras_inception.network.blocks import MAIN
+from keras_inception.training import runs
 from keras_inception.training.config import TrainConfig
 from keras_inception.training.diagnosis import AT_CHANCE
+from keras_inception.types import Array
+
+STEPS = "steps.csv"
+BASELINE = "none"
+CONFIDENCE = 0.95
+WINDOW = 10  # steps; ours: one batch of 32 images wavers by a few percent of ln(classes), ten of them by one
+
+
+def moving_average(losses: Sequence[float] | Array) -> Array:
+    """Returns at each step the mean over it and the steps before it, `WINDOW` of them where there are as many."""
+    sums = np.cumsum([0.0, *losses])
+    ends = np.arange(1, len(losses) + 1)
+    begins = np.maximum(ends - WINDOW, 0)
+    return (sums[ends] - sums[begins]) / (ends - begins)
+
+
+def left_at(losses: Sequence[float] | Array, chance: float) -> int | None:
+    """Returns the step at which a head left the loss of a constant answer.
+
+    Args:
+        losses: Its loss in each step.
+        chance: The loss of the best constant answer: ln(classes) for even classes.
+
+    Returns:
+        The first step, from 1, from which on the moving average stays below 95% (`AT_CHANCE`) of `chance` until the
+        end of the training; None where it does not.
+    """
+    at_chance = np.flatnonzero(~(moving_average(losses) < AT_CHANCE * chance))  # NaN is at chance
+    step = at_chance[-1] + 2 if at_chance.size else 1
+    return int(step) if step <= len(losses) else None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean of paired differences, with the ends of Student's interval: None for one pair, which has no spread."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the interval lies on one side of 0; 0 where it holds 0, or there is none."""
+        if self.low is None or self.high is None or self.low <= 0 <= self.high:
+            return 0
+        return 1 if self.low > 0 else -1
+
+
+def paired(values: Sequence[float], baseline: Sequence[float]) -> Difference:
+    """Returns the `Difference` between two lists of the same seeds: `values` less `baseline`.
+
+    The interval is that of Student's t for paired observations, with 95% confidence: it holds for differences that
+    are spread normally, and is wide for few seeds (12.7 standard errors to either side for two, 4.3 for three).
+    """
+    differences = [value - other for value, other in zip(values, baseline, strict=True)]
+    mean = statistics.fmean(differences)
+    if len(differences) == 1:
+        return Difference(mean, None, None)
+    error = stats.sem(differences)
+    low, high = stats.t.interval(CONFIDENCE, len(differences) - 1, mean, error) if error else (mean, mean)
+    return Difference(mean, float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training of a study: a run folder of `train`, with the losses of its steps beside.
+
+    Attributes:
+        architecture: The name of the network.
+        variant: The heads that learned: "none", the name of a head, "both" or "all".
+        seed: Its seed.
+        folder: Its run folder.
+    """
+
+    architecture: str
+    variant: str
+    seed: int
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return f"{self.architecture}, {self.variant}, seed {self.seed}"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has come to its end; what follows can then be read."""
+        return (self.folder / runs.RESULTS).is_file()
+
+    @functools.cached_property
+    def results(self) -> dict[str, Any]:
+        """What the run's `results.json` holds."""
+        return files.read_json(self.folder / runs.RESULTS)
+
+    @functools.cached_property
+    def validation_accuracy(self) -> list[float]:
+        """The main head's accuracy on the validation images after each epoch."""
+        return [float(row["val_main_accuracy"]) for row in files.read_table(self.folder / runs.HISTORY)]
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """The main head's accuracy on the test images at the end; None without any."""
+        return self.results["test"][MAIN]["accuracy"] if self.results["test"] else None
+
+    @property
+    def final_accuracy(self) -> float:
+        """The accuracy at the end, on the test images, or on the validation images where there are no others."""
+        return self.validation_accuracy[-1] if self.test_accuracy is None else self.test_accuracy
+
+    @functools.cached_property
+    def steps(self) -> dict[str, Array]:
+        """The columns of `steps.csv`, each `(steps,)`."""
+        rows = files.read_table(self.folder / STEPS)
+        return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+
+    @property
+    def losses(self) -> Array:
+        """The main head's loss at each step, `(steps,)`."""
+        return self.steps[f"{MAIN}_loss"]
+
+    @property
+    def smooth_losses(self) -> Array:
+        """The moving average of the same, `(steps,)`."""
+        return moving_average(self.losses)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What the training took until its last step, validation after the earlier epochs included."""
+        return float(self.steps["cpu_seconds"].sum())
+
+    @functools.cached_property
+    def gradients(self) -> list[dict[str, str]]:
+        """The rows of `gradients.csv`, see `diagnosis.GradientFlow`."""
+        return files.read_table(self.folder / runs.GRADIENTS)
 
 
 @dataclass(frozen=True)
@@ -33,21 +171,16 @@ class Study:
     seeds: tuple[int, ...]
     trainings: list[Training]
 
-    @cached_property
+    @functools.cached_property
     def chance(self) -> float:
         """The loss of the best constant answer: ln(classes) for even classes."""
         # One of those of the trainings: a training that was interrupted counted its labels from there on.
-        return statistics.median_low(training.chance for training in self.trainings)
+        return statistics.median_low(float(training.steps["chance"][-1]) for training in self.trainings)
 
     @property
     def threshold(self) -> float:
         """The loss below which a head has left chance."""
         return AT_CHANCE * self.chance
-
-    @cached_property
-    def comparisons(self) -> list[Comparison]:
-        """A `Comparison` of each architecture and variant."""
-        return compare(self.trainings, self.chance)
 
     @property
     def images(self) -> str:
@@ -59,7 +192,7 @@ class Study:
         """The variant with the most heads: in it the gradients of all of them are those of a training."""
         return max(self.variants, key=lambda variant: len(self.variants[variant]))
 
-    @cached_property
+    @functools.cached_property
     def stages(self) -> dict[str, int]:
         """The number of finished epochs at the start, in the middle and at the end, by these words."""
         measured = sorted({int(row["epoch"]) for training in self.trainings for row in training.gradients})
@@ -69,19 +202,30 @@ class Study:
         return found
 
     def of(self, architecture: str, variant: str) -> list[Training]:
-        """Returns the trainings of one architecture and variant."""
+        """Returns the trainings of one architecture and variant, seed by seed."""
         return [run for run in self.trainings if (run.architecture, run.variant) == (architecture, variant)]
 
-    def norms(
-        self, architecture: str, variant: str, epoch: int, *, weighted: bool = False
-    ) -> dict[str, dict[str, float]]:
-        """Returns the norm of the gradient from each head's loss, by row, as the geometric mean over the seeds.
+    def accuracies(self, architecture: str, variant: str) -> list[float]:
+        """Returns the main head's final accuracies, seed by seed."""
+        return [run.final_accuracy for run in self.of(architecture, variant)]
+
+    def left(self, architecture: str, variant: str) -> list[int | None]:
+        """Returns the steps at which the main head left chance, seed by seed; None where it did not."""
+        return [left_at(run.losses, self.chance) for run in self.of(architecture, variant)]
+
+    def gain(self, architecture: str, variant: str) -> Difference | None:
+        """Returns the `Difference` of the accuracies to those without heads; None for that variant, or without it."""
+        if variant == BASELINE or BASELINE not in self.variants:
+            return None
+        return paired(self.accuracies(architecture, variant), self.accuracies(architecture, BASELINE))
+
+    def norms(self, architecture: str, variant: str, epoch: int) -> dict[str, dict[str, float]]:
+        """Returns the norm of the gradient from each head's loss times its weight, the geometric mean over the seeds.
 
         Args:
             architecture: The name of the network.
             variant: The heads that learned.
             epoch: After how many epochs it was measured.
-            weighted: Whether to multiply by the weight of the head's loss, as the training does.
 
         Returns:
             A dict by head of dicts by row, the rows of Table 1 in order. A head whose loss weight is 0 is left out: it
@@ -93,10 +237,6 @@ class Study:
         for entry in entries:
             weight = float(entry["loss_weight"])
             if int(entry["epoch"]) == epoch and weight and entry["row"] not in heads:
-                norm = float(entry["gradient_norm"]) * (weight if weighted else 1)
+                norm = weight * float(entry["gradient_norm"])
                 norms.setdefault(entry["head"], {}).setdefault(entry["row"], []).append(norm)
-        with np.errstate(divide="ignore"):  # the logarithm of 0
-            return {
-                head: {row: float(np.exp(np.mean(np.log(values)))) for row, values in rows.items()}
-                for head, rows in norms.items()
-            }
+        return {head: {row: float(stats.gmean(v)) for row, v in rows.items()} for head, rows in norms.items()}

@@ -84,7 +84,7 @@ def test_the_losses_of_the_steps_make_up_those_of_the_epochs(found):
             by_epoch = run.steps[f"{head}_loss"].reshape(2, 8).mean(axis=1)  # batches of 4, none smaller
             np.testing.assert_allclose(by_epoch, [float(row[f"{head}_loss"]) for row in history], rtol=1e-4)
         assert run.steps["step"].tolist() == list(range(1, 17))
-        assert run.chance == pytest.approx(np.log(2), abs=0.02)  # 16 or 17 of 32 images are of one class
+        assert run.steps["chance"][-1] == pytest.approx(np.log(2), abs=0.02)  # 16 or 17 of 32 images are of one class
         assert run.final_accuracy == run.results["test"]["main"]["accuracy"]
 
 

@@ -1,19 +1,14 @@
-"""The loss of every step of a training, and the step from which on a head is better than a constant answer."""
+"""The loss of every step of a training."""
 
 import csv
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_inception.training.diagnosis import AT_CHANCE
 from keras_inception.training.diagnosis.watcher import Watcher
 from keras_inception.types import Array, Logs, PathLike
-
-# Ours: one batch of 32 images wavers by a few percent of ln(classes), ten of them by one.
-WINDOW = 10
 
 
 class StepLosses(Watcher):
@@ -66,27 +61,3 @@ class StepLosses(Watcher):
         # Line by line: what a training that is killed leaves behind reaches as far as its checkpoint.
         with open(self.path, mode, newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerow(cells)
-
-
-def moving_average(losses: Sequence[float] | Array) -> Array:
-    """Returns at each step the mean over it and the steps before it, `WINDOW` of them where there are as many."""
-    sums = np.cumsum([0.0, *losses])
-    ends = np.arange(1, len(losses) + 1)
-    begins = np.maximum(ends - WINDOW, 0)
-    return (sums[ends] - sums[begins]) / (ends - begins)
-
-
-def left_at(losses: Sequence[float] | Array, chance: float) -> int | None:
-    """Returns the step at which a head left the loss of a constant answer.
-
-    Args:
-        losses: Its loss in each step.
-        chance: The loss of the best constant answer: ln(classes) for even classes.
-
-    Returns:
-        The first step, from 1, from which on the moving average stays below 95% (`AT_CHANCE`) of `chance` until the
-        end of the training; None where it does not.
-    """
-    at_chance = np.flatnonzero(~(moving_average(losses) < AT_CHANCE * chance))  # NaN is at chance
-    step = at_chance[-1] + 2 if at_chance.size else 1
-    return int(step) if step <= len(losses) else None
