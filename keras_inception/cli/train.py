@@ -74,7 +74,7 @@ def configured(options: Mapping[str, Any], path: str | None = None) -> TrainConf
             f"{path} is of the recipe {values['recipe']!r}, and its options would win over --recipe: remove them from "
             "the file, or leave out --recipe"
         )
-    return configuration.from_options(values | configuration.normalised(options))
+    return TrainConfig.of(**values | configuration.normalised(options))
 
 
 def _add_field(group: Any, field: Field[Any], text: str) -> None:

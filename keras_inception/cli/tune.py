@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from keras_inception.cli.console import command, files_of
 from keras_inception.cli.train import CHOICES
 from keras_inception.errors import InputError
-from keras_inception.training.config import from_options, parsed, read
+from keras_inception.training.config import TrainConfig, parsed, read
 
 if TYPE_CHECKING:
     from keras_inception.data import Data
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in ("dataset", "epochs", "precision")}
     values |= {name: value for name, value in given.items() if value is not None}
     values.setdefault("precision", "auto")  # a search needs speed most
-    config = from_options(values)
+    config = TrainConfig.of(**values)
     if arguments.space and arguments.search:
         raise InputError("--space and --search both say what is searched: leave one of them out")
     space = arguments.search or (parsed(arguments.space) if arguments.space else None)

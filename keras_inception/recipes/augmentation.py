@@ -1,11 +1,23 @@
 """What may happen to a training image: the fields of an `Augmentation`, their ranges, the paper's values."""
 
 import math
-from dataclasses import dataclass, fields
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Any
 
-from keras_inception.recipes.rules import FROM_0, SHARE, SWITCH, Rule, check, is_number, is_whole
+from keras_inception.recipes.rules import FROM_0, SHARE, SWITCH, between, check, is_number, is_whole, maybe, rule
+
+
+def _is_range(value: Any, most: float = math.inf) -> bool:
+    is_pair = isinstance(value, tuple) and len(value) == 2 and all(map(is_number, value))
+    return is_pair and 0 < value[0] <= value[1] <= most
+
+
+def _is_layers_and_magnitude(value: Any) -> bool:
+    is_pair = isinstance(value, tuple) and len(value) == 2
+    return is_pair and is_whole(value[0], 1) and is_number(value[1], 0, 10)
+
+
+ALPHA = maybe("a finite number above 0", lambda value: is_number(value, 0) and value > 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,67 +59,37 @@ class Augmentation:
     Convolutional Neural Network Based Image Classification.
     """
 
-    crop_area: tuple[float, float] | None = None
-    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
-    random_interpolation: bool = False
-    flip: bool = False
-    shift: float = 0.0
-    rotation_degrees: float = 0.0
-    zoom: float = 0.0
-    randaugment: tuple[int, float] | None = None
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-    lighting: float = 0.0
-    mixup: float | None = None
-    cutmix: float | None = None
+    crop_area: tuple[float, float] | None = field(
+        default=None,
+        metadata=maybe(
+            "two shares of the image's area, 0 < smallest <= largest <= 1", lambda value: _is_range(value, most=1)
+        ),
+    )
+    crop_aspect: tuple[float, float] = field(
+        default=(3 / 4, 4 / 3), metadata=rule("two ratios of width to height, 0 < smallest <= largest", _is_range)
+    )
+    random_interpolation: bool = field(default=False, metadata=SWITCH)
+    flip: bool = field(default=False, metadata=SWITCH)
+    shift: float = field(default=0.0, metadata=SHARE)
+    rotation_degrees: float = field(default=0.0, metadata=between(0, 180))
+    zoom: float = field(default=0.0, metadata=SHARE)
+    randaugment: tuple[int, float] | None = field(
+        default=None,
+        metadata=maybe(
+            "(layers, magnitude), a whole number from 1 and a number from 0 to 10", _is_layers_and_magnitude
+        ),
+    )
+    brightness: float = field(default=0.0, metadata=between(0, 1))
+    contrast: float = field(default=0.0, metadata=between(0, 1))
+    saturation: float = field(default=0.0, metadata=between(0, 1))
+    hue: float = field(default=0.0, metadata=between(0, 0.5))
+    lighting: float = field(default=0.0, metadata=FROM_0)
+    mixup: float | None = field(default=None, metadata=ALPHA)
+    cutmix: float | None = field(default=None, metadata=ALPHA)
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, list):  # from a JSON, TOML or YAML file
-                object.__setattr__(self, field.name, tuple(value))
-        check(self, RULES)
+        check(self)
 
-
-def _is_range(value: Any, most: float = math.inf) -> bool:
-    return (
-        isinstance(value, tuple) and len(value) == 2 and all(map(is_number, value)) and 0 < value[0] <= value[1] <= most
-    )
-
-
-def _is_layers_and_magnitude(value: Any) -> bool:
-    is_pair = isinstance(value, tuple) and len(value) == 2
-    return is_pair and is_whole(value[0], 1) and is_number(value[1], 0, 10)
-
-
-def _number(most: float) -> Rule:
-    return f"a number from 0 to {most}", partial(is_number, least=0, most=most)
-
-
-# By name of the field, what must hold in words and as a function of the value.
-RULES: dict[str, Rule] = {
-    "crop_area": (
-        "None or two shares of the image's area, 0 < smallest <= largest <= 1",
-        lambda value: value is None or _is_range(value, most=1),
-    ),
-    "crop_aspect": ("two ratios of width to height, 0 < smallest <= largest", _is_range),
-    "randaugment": (
-        "None or (layers, magnitude), a whole number from 1 and a number from 0 to 10",
-        lambda value: value is None or _is_layers_and_magnitude(value),
-    ),
-    **dict.fromkeys(("random_interpolation", "flip"), SWITCH),
-    **dict.fromkeys(("shift", "zoom"), SHARE),
-    "rotation_degrees": _number(180),
-    **dict.fromkeys(("brightness", "contrast", "saturation"), _number(1)),
-    "hue": _number(0.5),
-    "lighting": FROM_0,
-    **dict.fromkeys(
-        ("mixup", "cutmix"),
-        ("None or a finite number above 0", lambda value: value is None or (is_number(value, 0) and value > 0)),
-    ),
-}
 
 # Section 6: crops of 8% to 100% of the area, aspect 3/4 to 4/3, photometric distortions, random interpolation. The
 # strengths of the distortions are Howard's, whom the paper cites, and those of the light Krizhevsky et al.'s.

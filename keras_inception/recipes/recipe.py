@@ -9,10 +9,14 @@ from typing import Any
 
 from keras_inception.errors import InputError
 from keras_inception.recipes.augmentation import PAPER_DISTORTIONS, Augmentation
-from keras_inception.recipes.rules import ABOVE_0, COUNT, FROM_0, SHARE, Rule, check, is_number
+from keras_inception.recipes.rules import ABOVE_0, COUNT, FROM_0, SHARE, check, is_number, maybe, one_of, rule
 
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("constant", "exponential", "polynomial", "cosine")
+
+
+def _are_weights(value: Any) -> bool:
+    return isinstance(value, tuple) and all(is_number(weight, 0) for weight in value) and sum(value) > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,57 +50,35 @@ class Recipe:
         InputError: A field is out of range.
     """
 
-    name: str
-    epochs: int
-    batch_size: int
-    optimizer: str
-    learning_rate: float
-    schedule: str
-    momentum: float = 0.9
-    decay_rate: float = 0.96
-    decay_epochs: float = 8.0
-    decay_power: float = 0.5
-    warmup_fraction: float = 0.0
-    weight_decay: float = 0.0
-    bias_rate: float = 1.0
-    ema_epochs: float = 0.0
-    label_smoothing: float = 0.0
-    loss_weights: tuple[float, ...] | None = None
-    augmentation: Augmentation = field(default_factory=Augmentation)
-
-    def __post_init__(self) -> None:
-        if isinstance(self.loss_weights, list):  # from a JSON, TOML or YAML file
-            object.__setattr__(self, "loss_weights", tuple(self.loss_weights))
-        check(self, RULES)
-        if self.optimizer != "sgd" and self.bias_rate != 1:
-            raise InputError(f'`bias_rate` needs `optimizer="sgd"`. Received: bias_rate={self.bias_rate}')
-
-
-def _are_weights(value: Any) -> bool:
-    return value is None or (
-        isinstance(value, tuple) and all(is_number(weight, 0) for weight in value) and sum(value) > 0
+    name: str = field(metadata=rule("a text", lambda value: isinstance(value, str)))
+    epochs: int = field(metadata=COUNT)
+    batch_size: int = field(metadata=COUNT)
+    optimizer: str = field(metadata=one_of(OPTIMIZERS))
+    learning_rate: float = field(metadata=ABOVE_0)
+    schedule: str = field(metadata=one_of(SCHEDULES))
+    momentum: float = field(default=0.9, metadata=SHARE)
+    decay_rate: float = field(
+        default=0.96, metadata=rule("above 0 and at most 1", lambda value: is_number(value, 0, 1) and value > 0)
+    )
+    decay_epochs: float = field(default=8.0, metadata=ABOVE_0)
+    decay_power: float = field(default=0.5, metadata=ABOVE_0)
+    warmup_fraction: float = field(default=0.0, metadata=SHARE)
+    weight_decay: float = field(default=0.0, metadata=FROM_0)
+    bias_rate: float = field(default=1.0, metadata=ABOVE_0)
+    ema_epochs: float = field(default=0.0, metadata=FROM_0)
+    label_smoothing: float = field(default=0.0, metadata=SHARE)
+    loss_weights: tuple[float, ...] | None = field(
+        default=None, metadata=maybe("numbers of at least 0, not all 0, in the order of the heads", _are_weights)
+    )
+    augmentation: Augmentation = field(
+        default_factory=Augmentation,
+        metadata=rule("an `Augmentation`", lambda value: isinstance(value, Augmentation)),
     )
 
-
-# By name of the field, what must hold in words and as a function of the value.
-RULES: dict[str, Rule] = {
-    "epochs": COUNT,
-    "batch_size": COUNT,
-    "optimizer": (f"one of {OPTIMIZERS}", lambda value: value in OPTIMIZERS),
-    "learning_rate": ABOVE_0,
-    "schedule": (f"one of {SCHEDULES}", lambda value: value in SCHEDULES),
-    "momentum": SHARE,
-    "decay_rate": ("above 0 and at most 1", lambda value: is_number(value, 0, 1) and value > 0),
-    "decay_epochs": ABOVE_0,
-    "decay_power": ABOVE_0,
-    "warmup_fraction": SHARE,
-    "weight_decay": FROM_0,
-    "bias_rate": ABOVE_0,
-    "ema_epochs": FROM_0,
-    "label_smoothing": SHARE,
-    "loss_weights": ("None, or numbers of at least 0, not all 0, in the order of the heads", _are_weights),
-    "augmentation": ("an `Augmentation`", lambda value: isinstance(value, Augmentation)),
-}
+    def __post_init__(self) -> None:
+        check(self)
+        if self.optimizer != "sgd" and self.bias_rate != 1:
+            raise InputError(f'`bias_rate` needs `optimizer="sgd"`. Received: bias_rate={self.bias_rate}')
 
 
 # Going Deeper with Convolutions, sections 5 and 6: momentum 0.9, the rate lowered by 4% every 8 epochs, Polyak

@@ -21,7 +21,7 @@ from keras_inception.types import Array
 
 PROGRESS: str = "progress"
 
-# By group, what is kept of a model.
+# What is kept of a model, by group. The metrics are kept within an epoch alone: `fit` resets them when one begins.
 VARIABLES: dict[str, Callable[[InceptionModel], list[Any]]] = {
     "model": lambda model: model.variables,
     "optimizer": lambda model: model.optimizer.variables,
@@ -77,23 +77,31 @@ def progress(path: Path) -> Progress:
     return Progress(**json.loads(str(_read(path)[PROGRESS]))) if path.is_file() else Progress()
 
 
-def restore(path: Path, model: InceptionModel) -> None:
-    """Sets a model and its optimizer to a checkpoint.
+def restore(path: Path, model: InceptionModel, *groups: str) -> None:
+    """Sets a model, which was compiled as the one that was written, to a checkpoint.
 
     Args:
         path: What `write` wrote.
-        model: A model compiled as the one that was written. Its metrics stay as they are: `fit` resets them when an
-            epoch begins; see `restore_metrics`.
+        model: The model.
+        *groups: What is set, of `VARIABLES`; metrics must be built, and stay as they are where the checkpoint has none.
 
     Raises:
         InputError: The file is damaged, or was written by another model.
     """
-    _assign(path, model, ("model", "optimizer"))
-
-
-def restore_metrics(path: Path, model: InceptionModel) -> None:
-    """Sets a model's metrics, which must be built, to those of a checkpoint within an epoch, if it has them."""
-    _assign(path, model, ("metrics",))
+    arrays = _read(path)
+    for group in groups:
+        variables = VARIABLES[group](model)
+        stored = {int(key.split("/")[1]): value for key, value in arrays.items() if key.startswith(f"{group}/")}
+        if group == "metrics" and not stored:
+            return
+        shapes = {index: tuple(variable.shape) for index, variable in enumerate(variables)}
+        if {index: value.shape for index, value in stored.items()} != shapes:
+            raise InputError(
+                f"{path} must hold the {len(variables)} variables of this {group}, shape by shape. It was written by "
+                f"another network or version. Received: {len(stored)} variables"
+            )
+        for index, variable in enumerate(variables):
+            variable.assign(stored[index])
 
 
 def _read(path: Path) -> dict[str, Array]:
@@ -102,21 +110,3 @@ def _read(path: Path) -> dict[str, Array]:
             return dict(arrays)
     except (zipfile.BadZipFile, ValueError, EOFError, KeyError) as error:
         raise InputError(f"{path} cannot be read ({error}); begin anew with `--overwrite`.") from error
-
-
-def _assign(path: Path, model: InceptionModel, groups: tuple[str, ...]) -> None:
-    arrays = _read(path)
-    for group in groups:
-        variables = VARIABLES[group](model)
-        stored = {key: value for key, value in arrays.items() if key.startswith(f"{group}/")}
-        if group == "metrics" and not stored:
-            return
-        by_index = {int(key.split("/")[1]): value for key, value in stored.items()}
-        shapes = [by_index[index].shape if index in by_index else None for index in range(len(variables))]
-        if len(by_index) != len(variables) or shapes != [tuple(variable.shape) for variable in variables]:
-            raise InputError(
-                f"{path} must hold the {len(variables)} variables of this {group}, shape by shape. It was written by "
-                f"another network or version. Received: {len(by_index)} variables"
-            )
-        for index, variable in enumerate(variables):
-            variable.assign(by_index[index])

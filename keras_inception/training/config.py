@@ -17,7 +17,19 @@ from keras_inception import architectures, files, recipes
 from keras_inception.architectures import Architecture
 from keras_inception.errors import InputError
 from keras_inception.recipes import Augmentation, Recipe
-from keras_inception.recipes.rules import SHARE, SWITCH, Rule, check, is_number, is_whole
+from keras_inception.recipes.rules import (
+    MAYBE_SHARE,
+    SHARE,
+    SWITCH,
+    WHOLE,
+    between,
+    check,
+    check_value,
+    is_whole,
+    maybe,
+    one_of,
+    rule,
+)
 from keras_inception.types import PathLike
 
 STRATEGIES: tuple[str, ...] = ("auto", "one", "mirrored", "multi-worker")
@@ -66,35 +78,42 @@ class TrainConfig:
         InputError: A field is out of range.
     """
 
-    dataset: str = "digits"
+    dataset: str = field(
+        default="digits",
+        metadata=rule(
+            "the name of a dataset or the path of a folder", lambda value: isinstance(value, str) and value != ""
+        ),
+    )
     architecture: str | Architecture = "googlenet"
-    width: float = 1.0
+    width: float = field(default=1.0, metadata=between(0.05, 10))
     recipe: Recipe = field(default_factory=lambda: recipes.QUICK)
     augmentation: Augmentation = None  # type: ignore[assignment]  # until `__post_init__`: the recipe's
-    aux_heads: bool = True
-    image_size: int | None = None
-    dropout: float | None = None
-    aux_dropout: float | None = None
-    weights: str | None = None
+    aux_heads: bool = field(default=True, metadata=SWITCH)
+    image_size: int | None = field(
+        default=None, metadata=maybe("a whole number of pixels", lambda value: is_whole(value, 1))
+    )
+    dropout: float | None = field(default=None, metadata=MAYBE_SHARE)
+    aux_dropout: float | None = field(default=None, metadata=MAYBE_SHARE)
+    weights: str | None = field(default=None, metadata=maybe("a text", lambda value: isinstance(value, str)))
     freeze_through: str | None = None
-    precision: str = "float32"
-    strategy: str = "auto"
-    seed: int = 0
-    deterministic: bool = False
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.1
-    skip_bad_images: bool = False
-    tensorboard: bool = False
-    gradient_flow: int = 0
+    precision: str = field(default="float32", metadata=one_of(PRECISIONS))
+    strategy: str = field(default="auto", metadata=one_of(STRATEGIES))
+    seed: int = field(default=0, metadata=WHOLE)
+    deterministic: bool = field(default=False, metadata=SWITCH)
+    validation_fraction: float = field(default=0.1, metadata=SHARE)
+    test_fraction: float = field(default=0.1, metadata=SHARE)
+    skip_bad_images: bool = field(default=False, metadata=SWITCH)
+    tensorboard: bool = field(default=False, metadata=SWITCH)
+    gradient_flow: int = field(default=0, metadata=WHOLE)
 
     def __post_init__(self) -> None:
+        check(self)
         object.__setattr__(self, "recipe", recipes.get(self.recipe))
         if self.augmentation is None:
-            augmentation = self.recipe.augmentation
-            if augmentation.flip and self.dataset in NOT_TO_BE_MIRRORED:
-                augmentation = replace(augmentation, flip=False)
-            object.__setattr__(self, "augmentation", augmentation)
-        check(self, RULES)
+            flip = self.recipe.augmentation.flip and self.dataset not in NOT_TO_BE_MIRRORED
+            object.__setattr__(self, "augmentation", replace(self.recipe.augmentation, flip=flip))
+        if not isinstance(self.augmentation, Augmentation):
+            raise InputError(f"`augmentation` must be an `Augmentation`. Received: augmentation={self.augmentation!r}")
         rows = [row.name for row in self.resolved_architecture.rows]
         if self.freeze_through not in (None, *rows):
             raise InputError(
@@ -132,30 +151,32 @@ class TrainConfig:
 
     @classmethod
     def of(cls, **options: Any) -> "TrainConfig":
-        """Returns the configuration that flat options make; see `from_options`."""
-        return from_options(options)
+        """Returns the configuration that flat options make.
+
+        Args:
+            **options: Some of `OPTIONS`; `recipe` is a name. What is given wins over the recipe. Lists stand for
+                tuples.
+
+        Raises:
+            InputError: An option is unknown or out of range.
+        """
+        _check_names(options)
+        of_recipe = {name: options.pop(name) for name in OF_RECIPE if name in options}
+        augmented = {name: options.pop(name) for name in OF_AUGMENTATION if name in options}
+        base = options.pop("recipe", recipes.QUICK)
+        if isinstance(base, str) and base not in recipes.RECIPES and set(of_recipe) == set(OF_RECIPE):
+            recipe = Recipe(name=base, **of_recipe)  # of a file that a recipe of the user's own was written to
+        else:
+            recipe = replace(recipes.get(base), **of_recipe)
+        if isinstance(options.get("architecture"), Mapping):
+            options["architecture"] = Architecture.from_dict(options["architecture"])
+        config = cls(recipe=recipe, **options)
+        return replace(config, augmentation=replace(config.augmentation, **augmented)) if augmented else config
 
     @classmethod
     def from_file(cls, path: PathLike) -> "TrainConfig":
         """Returns the configuration of a file; see `read`."""
-        return from_options(read(path))
-
-
-_MAYBE_SHARE: Rule = (f"None, or {SHARE[0]}", lambda value: value is None or SHARE[1](value))
-
-RULES: dict[str, Rule] = {
-    "dataset": ("the name of a dataset or the path of a folder", lambda value: isinstance(value, str) and value != ""),
-    "width": ("a number from 0.05 to 10", lambda value: is_number(value, 0.05, 10)),
-    "augmentation": ("an `Augmentation`", lambda value: isinstance(value, Augmentation)),
-    "weights": ("None or a text", lambda value: value is None or isinstance(value, str)),
-    "precision": (f"one of {PRECISIONS}", lambda value: value in PRECISIONS),
-    "strategy": (f"one of {STRATEGIES}", lambda value: value in STRATEGIES),
-    "image_size": ("None, or a whole number of pixels", lambda value: value is None or is_whole(value, 1)),
-    **dict.fromkeys(("dropout", "aux_dropout"), _MAYBE_SHARE),
-    **dict.fromkeys(("seed", "gradient_flow"), ("a whole number of at least 0", lambda value: is_whole(value, 0))),
-    **dict.fromkeys(("validation_fraction", "test_fraction"), SHARE),
-    **dict.fromkeys(("aux_heads", "deterministic", "skip_bad_images", "tensorboard"), SWITCH),
-}
+        return cls.of(**read(path))
 
 
 # The options of a training: the fields of the training, of its recipe and of its augmentation, side by side.
@@ -167,36 +188,16 @@ OF_AUGMENTATION: dict[str, Field[Any]] = {item.name: item for item in fields(Aug
 OPTIONS: dict[str, Field[Any]] = OF_TRAINING | OF_RECIPE | OF_AUGMENTATION
 
 
-def from_options(options: Mapping[str, Any]) -> TrainConfig:
-    """Returns the configuration that flat options make.
-
-    Args:
-        options: Some of `OPTIONS`; `recipe` is a name. What is given wins over the recipe. Lists stand for tuples.
-
-    Raises:
-        InputError: An option is unknown or out of range.
-    """
+def _check_names(options: Mapping[str, Any], where: str = "") -> None:
     for name in options:
         if name not in OPTIONS:
             close = difflib.get_close_matches(str(name), OPTIONS, 1)
             hint = f"Did you mean {close[0]}? " if close else ""
-            raise InputError(f"A training has no option of this name. {hint}Received: {name}")
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-    of_recipe = {name: values.pop(name) for name in OF_RECIPE if name in values}
-    base = values.pop("recipe", recipes.QUICK)
-    if isinstance(base, str) and base not in recipes.RECIPES and set(of_recipe) == set(OF_RECIPE):
-        recipe = Recipe(name=base, **of_recipe)  # of a file that a recipe of the user's own was written to
-    else:
-        recipe = replace(recipes.get(base), **of_recipe)
-    augmented = {name: values.pop(name) for name in OF_AUGMENTATION if name in values}
-    if isinstance(values.get("architecture"), Mapping):
-        values["architecture"] = Architecture.from_dict(values["architecture"])
-    config = TrainConfig(recipe=recipe, **values)
-    return replace(config, augmentation=replace(config.augmentation, **augmented)) if augmented else config
+            raise InputError(f"{where}A training has no option of this name. {hint}Received: {name}")
 
 
 def to_options(config: TrainConfig) -> dict[str, Any]:
-    """Returns all options of a configuration, flat; what JSON holds of them, `from_options` turns into the same."""
+    """Returns all options of a configuration, flat; what JSON holds of them, `TrainConfig.of` turns into the same."""
     options = {name: getattr(config, name) for name in OF_TRAINING}
     if isinstance(config.architecture, Architecture):
         options["architecture"] = config.architecture.to_dict()
@@ -233,19 +234,22 @@ def read(path: PathLike) -> dict[str, Any]:
             "off" and false switch a step off that None switches off in Python.
 
     Returns:
-        A dict for `from_options`.
+        The keyword arguments of `TrainConfig.of`.
 
     Raises:
-        InputError: The file is missing or malformed, or holds an option that there is not.
+        InputError: The file is missing or malformed, or holds an option that there is not or that is out of range.
     """
     values = parsed(path)
-    unknown = sorted(map(str, set(values) - set(OPTIONS))) if isinstance(values, dict) else values
-    if unknown or not isinstance(values, dict):
-        raise InputError(f"{path} must hold options of a training, {', '.join(sorted(OPTIONS))}. Received: {unknown}")
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must hold options of a training by name. Received: {values!r}")
+    _check_names(values, f"{path}: ")
     old = re.fullmatch(r"(\w+)@(\d*\.?\d+)", str(values.get("architecture")))
     if old:  # earlier versions wrote the width into the name
         values |= {"architecture": old[1], "width": float(old[2])}
-    return normalised(values)
+    values = normalised(values)
+    for name, value in values.items():
+        check_value(OPTIONS[name], tuple(value) if isinstance(value, list) else value, f"{path}: ")
+    return values
 
 
 def parsed(path: PathLike) -> Any:

@@ -18,7 +18,7 @@ from keras_inception.network.googlenet import GoogLeNet, compile_model
 from keras_inception.network.model import InceptionModel
 from keras_inception.network.preprocess import undo_preprocessing
 from keras_inception.training import checkpoint, diagnosis, distribute, optimizers, precision, runs
-from keras_inception.training.config import TrainConfig, changes
+from keras_inception.training.config import TrainConfig, changes, to_options
 from keras_inception.training.interruption import termination_signal
 from keras_inception.training.saving import STOP, AveragesInValidation, PassOnTermination, SaveRun
 from keras_inception.types import Dataset, PathLike, Shape, Strategy
@@ -93,25 +93,9 @@ def train(
 
 
 class Training:
-    """A training under way.
+    """A training under way; see `train`."""
 
-    Args:
-        config: What to train.
-        folder: See `train`.
-        verbose: See `train`.
-        report: See `train`.
-
-    Attributes:
-        config: What to train.
-        folder: The run's folder.
-        strategy: The devices that it trains on.
-        chief: Whether this process writes the folder; of several workers only one does.
-        data: The images and labels; there once it has begun, as are `model` and `progress`.
-        model: The model.
-        progress: How far it has come.
-    """
-
-    data: Data
+    data: Data  # there once it has begun, as are `model` and `progress`
     model: InceptionModel
     progress: checkpoint.Progress
 
@@ -208,7 +192,9 @@ class Training:
         if overwrite or not runs.is_unfinished(self.folder):
             runs.clear(self.folder)
         (self.folder / STOP).unlink(missing_ok=True)
-        runs.write_config(self.folder, replace(self.config, image_size=self.data.image_shape[0]))
+        # The configuration makes the folder one of a run.
+        config = replace(self.config, image_size=self.data.image_shape[0])
+        files.write_json(self.folder / runs.CONFIG, to_options(config))
 
     def _restore(self) -> None:
         """Sets model and progress to the last checkpoint; all workers do it together."""
@@ -220,24 +206,17 @@ class Training:
                 f"that they share, or begin anew with `--overwrite`. Received: {self.folder}"
             )
         if self._checkpoint.is_file():
-            checkpoint.restore(self._checkpoint, self.model)
+            checkpoint.restore(self._checkpoint, self.model, "model", "optimizer")
 
     def _callbacks(
         self, terminated: threading.Event, further: Sequence[keras.callbacks.Callback]
     ) -> list[keras.callbacks.Callback]:
         # What stops a training must stop it on every worker, and all of them evaluate with the same weights. The
         # diagnosis stands first, so that nothing is saved of an epoch with a loss that is not finite.
-        shared = [*diagnosis.callbacks(self._report), AveragesInValidation(), *further]
+        found = [*diagnosis.callbacks(self._report), AveragesInValidation(), *further]
         if not self.chief:
-            return [*shared, PassOnTermination(self.folder, terminated)]
-        return [
-            *shared,
-            SaveRun(self.folder, self.progress, self.data.steps_per_epoch, terminated),
-            *self._measurements(),
-        ]
-
-    def _measurements(self) -> list[keras.callbacks.Callback]:
-        found = []
+            return [*found, PassOnTermination(self.folder, terminated)]
+        found.append(SaveRun(self.folder, self.progress, self.data.steps_per_epoch, terminated))
         if self.config.gradient_flow and self.data.validation is not None:
             images, labels = next(iter(self.data.validation.take(1)))
             path = self.folder / runs.GRADIENTS

@@ -22,7 +22,7 @@ import keras_inception.training.optimizers  # noqa: F401, registers the schedule
 from keras_inception import files
 from keras_inception.errors import InputError
 from keras_inception.network.model import InceptionModel
-from keras_inception.training.config import TrainConfig, to_options
+from keras_inception.training.config import TrainConfig
 from keras_inception.types import PathLike
 
 MODEL, BEST, CHECKPOINT, HISTORY, CURVES, GRADIENTS, CONFIG, RESULTS, SAMPLES = (
@@ -77,11 +77,6 @@ def begun(folder: PathLike | None) -> TrainConfig:
 def is_unfinished(folder: PathLike) -> bool:
     """Returns whether a folder holds a run that was begun and has not come to its end."""
     return (Path(folder) / CONFIG).is_file() and not (Path(folder) / RESULTS).is_file()
-
-
-def write_config(folder: PathLike, config: TrainConfig) -> None:
-    """Writes the configuration of a run, which makes its folder one."""
-    files.write_json(Path(folder) / CONFIG, to_options(config))
 
 
 def clear(folder: PathLike) -> None:

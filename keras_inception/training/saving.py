@@ -57,7 +57,7 @@ class SaveRun(keras.callbacks.Callback):
         if self.model.distribute_strategy.num_replicas_in_sync == 1:  # otherwise Keras has built the metrics
             outputs = [tf.zeros((1, self.model.classes)) for _ in self.model.output_names]
             self.model.compute_metrics(None, tf.zeros(1, tf.int64), outputs if len(outputs) > 1 else outputs[0])
-        checkpoint.restore_metrics(self.folder / runs.CHECKPOINT, self.model)
+        checkpoint.restore(self.folder / runs.CHECKPOINT, self.model, "metrics")
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self.steps += 1

@@ -26,7 +26,7 @@ def test_a_checkpoint_brings_everything_back(trained, three_heads, tmp_path):
     checkpoint.write(path, trained, Progress(3, 2, [ROW], {"epoch": 1, "val_main_accuracy": 0.5}))
     other = three_heads()
     other.optimizer.build(other.trainable_variables)
-    checkpoint.restore(path, other)
+    checkpoint.restore(path, other, "model", "optimizer")
     assert checkpoint.progress(path) == Progress(3, 2, [ROW], {"epoch": 1, "val_main_accuracy": 0.5})
     for restored, expected in zip(values(other), values(trained), strict=True):
         np.testing.assert_array_equal(restored, expected)
@@ -38,7 +38,7 @@ def test_metrics_come_back_too(trained, tmp_path):
     expected = [np.array(variable) for variable in trained.metrics_variables]
     assert any(value.any() for value in expected)
     trained.reset_metrics()
-    checkpoint.restore_metrics(tmp_path / "checkpoint.npz", trained)
+    checkpoint.restore(tmp_path / "checkpoint.npz", trained, "metrics")
     for variable, value in zip(trained.metrics_variables, expected):
         np.testing.assert_array_equal(np.array(variable), value)
 
@@ -66,14 +66,14 @@ def test_the_checkpoint_of_another_network_is_refused(trained, three_heads, tmp_
     other = three_heads(classes=3)
     other.optimizer.build(other.trainable_variables)
     with pytest.raises(ValueError, match=r"checkpoint\.npz must hold the \d+ variables of this model, shape by shape"):
-        checkpoint.restore(path, other)
+        checkpoint.restore(path, other, "model", "optimizer")
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 truncated"])
 def test_a_damaged_checkpoint_is_refused(content, trained, tmp_path):
     (tmp_path / "checkpoint.npz").write_bytes(content)
     with pytest.raises(ValueError, match=r"checkpoint\.npz cannot be read .*--overwrite"):
-        checkpoint.restore(tmp_path / "checkpoint.npz", trained)
+        checkpoint.restore(tmp_path / "checkpoint.npz", trained, "model")
 
 
 def test_a_training_not_yet_begun_has_no_progress(tmp_path):

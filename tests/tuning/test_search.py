@@ -12,7 +12,7 @@ from tiny_network import TINY
 from keras_inception import TrainConfig, files
 from keras_inception.cli import main, tune
 from keras_inception.plots import trials as plots
-from keras_inception.training.config import from_options, read, to_options
+from keras_inception.training.config import to_options
 from keras_inception.tuning import search as searches
 from keras_inception.tuning.search import search
 from keras_inception.tuning.trials import TrialResult
@@ -62,7 +62,7 @@ def test_a_search_writes_what_the_design_names_and_best_json_trains(base, tmp_pa
     assert [row["status"] for row in rows] == ["COMPLETED", "COMPLETED"]
     assert (rows[0]["aux1_weight"], rows[0]["learning_rate"], rows[0]["width"]) == ("0.3", "0.0005", "1.0")
     assert [row["epochs"] for row in rows] == ["1", "1"]
-    best = from_options(read(tmp_path / "found" / "best.json"))
+    best = TrainConfig.from_file(tmp_path / "found" / "best.json")
     won = max(rows, key=lambda row: float(row["val_main_accuracy"]))
     assert (best.recipe.epochs, best.image_size, best.width) == (1, 10, float(won["width"]))
     assert best.recipe.loss_weights == (1.0, pytest.approx(float(won["aux1_weight"])), 0.3)
@@ -143,7 +143,7 @@ def scripted(config, tmp_path, trained_as):
         trained_as(fit)
         rows, shown = [], []
         search(
-            from_options({**to_options(config), "epochs": 4}),
+            TrainConfig.of(**{**to_options(config), "epochs": 4}),
             tmp_path / "found",
             space={"aux1_weight": [0.0, 0.3], "learning_rate": [0.001, 0.01]},
             on_epoch=shown.append,
@@ -164,18 +164,18 @@ def test_a_trial_that_falls_behind_is_stopped_after_a_quarter_of_its_epochs_at_t
     assert [(row.trial, row.epochs, row.score) for row in shown[:5]] == [
         ("0000", 1, 0.5), ("0000", 2, 0.6), ("0000", 3, 0.7), ("0000", 4, 0.8), ("0001", 1, 0.5),
     ]  # fmt: skip
-    best = from_options(read(tmp_path / "found" / "best.json"))
+    best = TrainConfig.from_file(tmp_path / "found" / "best.json")
     assert (best.recipe.epochs, best.recipe.loss_weights) == (4, (1.0, 0.3, 0.3))  # the first: the recipe's own values
 
 
 def test_an_explicit_0_stays_0_in_the_best(scripted, tmp_path):
     scripted([0.5], [0.9], [0.5], [0.5], tuner="grid", pruning=False)
     rows = files.read_table(tmp_path / "found" / "results.csv")
-    best = from_options(read(tmp_path / "found" / "best.json"))
+    best = TrainConfig.from_file(tmp_path / "found" / "best.json")
     assert rows[1]["val_main_accuracy"] == "0.9"
     assert best.recipe.loss_weights == (1.0, float(rows[1]["aux1_weight"]), 0.3)
     assert "0.0" in {row["aux1_weight"] for row in rows}
-    assert from_options(to_options(best)) == best
+    assert TrainConfig.of(**to_options(best)) == best
 
 
 def test_without_pruning_every_trial_trains_all_epochs(scripted):

@@ -10,7 +10,7 @@ pytest.importorskip("tensorflow")
 
 from keras_inception.errors import InputError
 from keras_inception.training import runs
-from keras_inception.training.config import from_options, read
+from keras_inception.training.config import TrainConfig, read
 from keras_inception.training.interruption import termination_signal
 from keras_inception.training.loop import train
 
@@ -25,7 +25,7 @@ def unfinished(run, tmp_path):
 
 
 def test_an_unfinished_run_of_another_configuration_is_refused_with_the_difference(unfinished):
-    config = from_options(read(unfinished / "config.json") | {"epochs": 9, "seed": 5})
+    config = TrainConfig.of(**read(unfinished / "config.json") | {"epochs": 9, "seed": 5})
     with pytest.raises(InputError, match=r"another configuration: seed was 0 and is 5, epochs was 2 and is 9\. Go on"):
         train(config, unfinished)
     assert (unfinished / "model.keras").is_file()
