@@ -8,7 +8,10 @@ of 1 and 16. Every batch runs through all networks one after the other, so that 
 """
 
 import argparse
+import itertools
 import os
+import statistics
+import time
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -18,6 +21,7 @@ import tensorflow as tf
 from machine import machine, versions
 
 from keras_inception.cli.images import data_of
+from keras_inception.network.views import inference_model
 from keras_inception.serving import exits
 from keras_inception.serving.export import early_exit_network, frozen, serving_network
 from keras_inception.training import runs
@@ -51,8 +55,8 @@ def main():
     calibration = exits.calibrate_exits(model, data.validation, arguments.max_accuracy_loss)
     points = exits.score(model, calibration, data.test)
     chosen = points[calibration.table.index(calibration.chosen)]
-    images = exits.sample(data.test, arguments.timed_images, seed=SEED)
-    timed = exits.measure_latency(model, calibration, images, points=2, repeats=arguments.repeats)
+    images = np.concatenate([images for images, _ in data.test])
+    images = np.random.default_rng(SEED).permutation(images)[: arguments.timed_images]
 
     size = "x".join(map(str, model.input_shape[1:]))
     print(machine(len(os.sched_getaffinity(0))))
@@ -63,44 +67,51 @@ def main():
     print(
         f"times: {len(images)} test images drawn with seed {SEED}, median of {arguments.repeats} runs of each batch\n"
     )
-    columns = ["thresholds", "leave at", "accuracy, validation", "accuracy, test", "M multiply-adds", "ms, batch 1"]
-    print("| " + " | ".join([*columns, "ms, batch 16"]) + " |")
-    print("|---|---|---|---|---|---|---|")
-    for point, tested in zip(timed.table, points):
-        print("| " + " | ".join(row(point, tested)) + (" | chosen" if point == timed.chosen else " |"))
+    columns = ["thresholds", "leave at", "accuracy, validation", "accuracy, test", "M multiply-adds"]
+    print("| " + " | ".join(columns) + " |")
+    print("|---|---|---|---|---|")
+    for point, tested in zip(calibration.table, points):
+        print("| " + " | ".join(row(point, tested)) + (" | chosen" if point == calibration.chosen else " |"))
 
-    left, right = answers(exits.early_exit_model(model, calibration), data.test)
+    exiting = exits.early_exit_model(model, calibration)
+    left, right = answers(exiting, data.test)
     shares = ", ".join(f"{np.mean(left == index):.1%} at {head}" for index, head in enumerate(exits.exit_names(model)))
-    alone, fast = timed.table[0].milliseconds, timed.chosen.milliseconds
     print(f"\nthe network itself on all test images: {np.mean(right):.2%} right, leaving {shares}")
     print(
         f"chosen, on test images: {100 * chosen.accuracy_loss:+.2f} points lost (standard error "
         f"{100 * chosen.standard_error:.2f}), {calibration.multiply_adds / chosen.multiply_adds:.2f} times fewer "
-        "multiply-adds, " + ", ".join(f"{alone[n] / fast[n]:.2f} times faster at batch {n}" for n in fast)
+        "multiply-adds"
     )
-    for n, (alone, early) in as_served(model, calibration, images, arguments.repeats).items():
-        print(
-            f"as exported, batch {n}: main head alone {alone:.2f} ms an image, early exits {early:.2f} ms, "
-            f"{alone / early:.2f} times faster"
-        )
-
-
-def as_served(model, calibration, images, repeats):
-    """Returns by batch size the milliseconds of an image, main head alone and early exits, in the graphs of an export.
-
-    Batch normalization is folded and weights are constants, as in what `keras-inception export` writes.
-    """
-    main_head = frozen(serving_network(model))
-    alone = tf.function(
-        lambda images: {"probabilities": main_head(images)["main"]}, [tf.TensorSpec((None, *images.shape[1:]))]
-    )
-    networks = {"alone": alone, "early": early_exit_network(model, calibration)}
-    found = {}
+    # As exported, batch normalization is folded and weights are constants; in Python they are variables.
+    main_head, classifier = frozen(serving_network(model)), inference_model(model)
+    networks = {
+        "in Python, main head alone": tf.function(lambda images: {"probabilities": classifier(images, training=False)}),
+        "in Python, early exits": exiting,
+        "as exported, main head alone": tf.function(lambda images: {"probabilities": main_head(images)["main"]}),
+        "as exported, early exits": early_exit_network(model, calibration),
+    }
     for size in (1, 16):
         batches = [tf.constant(images[start : start + size]) for start in range(0, len(images) - size + 1, size)]
-        seconds = exits.interleaved_seconds(networks, batches, repeats)
-        found[size] = [1e3 * seconds[name] / (size * len(batches)) for name in ("alone", "early")]
-    return found
+        for name, seconds in interleaved_seconds(networks, batches, arguments.repeats).items():
+            print(f"batch {size}, {name}: {1e3 * seconds / (size * len(batches)):.2f} ms an image")
+
+
+def interleaved_seconds(networks, batches, repeats):
+    """Returns by network the seconds for all batches: of each batch the median, all networks one after the other."""
+    for batch, network in itertools.product(batches[:2], networks.values()):
+        once(network, batch)  # traces it
+    total = dict.fromkeys(networks, 0.0)
+    for batch in batches:
+        times = [{name: once(network, batch) for name, network in networks.items()} for _ in range(repeats)]
+        for name in networks:
+            total[name] += statistics.median(measured[name] for measured in times)
+    return total
+
+
+def once(network, batch):
+    start = time.perf_counter()
+    network(batch)["probabilities"].numpy()
+    return time.perf_counter() - start
 
 
 def row(point, tested):
@@ -110,7 +121,6 @@ def row(point, tested):
         f"{point.accuracy:.2%}",
         f"{tested.accuracy:.2%}",
         f"{tested.multiply_adds / 1e6:.1f}",
-        *(f"{point.milliseconds[n]:.2f}" if n in point.milliseconds else "" for n in (1, 16)),
     ]
 
 

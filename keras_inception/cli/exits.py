@@ -16,22 +16,18 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """Adds the command and its options to the parser."""
-    parser = command(
-        commands,
-        "exits",
-        run,
-        "Find from which probability on images may leave a trained network early, and measure it.",
-    )
+    summary = "Find from which probability on images may leave a trained network early."
+    parser = command(commands, "exits", run, summary)
     parser.add_argument("model", metavar="RUN", help="run folder")
     parser.add_argument(
         "--max-accuracy-loss", type=float, default=0.002, metavar="SHARE", help="how much of it may be lost"
     )
     images.add_options(parser)
-    parser.add_argument("--timed-images", type=int, default=96, metavar="COUNT", help="images to time; 0 for none")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
+    from keras_inception.plots.exits import exits_figure
     from keras_inception.serving import exits
     from keras_inception.training import runs
 
@@ -46,14 +42,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     calibration = exits.calibrate_exits(model, data.validation, arguments.max_accuracy_loss)
     points = exits.score(model, calibration, data.test) if data.test is not None else None
-    if arguments.timed_images:
-        sample = exits.sample(data.validation if data.test is None else data.test, arguments.timed_images)
-        calibration = exits.measure_latency(model, calibration, sample)
     calibration.save(folder / runs.EXITS)
     rows = calibration.rows(points)
     files.write_table(folder / runs.EXITS_TABLE, rows)
     with files.written_aside(folder / runs.EXITS_PLOT) as aside:
-        exits.exits_figure(calibration, points).savefig(aside, dpi=120)
+        exits_figure(calibration, points).savefig(aside, dpi=120)
     _print(calibration, points, data.sizes, rows)
     print(f"wrote {folder}: {runs.EXITS}, {runs.EXITS_TABLE}, {runs.EXITS_PLOT}")
     print(f"next:  keras-inception export {shlex.quote(str(folder))} --early-exit")
@@ -64,27 +57,21 @@ def _print(
     calibration: "ExitCalibration", points: "list[ExitPoint] | None", sizes: dict[str, int], rows: list[dict[str, Any]]
 ) -> None:
     heads = [head for head in calibration.temperatures if head != "main"]
-    timed = [name for name in rows[0] if name.startswith("milliseconds")]
-    columns = [
-        "", *(f"leave at {head} from" for head in heads), "validation accuracy", "multiply-adds",
-        *(["test accuracy", "test multiply-adds"] if points is not None else []),
-        *(f"ms, batch {name.rsplit('_', 1)[1]}" for name in timed),
-    ]  # fmt: skip
-    cells = [
-        [
-            "chosen" if row["chosen"] else "",
-            *(_threshold(row[f"{head}_threshold"], row[f"{head}_share"]) for head in heads),
-            f"{row['validation_accuracy']:.2%}",
-            f"{row['multiply_adds'] / 1e6:,.1f}M",
-            *(
-                [f"{row['test_accuracy']:.2%}", f"{row['test_multiply_adds'] / 1e6:,.1f}M"]
-                if points is not None
-                else []
-            ),
-            *(f"{row[name]:.2f}" if row[name] is not None else "" for name in timed),
-        ]
-        for row in rows
-    ]
+    measured = ["validation", *(["test"] if points else [])]
+    columns = ["", *(f"leave at {head} from" for head in heads)]
+    columns += [f"{split} {what}" for split in measured for what in ("accuracy", "multiply-adds")]
+    cells = []
+    for row in rows:
+        costs = row["multiply_adds"], row.get("test_multiply_adds", 0)
+        cells.append(
+            ["chosen" if row["chosen"] else ""]
+            + [_threshold(row[f"{head}_threshold"], row[f"{head}_share"]) for head in heads]
+            + [
+                text
+                for split, cost in zip(measured, costs)
+                for text in (f"{row[f'{split}_accuracy']:.2%}", _millions(cost))
+            ]
+        )
     split = f"{calibration.images:,} validation images" + (f", {sizes['test']:,} test images" if points else "")
     print_table(f"Early exits: {split}", columns, cells)
     print("temperatures: " + ", ".join(f"{head} {value:.2f}" for head, value in calibration.temperatures.items()))
@@ -94,17 +81,17 @@ def _print(
             f"most {calibration.max_accuracy_loss:.2%}; give more of them, or a larger --max-accuracy-loss"
         )
         return
-    index = calibration.table.index(calibration.chosen)
-    reached, images = (points[index], "test") if points else (calibration.chosen, "validation")
-    never = calibration.table[0].milliseconds
-    faster = [f"{never[size] / time:.2f} times faster at batch {size}"
-              for size, time in calibration.chosen.milliseconds.items()]  # fmt: skip
+    reached = points[calibration.table.index(calibration.chosen)] if points else calibration.chosen
     print(
-        f"chosen: {reached.accuracy_loss:+.2%} of accuracy lost on the {images} images (standard error "
+        f"chosen: {reached.accuracy_loss:+.2%} of accuracy lost on the {measured[-1]} images (standard error "
         f"{reached.standard_error:.2%}), {calibration.multiply_adds / reached.multiply_adds:.2f} times fewer "
-        f"multiply-adds" + "".join(f", {text}" for text in faster)
+        "multiply-adds"
     )
 
 
 def _threshold(threshold: float | None, share: float) -> str:
     return f"{threshold:.4f} ({share:.0%})" if threshold is not None else "never"
+
+
+def _millions(multiply_adds: float) -> str:
+    return f"{multiply_adds / 1e6:,.1f}M"

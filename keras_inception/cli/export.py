@@ -1,7 +1,6 @@
 """`keras-inception export`."""
 
 import argparse
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +41,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     _check(arguments)
     model = runs.load_model(arguments.model)
+    suffix = "" if arguments.format == "savedmodel" else f"-{arguments.format}{'-int8' if arguments.int8 else ''}"
+    out = Path(arguments.out or Path("saved_models") / (_name_of(arguments.model) + suffix))
     if arguments.format != "savedmodel":
-        return _export_format(arguments, model)
-    out = _out(arguments)
+        _export_format(arguments, model, out)
+        return 0
     version = export_saved_model(
         model,
         out,
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         top=arguments.top,
         on_bad_image=arguments.on_bad_image,
         all_heads=arguments.all_heads,
-        summary=training_of(arguments.model),
+        summary=_training_of(arguments.model),
         exits=_calibration(arguments.model) if arguments.early_exit else None,
     )
     print(f"wrote {version}: {_megabytes(version)}, {arguments.precision}; what it answers to: {version / 'README.md'}")
@@ -79,34 +80,24 @@ def _check(arguments: argparse.Namespace) -> None:
             raise InputError(f"{', '.join(given)} is for a SavedModel. Received: --format {arguments.format}")
 
 
-def _out(arguments: argparse.Namespace) -> Path:
-    suffix = "" if arguments.format == "savedmodel" else f"-{arguments.format}{'-int8' if arguments.int8 else ''}"
-    return Path(arguments.out or Path("saved_models") / (name_of(arguments.model) + suffix))
-
-
-def _export_format(arguments: argparse.Namespace, model: "InceptionModel") -> int:
+def _export_format(arguments: argparse.Namespace, model: "InceptionModel", out: Path) -> None:
     """Writes the model for another engine."""
+    from keras_inception import evaluation
     from keras_inception.serving.export import accuracy, export_format
 
-    kind, out = arguments.format, _out(arguments)
-    if not arguments.int8:
-        version, difference = export_format(model, out, kind, arguments.version)
-        print(f"wrote {version}: {_megabytes(version)}; at most {difference:.1e} from the SavedModel's probabilities")
-        return 0
-    data = images.data_of(arguments, model)
-    measured = "validation" if data.test is None else "test"
-    batches = getattr(data, measured)
-    if data.validation is None:
+    kind, data = arguments.format, images.data_of(arguments, model) if arguments.int8 else None
+    if data and data.validation is None:
         raise InputError("there are no validation images to calibrate on; give a --dataset that has some")
-    with tempfile.TemporaryDirectory() as aside:
-        plain, _ = export_format(model, aside, kind)
-        before, size = accuracy(plain, kind, batches, model.preprocessing), _megabytes(plain)
-    version, difference = export_format(model, out, kind, arguments.version, calibration=data.validation)
-    after = accuracy(version, kind, batches, model.preprocessing)
-    print(f"wrote {version}: {_megabytes(version)} (float32: {size}); at most {difference:.1e} from the SavedModel's "
-          f"probabilities")  # fmt: skip
-    print(f"accuracy on {data.sizes[measured]} images: {before:.2%} in float32, {after:.2%} in int8")
-    return 0
+    version, difference = export_format(
+        model, out, kind, arguments.version, calibration=data.validation if data else None
+    )
+    print(f"wrote {version}: {_megabytes(version)}; at most {difference:.1e} from the SavedModel's probabilities")
+    if data:
+        split = "validation" if data.test is None else "test"
+        batches = getattr(data, split)
+        before = evaluation.predict(model, batches).scores((1,))["main"]["accuracy"]
+        after = accuracy(version, kind, batches, model.preprocessing)
+        print(f"accuracy on {data.sizes[split]} images: {before:.2%} in float32, {after:.2%} in int8")
 
 
 def _megabytes(folder: Path) -> str:
@@ -124,13 +115,13 @@ def _calibration(run: str) -> Any:
     return ExitCalibration.from_file(path)
 
 
-def name_of(run: str) -> str:
+def _name_of(run: str) -> str:
     """Returns the name of a run folder, or of a `.keras` file without the ending."""
     path = Path(run).absolute()
     return path.stem if path.suffix == ".keras" else path.name
 
 
-def training_of(run: str) -> dict[str, Any]:
+def _training_of(run: str) -> dict[str, Any]:
     """Returns what a run folder says about its training: a dict, empty for a file."""
     from keras_inception.training import runs
 

@@ -7,10 +7,13 @@ Reference: Teerapittayanon et al., BranchyNet: Fast Inference via Early Exiting,
 Calibration of Modern Neural Networks, arXiv:1706.04599, section 4.2 (temperature scaling).
 """
 
-from keras_inception.plots.exits import exits_figure
-from keras_inception.serving.exits.calibration import ExitCalibration, ExitPoint, calibrate_exits, score
-from keras_inception.serving.exits.latency import interleaved_seconds, measure_latency, sample
-from keras_inception.serving.exits.order import exit_names
+from keras_inception.serving.exits.calibration import (
+    ExitCalibration,
+    ExitPoint,
+    calibrate_exits,
+    exit_names,
+    score,
+)
 from keras_inception.serving.exits.stages import EarlyExitModel, early_exit_model
 
 __all__ = [
@@ -20,9 +23,5 @@ __all__ = [
     "calibrate_exits",
     "early_exit_model",
     "exit_names",
-    "exits_figure",
-    "interleaved_seconds",
-    "measure_latency",
-    "sample",
     "score",
 ]

@@ -1,19 +1,19 @@
 """Temperatures and thresholds of early exits, found on validation data."""
 
 import itertools
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from keras_inception import evaluation, files
+from keras_inception import architectures, evaluation, files
 from keras_inception.errors import InputError
+from keras_inception.network import cost
 from keras_inception.network.blocks import MAIN
 from keras_inception.network.model import InceptionModel
-from keras_inception.serving.exits import order
 from keras_inception.types import Array, PathLike
 
 COMBINATIONS: int = 4000  # of thresholds that are tried, over all heads
@@ -33,7 +33,6 @@ class ExitPoint:
             counted, and as the calibrated probabilities of the heads expect it.
         multiply_adds: The mean over the images.
         shares: Share of the images that leave at each head, `"main"` included.
-        milliseconds: Measured mean time of an image in milliseconds by batch size; see `measure_latency`.
     """
 
     thresholds: dict[str, float]
@@ -43,7 +42,6 @@ class ExitPoint:
     highest_loss: float
     multiply_adds: float
     shares: dict[str, float]
-    milliseconds: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,25 +80,23 @@ class ExitCalibration:
         """
         values = files.read_json(path)
         try:
-            kept = {entry.name: values[entry.name] for entry in fields(cls)}
-            return cls(**{**kept, "chosen": _point(kept["chosen"]), "table": list(map(_point, kept["table"]))})
+            points = {"chosen": _of(ExitPoint, values["chosen"]), "table": [_of(ExitPoint, v) for v in values["table"]]}
+            return _of(cls, values | points)
         except (TypeError, KeyError, AttributeError) as error:
             raise InputError(
                 f"{path} is no calibration of early exits of this version. Write it with `keras-inception exits`."
             ) from error
 
     def rows(self, points: list[ExitPoint] | None = None) -> list[dict[str, Any]]:
-        """Returns the table as rows of numbers, None where a head is not used or nothing was measured.
+        """Returns the table as rows of numbers, None where a head is not used.
 
         The columns are `HEAD_threshold` and `HEAD_share` for each auxiliary head, `validation_accuracy`,
-        `multiply_adds`, `test_accuracy` and `test_multiply_adds` where there are points, `milliseconds_batch_SIZE` for
-        each batch size that was measured, and `chosen`.
+        `multiply_adds`, `test_accuracy` and `test_multiply_adds` where there are points, and `chosen`.
 
         Args:
             points: What `score` returned for test images.
         """
         heads = [head for head in self.temperatures if head != MAIN]
-        sizes = sorted({size for point in self.table for size in point.milliseconds})
         rows = []
         for index, point in enumerate(self.table):
             row: dict[str, Any] = {f"{head}_threshold": point.thresholds.get(head) for head in heads}
@@ -108,9 +104,26 @@ class ExitCalibration:
             row |= {"validation_accuracy": point.accuracy, "multiply_adds": point.multiply_adds}
             if points is not None:
                 row |= {"test_accuracy": points[index].accuracy, "test_multiply_adds": points[index].multiply_adds}
-            row |= {f"milliseconds_batch_{size}": point.milliseconds.get(size) for size in sizes}
             rows.append({**row, "chosen": point == self.chosen})
         return rows
+
+
+def exit_names(model: InceptionModel) -> list[str]:
+    """Returns the names of the heads at which an image can leave, the shallowest first and `"main"` last.
+
+    Raises:
+        InputError: The model has no main head, or no auxiliary one.
+    """
+    architecture = architectures.of(model)
+    depth = [row.name for row in architecture.rows].index
+    heads = [head for head in architecture.auxiliary_heads if head.name in model.output_names]
+    if not heads or MAIN not in model.output_names:
+        raise InputError(
+            "Early exits need the main head and an auxiliary head that images can leave at. Use the model as it was "
+            "trained, with `aux_heads=True`, not what `inference_model` returns. "
+            f"Received: model {model.name!r} with outputs {list(model.output_names)}"
+        )
+    return [*(head.name for head in sorted(heads, key=lambda head: depth(head.tap))), MAIN]
 
 
 def calibrate_exits(
@@ -118,14 +131,14 @@ def calibrate_exits(
 ) -> ExitCalibration:
     """Finds the thresholds of early exits on validation data.
 
-    First every head gets a temperature: its logits are divided by the number that makes the cross-entropy on the data
-    smallest, so that its probabilities mean what they say. Of the combinations of thresholds at quantiles of these
-    probabilities it then takes the one of the fewest mean multiply-adds that keeps the accuracy.
+    Every head gets the temperature that makes the cross-entropy of its logits on the data smallest. Of the combinations
+    of thresholds at quantiles of the resulting probabilities it then takes the one of the fewest mean multiply-adds
+    that keeps the accuracy.
 
-    Thresholds that were chosen because they do well on some images do less well on others, so there is a margin. The
-    accuracy that is lost is estimated twice, by counting right answers and by comparing the probabilities that the
-    heads give to their answers; each estimate plus its standard error must be at most `max_accuracy_loss`. The more
-    validation images, the smaller the margin. With few of them it may be that no image may leave early.
+    Thresholds that were chosen because they do well on some images do less well on others, so there is a margin: the
+    accuracy that is lost is estimated by counting right answers and by comparing the probabilities that the heads give
+    to their answers, and each estimate plus its standard error must be at most `max_accuracy_loss`. With few validation
+    images it may be that none may leave early.
 
     Args:
         model: A trained model with auxiliary heads and a fixed image size.
@@ -155,26 +168,16 @@ def calibrate_exits(
         temperatures=temperatures,
         max_accuracy_loss=max_accuracy_loss,
         images=len(labels),
-        multiply_adds=order.multiply_adds(model, [])[MAIN],
+        multiply_adds=_multiply_adds(model, [])[MAIN],
         chosen=chosen,
         table=_sweep(points, chosen, never),
     )
 
 
 def score(model: InceptionModel, calibration: ExitCalibration, data: Any, *, batch_size: int = 64) -> list[ExitPoint]:
-    """Returns what the thresholds of a calibration do on other images than those they were chosen on.
+    """Returns what each point of `calibration.table` does on other images than those they were chosen on.
 
-    Args:
-        model: The model that was calibrated.
-        calibration: What `calibrate_exits` returned.
-        data: Images with labels, as `calibrate_exits` takes them.
-        batch_size: The most images to compute at once.
-
-    Returns:
-        One point for each of `calibration.table`.
-
-    Raises:
-        InputError: As `calibrate_exits`.
+    Args and errors are those of `calibrate_exits`.
     """
     answers = _Answers(model, *_head_logits(model, data, batch_size), calibration.temperatures)
     return [answers.point(point.thresholds) for point in calibration.table]
@@ -183,9 +186,7 @@ def score(model: InceptionModel, calibration: ExitCalibration, data: Any, *, bat
 def temperature(logits: Array, labels: Array) -> float:
     """Returns the temperature, from 0.05 to 20, that makes the cross-entropy of `softmax(logits / temperature)` least.
 
-    Args:
-        logits: `(images, classes)`.
-        labels: `(images,)`, integers.
+    `logits` are `(images, classes)`, `labels` integers.
     """
 
     def cross_entropy(logarithm: float) -> float:
@@ -200,21 +201,14 @@ def _head_logits(model: InceptionModel, data: Any, batch_size: int) -> tuple[dic
 
     They are the logarithms of the softmaxes, which serve alike.
     """
-    names = order.exit_names(model)  # refuses a model without auxiliary heads before its images are read
+    names = exit_names(model)  # refuses a model without auxiliary heads before its images are read
     found = evaluation.predict(model, data, batch_size=batch_size)
     tiny = np.finfo(np.float32).tiny
     return {name: np.log(np.maximum(found.probabilities[name].astype("float64"), tiny)) for name in names}, found.labels
 
 
 class _Answers:
-    """What every head says of labelled images, and so what any thresholds do.
-
-    Args:
-        model: The model.
-        logits: `(images, classes)` by head, the shallowest first.
-        labels: `(images,)`.
-        temperatures: By head.
-    """
+    """What every head says of labelled images, `logits` of them by head, and so what any thresholds do."""
 
     def __init__(
         self, model: InceptionModel, logits: dict[str, Array], labels: Array, temperatures: dict[str, float]
@@ -241,8 +235,8 @@ class _Answers:
     def point(self, thresholds: dict[str, float]) -> ExitPoint:
         """Returns what some thresholds do."""
         heads = tuple(thresholds)
-        if heads not in self._costs:
-            self._costs[heads] = order.multiply_adds(self._model, heads)
+        if heads not in self._costs:  # thousands of points have few costs
+            self._costs[heads] = _multiply_adds(self._model, heads)
         right, confidence = self._right[MAIN].astype(float), self._confidence[MAIN].copy()
         stays = np.ones(len(right), bool)
         shares = {}
@@ -266,7 +260,7 @@ class _Answers:
         )
 
 
-def _sweep(points: Iterable[ExitPoint], chosen: ExitPoint, never: ExitPoint, count: int = 12) -> list[ExitPoint]:
+def _sweep(points: list[ExitPoint], chosen: ExitPoint, never: ExitPoint, count: int = 12) -> list[ExitPoint]:
     """Returns some of the points that no other beats in both accuracy and cost, from the one without exits down."""
     best, frontier = -1.0, []
     for point in sorted(points, key=lambda point: (point.multiply_adds, -point.accuracy)):
@@ -284,5 +278,21 @@ def _mean_and_error(values: Array) -> tuple[float, float]:
     return float(values.mean()), float(values.std() / np.sqrt(len(values)))
 
 
-def _point(values: dict[str, Any]) -> ExitPoint:
-    return ExitPoint(**{**values, "milliseconds": {int(size): t for size, t in values["milliseconds"].items()}})
+def _multiply_adds(model: InceptionModel, heads: Collection[str]) -> dict[str, int]:
+    """Returns the multiply-adds of an image by the exit at which it leaves, where `heads` alone are computed."""
+    costs = {row.name: row.multiply_adds for row in cost.rows(model)}
+    architecture = architectures.of(model)
+    rows = [row.name for row in architecture.rows]
+    spent, asked = {}, 0
+    for head in exit_names(model):
+        if head == MAIN:
+            spent[MAIN] = asked + costs["linear"] + sum(costs[name] for name in rows)
+        elif head in heads:
+            asked += costs[head]
+            spent[head] = asked + sum(costs[name] for name in rows[: rows.index(architecture.taps[head]) + 1])
+    return spent
+
+
+def _of(cls: Any, values: dict[str, Any]) -> Any:
+    """Returns a record of the values that it has; an earlier version may have written more."""
+    return cls(**{entry.name: values[entry.name] for entry in fields(cls)})

@@ -1,5 +1,7 @@
 """The network with early exits: one graph of stages, in which a stage computes the rows that reach it and no others."""
 
+import math
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,11 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception import architectures
+from keras_inception.errors import InputError
 from keras_inception.network.blocks import MAIN
 from keras_inception.network.model import InceptionModel, gives_logits
 from keras_inception.network.views import features
-from keras_inception.serving.exits import order
-from keras_inception.serving.exits.calibration import ExitCalibration
+from keras_inception.serving.exits.calibration import ExitCalibration, exit_names
 from keras_inception.types import Tensor
 
 
@@ -76,14 +78,14 @@ class EarlyExitModel(keras.Model):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        exit_names = order.exit_names(model)
-        thresholds = order.numbers_by_head(thresholds, exit_names[:-1], "thresholds", 0)
-        given = order.numbers_by_head(temperatures or {}, exit_names, "temperatures", 1e-6)
+        names = exit_names(model)
+        thresholds = _numbers_by_head(thresholds, names[:-1], "thresholds", 0)
+        given = _numbers_by_head(temperatures or {}, names, "temperatures", 1e-6)
         super().__init__(name=name or f"{model.name}_early_exit", **kwargs)
         self.model = model
-        self.exit_names: list[str] = exit_names
+        self.exit_names: list[str] = names
         self.thresholds: dict[str, float] = thresholds
-        self.temperatures: dict[str, float] = {**dict.fromkeys(exit_names, 1.0), **given}
+        self.temperatures: dict[str, float] = {**dict.fromkeys(names, 1.0), **given}
         # A probability is never above 1.
         self.heads_in_use: list[str] = [*(head for head, threshold in thresholds.items() if threshold <= 1), MAIN]
         self.class_names: list[str] | None = model.class_names
@@ -91,22 +93,8 @@ class EarlyExitModel(keras.Model):
         self._graph = tf.function(self.router(model, _call), autograph=False, reduce_retracing=True)
         self.built = True
 
-    @property
-    def thresholds_in_use(self) -> list[float]:
-        """The thresholds of the auxiliary heads in use, the shallowest first."""
-        return [self.thresholds[head] for head in self.heads_in_use[:-1]]
-
     def call(self, inputs: Tensor) -> dict[str, Tensor]:
-        return self.answer(inputs, self.thresholds_in_use)
-
-    def answer(self, images: Tensor, thresholds: list[float]) -> dict[str, Tensor]:
-        """Answers as calling the model does, with other thresholds of the heads in use; one graph serves all of them.
-
-        Args:
-            images: `(batch, height, width, channels)`, preprocessed.
-            thresholds: `(heads,)`, one number for each auxiliary head in use, the shallowest first.
-        """
-        return self._graph(images, tf.constant(thresholds, tf.float32, [len(self.heads_in_use) - 1]))
+        return self._graph(inputs)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -123,7 +111,7 @@ class EarlyExitModel(keras.Model):
 
     def router(
         self, network: InceptionModel, wrap: Callable[[keras.Model], Callable[[Tensor], dict[str, Tensor]]]
-    ) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
+    ) -> Callable[[Tensor], dict[str, Tensor]]:
         """Returns a function that routes images through the stages of a network.
 
         Args:
@@ -132,14 +120,14 @@ class EarlyExitModel(keras.Model):
             wrap: A function of a stage, a Keras model, that returns the function of tensors to call in its place.
 
         Returns:
-            A function of preprocessed images, `(batch, height, width, channels)`, and of thresholds, `(heads,)`
-            float32, one for each auxiliary head in use, that returns the same dict as calling the model does.
+            A function of preprocessed images, `(batch, height, width, channels)`, that returns the same dict as calling
+            the model does.
         """
         # Held by a function and not by an attribute, so that Keras finds each layer once.
         stages = [wrap(stage) for stage in _stages(network, self.heads_in_use)]
         gives_softmax = {head: not gives_logits(network, head) for head in self.heads_in_use}
 
-        def answer_from(depth: int, x: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:
+        def answer_from(depth: int, x: Tensor) -> tuple[Tensor, Tensor]:
             """Returns probabilities and exits of the rows of `x`, the input of a stage; there is at least one."""
             head = self.heads_in_use[depth]
             stage = stages[depth](x)
@@ -147,18 +135,18 @@ class EarlyExitModel(keras.Model):
             exits = tf.fill(tf.shape(probabilities)[:1], self.exit_names.index(head))
             if head == MAIN:
                 return probabilities, exits
-            rest = tf.where(~(tf.reduce_max(probabilities, axis=-1) >= thresholds[depth]))  # (rows that go on, 1)
+            rest = tf.where(~(tf.reduce_max(probabilities, axis=-1) >= self.thresholds[head]))  # (rows that go on, 1)
 
             def go_on() -> tuple[Tensor, Tensor]:
-                deeper = answer_from(depth + 1, tf.gather(stage.get("tap", x), rest[:, 0]), thresholds)
+                deeper = answer_from(depth + 1, tf.gather(stage.get("tap", x), rest[:, 0]))
                 return tuple(map(tf.tensor_scatter_nd_update, (probabilities, exits), (rest, rest), deeper))
 
             return tf.cond(tf.size(rest) > 0, go_on, lambda: (probabilities, exits))
 
-        def answer(images: Tensor, thresholds: Tensor) -> dict[str, Tensor]:
+        def answer(images: Tensor) -> dict[str, Tensor]:
             probabilities, exits = tf.cond(
                 tf.shape(images)[0] > 0,  # An empty batch crashes oneDNN's fused convolutions.
-                lambda: answer_from(0, images, thresholds),
+                lambda: answer_from(0, images),
                 lambda: (tf.zeros([0, self.model.classes]), tf.zeros([0], tf.int32)),
             )
             return {"probabilities": probabilities, "exit": exits}
@@ -187,3 +175,21 @@ def _stages(network: InceptionModel, heads: list[str]) -> list[keras.Model]:
         stages.append(keras.Model(x, outputs))
         x = outputs.get("tap", x)
     return stages
+
+
+def _numbers_by_head(values: Any, heads: list[str], argument: str, least: float) -> dict[str, float]:
+    """Returns a number for all heads, or a dict of numbers by some of them, as a dict in the order of `heads`."""
+    given = dict.fromkeys(heads, values) if isinstance(values, numbers.Real) else values
+    if (
+        not isinstance(given, Mapping)
+        or not set(given) <= set(heads)
+        or not all(
+            isinstance(value, numbers.Real) and not isinstance(value, bool) and least <= float(value) < math.inf
+            for value in given.values()
+        )
+    ):
+        raise InputError(
+            f"`{argument}` must be a number of at least {least}, or a dict of such numbers by the names of heads, "
+            f"which are {heads}. Received: {argument}={values!r}"
+        )
+    return {head: float(given[head]) for head in heads if head in given}

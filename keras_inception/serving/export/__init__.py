@@ -1,9 +1,8 @@
 """A trained model in the forms that serve: a SavedModel for TensorFlow Serving, and other engines' formats."""
 
-from keras_inception.serving.export.early_exit import early_exit_network
 from keras_inception.serving.export.formats import FORMATS, accuracy, export_format
 from keras_inception.serving.export.inference_graph import PRECISIONS, frozen, serving_network
-from keras_inception.serving.export.saved_model import export_saved_model
+from keras_inception.serving.export.saved_model import early_exit_network, export_saved_model
 from keras_inception.serving.export.signatures import ON_BAD_IMAGE
 
 __all__ = [

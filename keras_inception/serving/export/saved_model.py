@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,8 @@ from keras_inception import architectures
 from keras_inception.errors import InputError
 from keras_inception.network.blocks import MAIN
 from keras_inception.network.model import InceptionModel
-from keras_inception.serving.exits import ExitCalibration
+from keras_inception.serving.exits import ExitCalibration, early_exit_model
 from keras_inception.serving.export import card, versions, warmup
-from keras_inception.serving.export.early_exit import early_exit_network
 from keras_inception.serving.export.inference_graph import frozen, serving_network
 from keras_inception.serving.export.signatures import ON_BAD_IMAGE, Signatures
 from keras_inception.types import PathLike, Tensor
@@ -76,11 +75,7 @@ def export_saved_model(
     """
     _check(model, top, on_bad_image)
     heads = tuple(model.output_names) if all_heads else (MAIN,)
-    run = tf.function(
-        frozen(serving_network(model, heads, precision)),
-        input_signature=[tf.TensorSpec((None, *model.input_shape[1:]))],
-        autograph=False,
-    )  # of one trace, so that the graph has the weights once
+    run = _traced(frozen(serving_network(model, heads, precision)), model)
 
     def main_head(images: Tensor) -> dict[str, Tensor]:
         return {"probabilities": run(images)[MAIN]}
@@ -105,6 +100,23 @@ def export_saved_model(
     )
     served = Path(folder).name or "model"
     return versions.publish(lambda aside: _write(aside, signatures, served), folder, version)
+
+
+def early_exit_network(
+    model: InceptionModel, exits: ExitCalibration | float | Mapping[str, float], precision: str = "float32"
+) -> Callable[[Tensor], dict[str, Tensor]]:
+    """Returns what an export with early exits computes.
+
+    It is a function of preprocessed images, `(batch, height, width, channels)`, that holds no variables and returns
+    the dict of `EarlyExitModel`. Arguments and errors are those of `early_exit_model` and `serving_network`.
+    """
+    exiting = early_exit_model(model, exits)
+    return _traced(exiting.router(serving_network(model, exiting.heads_in_use, precision), frozen), model)
+
+
+def _traced(network: Callable[[Tensor], dict[str, Tensor]], model: InceptionModel) -> Callable[..., Any]:
+    """Returns a function of one trace, so that the graph has the weights once, however many signatures call it."""
+    return tf.function(network, input_signature=[tf.TensorSpec((None, *model.input_shape[1:]))], autograph=False)
 
 
 def _check(model: InceptionModel, top: int, on_bad_image: str) -> None:
@@ -139,8 +151,7 @@ def _write(folder: Path, signatures: Signatures, served: str) -> None:
         module = _Assets(_assets(Path(aside), names, facts))
         tf.saved_model.save(module, os.fspath(folder), signatures=concrete)
     # A server that batches refuses a request without inputs, and would not load a version that warms up with one.
-    asked = [name for name in concrete if name != "metadata"]
-    warmup.write(folder, served, [(name, _request(name, signatures.image_shape)) for name in asked])
+    warmup.write(folder, served, [name for name in concrete if name != "metadata"], signatures.image_shape)
     (folder / "README.md").write_text(card.text(served, names, facts, concrete), encoding="utf-8")
 
 
@@ -155,10 +166,3 @@ def _assets(folder: Path, names: list[str], facts: dict[str, Any]) -> list[str]:
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     return [os.fspath(folder / name) for name in texts]
-
-
-def _request(signature: str, image_shape: tuple[int, int, int]) -> dict[str, Any]:
-    """Returns the inputs of a request with one image."""
-    if signature == "serving_bytes":
-        return {"image_bytes": [warmup.encoded_gradient(image_shape)]}
-    return {"images": warmup.gradient(image_shape)[None].astype("uint8" if signature == "serving_uint8" else "float32")}

@@ -1,31 +1,35 @@
 """Requests that TensorFlow Serving sends to itself before it takes those of others."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.types import Array
-
 # Where the server looks for them in a version's folder.
 PATH: Path = Path("assets.extra", "tf_serving_warmup_requests")
 
 
-def write(folder: Path, name: str, requests: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-    """Writes the warm-up requests of a version.
+def write(folder: Path, name: str, signatures: Sequence[str], image_shape: tuple[int, int, int]) -> None:
+    """Writes a warm-up request of one black image for each signature of a version.
 
     Args:
         folder: The version's folder.
         name: The name under which the model will be served.
-        requests: Pairs of the name of a signature and its inputs, a dict of arrays.
+        signatures: The names of the signatures, all with an input.
+        image_shape: `(height, width, channels)`.
     """
     path = folder / PATH
     path.parent.mkdir()
+    image = np.zeros(image_shape, "uint8")
     with tf.io.TFRecordWriter(os.fspath(path)) as file:
-        for signature, inputs in requests:
+        for signature in signatures:
+            if signature == "serving_bytes":
+                inputs = {"image_bytes": [tf.io.encode_png(image).numpy()]}
+            else:
+                inputs = {"images": image[None].astype("uint8" if signature == "serving_uint8" else "float32")}
             file.write(prediction_log(name, signature, inputs))
 
 
@@ -41,20 +45,6 @@ def prediction_log(name: str, signature: str, inputs: Mapping[str, Any]) -> byte
         tensor = tf.make_tensor_proto(inputs[key]).SerializeToString()
         request += _field(2, _field(1, key.encode()) + _field(2, tensor))  # an entry of the map `inputs`
     return _field(6, _field(1, request))  # PredictionLog: predict_log, PredictLog: request
-
-
-def gradient(image_shape: tuple[int, int, int]) -> Array:
-    """Returns an image of smooth colours, `(height, width, channels)`, uint8."""
-    height, width, channels = image_shape
-    rows, columns = np.linspace(0, 1, height)[:, None], np.linspace(0, 1, width)[None, :]
-    planes = [rows * (channel + 1) / channels + columns * (1 - channel / channels) for channel in range(channels)]
-    return (127.5 * np.stack(planes, axis=-1)).astype("uint8")
-
-
-def encoded_gradient(image_shape: tuple[int, int, int]) -> bytes:
-    """Returns the same image as the bytes of a file: a JPEG, or with alpha a PNG."""
-    encode = tf.io.encode_png if image_shape[-1] == 4 else tf.io.encode_jpeg
-    return encode(gradient(image_shape)).numpy()
 
 
 def _field(number: int, value: bytes) -> bytes:

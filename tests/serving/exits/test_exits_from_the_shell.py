@@ -32,13 +32,11 @@ def write_run(image_folder, tmp_path):
 @pytest.mark.slow
 def test_exits_are_calibrated_on_validation_images_and_scored_on_test_images(write_run, capsys):
     run = write_run()
-    assert main(["exits", str(run), "--timed-images", "4", "--max-accuracy-loss", "1"]) == 0
+    assert main(["exits", str(run), "--max-accuracy-loss", "1"]) == 0
     printed = capsys.readouterr().out
-    for text in ("16 validation images, 12 test images", "of accuracy lost on the test images",
-                 "times fewer multiply-adds", "times faster at batch 1"):  # fmt: skip
+    for text in ("16 validation images, 12 test images", "of accuracy lost on the test images", "times fewer"):
         assert text in printed
     calibration = exits.ExitCalibration.from_file(run / "exits.json")
-    assert calibration.chosen.milliseconds.keys() == {1}
     model = ki.early_exit_model(build(classes=2), calibration)
     assert model.thresholds == calibration.thresholds != {}
     with open(run / "exits.csv", newline="") as file:
@@ -46,7 +44,7 @@ def test_exits_are_calibrated_on_validation_images_and_scored_on_test_images(wri
     assert len(rows) == len(calibration.table)
     assert [row["chosen"] for row in rows].count("True") == 1
     assert float(rows[0]["multiply_adds"]) == calibration.multiply_adds
-    assert {"aux1_threshold", "aux2_share", "test_accuracy", "milliseconds_batch_1"} <= set(rows[0])
+    assert {"aux1_threshold", "aux2_share", "test_accuracy"} <= set(rows[0])
     assert (run / "exits.png").read_bytes().startswith(b"\x89PNG")
 
     out = run.parent / "served"
@@ -67,10 +65,10 @@ def test_where_no_image_may_leave_it_says_so(write_run, capsys, monkeypatch):
         return dataclasses.replace(found, thresholds={}, chosen=found.table[0])
 
     monkeypatch.setattr(exits, "calibrate_exits", calibrate_to_none)
-    assert main(["exits", str(run), "--timed-images", "0"]) == 0
+    assert main(["exits", str(run)]) == 0
     printed = capsys.readouterr().out
     assert "no image may leave early: on 16 validation images" in printed
-    assert "faster" not in printed
+    assert "chosen:" not in printed
 
 
 @pytest.mark.slow

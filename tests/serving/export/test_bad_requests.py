@@ -42,12 +42,9 @@ def test_an_image_that_cannot_be_read_fails_the_request_with_its_index(way, kind
     before = memory()
     with pytest.raises((RuntimeError, tf.errors.OpError), match=r"by index in the batch:\] \[1\]"):
         call("serving_bytes", image_bytes=[GOOD[0], BAD[kind], GOOD[1]])
+    with pytest.raises((RuntimeError, tf.errors.OpError), match=r"must be complete JPEG, PNG, BMP, GIF .*\[0 2\]"):
+        call("serving_bytes", image_bytes=[BAD[kind], GOOD[0], BAD[kind]])
     assert memory() - before < 500e6
-
-
-def test_all_of_them_are_named(server):
-    with pytest.raises(RuntimeError, match=r"must be complete JPEG, PNG, BMP, GIF or WebP images.*\[0 2 3\]"):
-        server("serving_bytes", image_bytes=[b"?", GOOD[0], b"", b"!"])
 
 
 def test_masked_images_leave_the_others_as_they_are(server, masking_server):
@@ -60,12 +57,9 @@ def test_masked_images_leave_the_others_as_they_are(server, masking_server):
     assert np.isnan(answer["scores"][~good]).all()
     assert (answer["classes"][~good] == b"").all()
     assert (answer["classes"][good] != b"").all()
-
-
-def test_a_request_of_bad_images_alone_is_masked(masking_server):
     answer = masking_server("serving_bytes", image_bytes=list(BAD.values()))
-    assert np.isnan(answer["probabilities"]).all()
     assert answer["probabilities"].shape == (len(BAD), 7)
+    assert np.isnan(answer["probabilities"]).all()
 
 
 @WAYS
@@ -88,12 +82,6 @@ def test_an_empty_batch_has_an_empty_answer(way, request):
     assert call("features", images=np.zeros((0, 16, 16, 3), "float32"))["features"].shape[0] == 0
 
 
-@WAYS
-def test_one_pixel_is_an_image(way, request):
-    answer = request.getfixturevalue(way)("serving_default", images=np.full((1, 1, 1, 3), 200, "float32"))
-    assert np.isfinite(answer["probabilities"]).all()
-
-
 @pytest.mark.parametrize(
     ("signature", "inputs", "message"),
     [
@@ -105,6 +93,7 @@ def test_one_pixel_is_an_image(way, request):
         ("serving_default", {"images": np.zeros((1, 16, 16, 1), "float32")}, r"images.*\[1,16,16,1\]"),
         ("serving_default", {"images": np.zeros((2, 0, 5, 3), "float32")}, r"with pixels.*\[2 0 5"),
         ("serving_default", {"images": np.zeros((1, 16, 16, 3), "float64")}, "float but double"),
+        ("serving_default", {"images": np.zeros((1, 32, 32, 3), "uint8")}, "float but uint8"),
         ("serving_default", {"images": [b"text"]}, "float but string"),
         ("serving_bytes", {"image_bytes": np.zeros(3, "float32")}, "string but float"),
         ("features", {"images": np.zeros((3,), "float32")}, r"images.*\[3\]"),

@@ -29,11 +29,8 @@ def expected(model):
         image = data.resize(data.decode(file), side, side)
         inputs = ki.preprocess_input(image[None], preprocessing=model.preprocessing)
         answers[name] = np.asarray(network(inputs, training=False))[0]
+    assert len({round(float(answer[0]), 5) for answer in answers.values()}) > 8
     return answers
-
-
-def test_the_files_have_different_answers(expected):
-    assert len({round(float(answer[0]), 5) for answer in expected.values()}) > 8
 
 
 def test_the_command_gives_it(model, expected, tmp_path):
@@ -58,13 +55,6 @@ def test_every_signature_gives_it(way, request, expected):
             np.testing.assert_allclose(answer["probabilities"][0], expected[name], err_msg=name, **CLOSE)
 
 
-def test_a_batch_gives_what_its_images_give(server):
-    images = np.random.default_rng(0).integers(0, 256, (5, 33, 47, 3)).astype("uint8")
-    together = server("serving_uint8", images=images)
-    alone = [server("serving_uint8", images=images[i : i + 1])["probabilities"][0] for i in range(5)]
-    np.testing.assert_allclose(together["probabilities"], alone, **CLOSE)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", list(ki.ARCHITECTURES))
 def test_every_architecture_gives_it_from_the_c_loader(architecture, tmp_path):
@@ -79,29 +69,25 @@ def test_every_architecture_gives_it_from_the_c_loader(architecture, tmp_path):
     server.close()
 
 
-@pytest.mark.parametrize("channels", [1, 4])
-def test_grey_and_alpha_networks_give_it_too(channels, tmp_path):
-    model = build(input_shape=(16, 16, channels))
-    version = ki.export_saved_model(model, tmp_path / "served")
-    names = list(FILES) if channels == 1 else ["alpha png", "png"]
-    answer = Server(version)("serving_bytes", image_bytes=[FILES[name] for name in names])
+@pytest.mark.parametrize(
+    ("architecture", "channels", "names"),
+    [
+        (SERVED, 1, list(FILES)),
+        (SERVED, 4, ["alpha png", "png"]),
+        (dataclasses.replace(SERVED, preprocessing="caffe"), 3, ["jpeg", "alpha png", "the network's size"]),
+    ],
+    ids=["grey", "alpha", "caffe"],
+)
+def test_networks_of_other_channels_and_preprocessing_give_it_too(architecture, channels, names, tmp_path):
+    model = build(architecture, input_shape=(16, 16, channels))
+    server = Server(ki.export_saved_model(model, tmp_path / "served"))
+    answer = server("serving_bytes", image_bytes=[FILES[name] for name in names])
+    assert server("metadata")["preprocessing"].item().decode() == architecture.preprocessing
     classifier, network = Classifier(model), ki.inference_model(model)
     for name, row in zip(names, answer["probabilities"]):
-        path = tmp_path / "file"
-        path.write_bytes(FILES[name])
-        [(_, said)] = classifier.predict_files([path], top=7)
-        image = data.to_input(data.decode(FILES[name], channels), model.input_shape[1:], model.preprocessing)
+        (tmp_path / "file").write_bytes(FILES[name])
+        [(_, said)] = classifier.predict_files([tmp_path / "file"], top=7)
+        image = data.to_input(data.decode(FILES[name], channels), model.input_shape[1:], architecture.preprocessing)
         expected = np.asarray(network(keras.ops.expand_dims(image, 0), training=False))[0]
         np.testing.assert_allclose(row, expected, err_msg=name, **CLOSE)
         np.testing.assert_allclose([dict(said)[str(index)] for index in range(7)], expected, err_msg=name, **CLOSE)
-
-
-def test_networks_of_caffe_s_preprocessing_give_it(tmp_path):
-    model = build(dataclasses.replace(SERVED, preprocessing="caffe"))
-    server = Server(ki.export_saved_model(model, tmp_path / "served"))
-    names = ["jpeg", "alpha png", "the network's size"]
-    images = [data.to_input(data.decode(FILES[name]), model.input_shape[1:], "caffe") for name in names]
-    expected = ki.inference_model(model)(tf.stack(images), training=False)
-    answer = server("serving_bytes", image_bytes=[FILES[name] for name in names])
-    np.testing.assert_allclose(answer["probabilities"], expected, **CLOSE)
-    assert server("metadata")["preprocessing"].item() == b"caffe"
