@@ -48,6 +48,25 @@ def _same_start_for_every_test():
 
 
 @pytest.fixture
+def refused(capsys):
+    """Returns `refused(*arguments)`, which runs the command, expects exit code 2, and returns its one line."""
+
+    def refused(*arguments):
+        from keras_inception.cli import main
+
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as error:  # argparse's way
+            status = error.code
+        printed = capsys.readouterr().err
+        assert (status, printed.count("\n")) == (2, 1), printed
+        assert printed.startswith("keras-inception")
+        return printed
+
+    return refused
+
+
+@pytest.fixture
 def channels_first():
     keras.config.set_image_data_format("channels_first")
 

@@ -4,7 +4,7 @@ import base64
 import io
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,7 @@ from keras_inception.network.views import inference_model
 from keras_inception.plots import report as plots
 from keras_inception.types import Array, PathLike
 
-RESULTS, PER_CLASS, CONFUSION, REPORT = "results.json", "per_class.csv", "confusion.csv", "report.html"
-DEPTH_PLOT, CONFUSION_PLOT, RELIABILITY_PLOT, MISTAKES_PLOT = (
-    "depth.png", "confusion.png", "reliability.png", "mistakes.png",
-)  # fmt: skip
-
+REPORT, MISTAKES = "report.html", "mistakes.png"
 THUMBNAIL: int = 160  # pixels
 LISTED_CONFUSIONS: int = 10
 
@@ -53,23 +49,21 @@ def write(
     predictions: evaluation.Predictions,
     *,
     facts: Mapping[str, str],
-    originals: Any = None,
+    originals: Any,
     crops: int | None = None,
     top_ks: Sequence[int] = (1, 5),
 ) -> list[str]:
     """Writes what models say of labelled images into a folder, in place of an earlier report.
 
-    `results.json`, `per_class.csv`, `confusion.csv`, `depth.png`, `confusion.png`, `reliability.png`, `mistakes.png`
-    and `report.html`, which holds all of them in one file that needs neither a network nor a script. Classes,
-    confusions and mistakes are those of the main head, or of the first one where there is no main head.
+    `report.html` shows all that the tables and plots beside it hold, without a network or a script. Classes, confusions
+    and mistakes are those of the main head, or of the first one where there is no main head.
 
     Args:
         folder: Path of the folder; it is made if it is missing.
         models: The models that were evaluated, with a fixed image size.
         predictions: What `evaluation.predict` returned for them.
         facts: What else a reader should know, such as which images these are.
-        originals: The images in the order of `predictions`, with labels, as `evaluation.one_by_one` takes them, for the
-            plot of mistakes; None for a report without it.
+        originals: The images in the order of `predictions`, with labels, as `evaluation.one_by_one` takes them.
         crops: How many crops of an image were averaged; None where there were none.
         top_ks: Numbers of answers, of which one must be right.
 
@@ -85,30 +79,25 @@ def write(
     answering = MAIN if MAIN in predictions.probabilities else next(iter(predictions.probabilities))
     labels, answers = predictions.labels, predictions.probabilities[answering]
     calibrations = {head: evaluation.calibration(labels, rows) for head, rows in predictions.probabilities.items()}
-    heads = {
-        head: {
-            **scores,
-            "calibration_error": calibrations[head].error,
-            "multiply_adds": multiply_adds(models, head, crops),
-        }
-        for head, scores in predictions.scores(sorted({1, *top_ks})).items()
-    }
+    heads = predictions.scores(sorted({1, *top_ks}))
+    for head, scores in heads.items():
+        scores |= {"calibration_error": calibrations[head].error, "multiply_adds": _multiply_adds(models, head, crops)}
     classes = dict(zip(names, evaluation.per_class(labels, answers)))
     confusion = evaluation.confusion(labels, answers)
     images = {
-        DEPTH_PLOT: _png(plots.depth(heads, len(labels))),
-        CONFUSION_PLOT: _png(plots.confusion(confusion, names)),
-        RELIABILITY_PLOT: _png(plots.reliability(calibrations)),
+        "depth.png": _png(plots.depth(heads, len(labels))),
+        "confusion.png": _png(plots.confusion(confusion, names)),
+        "reliability.png": _png(plots.reliability(calibrations)),
     }
     mistakes = evaluation.confident_mistakes(labels, answers)
-    if originals is not None and len(mistakes):
+    if len(mistakes):
         captions = [(names[labels[i]], names[answers[i].argmax()], float(answers[i].max())) for i in mistakes]
-        images[MISTAKES_PLOT] = _png(plots.mistakes(_thumbnails(originals, mistakes), captions))
+        images[MISTAKES] = _png(plots.mistakes(_thumbnails(originals, mistakes), captions))
     facts = {**facts, **_facts(models, crops)}
     html = _template().render(
         facts=facts,
         images=len(labels),
-        wrong=int((answers.argmax(axis=1) != labels).sum()),
+        wrong=len(labels) - int(np.trace(confusion)),
         crops=crops,
         heads=heads,
         answering=answering,
@@ -117,19 +106,20 @@ def write(
     )
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MISTAKES_PLOT).unlink(missing_ok=True)  # an earlier report's
+    (folder / MISTAKES).unlink(missing_ok=True)  # an earlier report's
     for name, image in images.items():
         (folder / name).write_bytes(image)
-    files.write_table(folder / PER_CLASS, [{"class": name, **asdict(score)} for name, score in classes.items()])
+    scored = [{"class": name, **asdict(score)} for name, score in classes.items()]
     counts = [{"class \\ answer": name, **dict(zip(names, row))} for name, row in zip(names, confusion)]
-    files.write_table(folder / CONFUSION, counts)
-    files.write_json(folder / RESULTS, {"images": len(labels), "crops": crops, "heads": heads, "facts": facts})
+    for table, rows in (("per_class.csv", scored), ("confusion.csv", counts)):
+        files.write_table(folder / table, rows)
+    files.write_json(folder / "results.json", {"images": len(labels), "crops": crops, "heads": heads, "facts": facts})
     with files.written_aside(folder / REPORT) as aside:
         aside.write_text(html, encoding="utf-8")
-    return [RESULTS, PER_CLASS, CONFUSION, *images, REPORT]
+    return ["results.json", "per_class.csv", "confusion.csv", *images, REPORT]
 
 
-def multiply_adds(models: Iterable[InceptionModel], head: str, crops: int | None = None) -> int:
+def _multiply_adds(models: Sequence[InceptionModel], head: str, crops: int | None) -> int:
     """Returns the multiply-adds that an image costs up to a head: of all models and crops together."""
     once = sum(row.multiply_adds for model in models for row in cost.rows(inference_model(model, head)))
     return once * (crops or 1)
@@ -143,17 +133,11 @@ def _told_apart(names: Sequence[str]) -> list[str]:
 
 def _facts(models: Sequence[InceptionModel], crops: int | None) -> dict[str, str]:
     """Returns what the models themselves say of an evaluation."""
-    views = {
-        None: "none: each image once, as the network takes it",
-        1: "1: the centre",
-        10: "10: corners, centre, and their mirrors",
-        144: "144: 4 scales, 3 squares of each, 6 crops of each, and their mirrors",
-    }
     sizes = ["x".join(map(str, model.input_shape[1:])) for model in models]
     return {
         "Architecture": ", ".join(dict.fromkeys(architectures.of(model).name for model in models)),
         "Input of the network": ", ".join(dict.fromkeys(sizes)),
-        "Crops": views[crops],
+        "Crops of each image": str(crops or "none, it is taken as the network takes it"),
         "Versions": f"keras-inception {__version__}, Keras {keras.__version__} on "
         f"{keras.backend.backend()}, Python {platform.python_version()}",
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import keras
@@ -80,8 +81,8 @@ def predict(
 ) -> Predictions:
     """Runs the heads of a model, or of an ensemble of models, on labelled images.
 
-    Of the images it keeps nothing but the labels and the averaged probabilities: memory grows with neither the number
-    of crops nor, but for those, the number of images. The heads are those that all models have.
+    Memory grows with neither the number of crops nor, but for labels and averaged probabilities, the number of images.
+    The heads are those that all models have.
 
     Args:
         model: A model, or a list of them with the same classes.
@@ -98,22 +99,22 @@ def predict(
     """
     models = [model] if isinstance(model, InceptionModel) else list(model)
     names = _common_heads(models)
-    _check_same_classes(models)
     if batch_size < 1:
         raise InputError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
-    members = [_Member(model, names, batch_size, crops) for model in models]
+    if crops is not None:
+        cropping.check_crops(crops)
     progress = keras.utils.Progbar(None, verbose=verbose, unit_name="image")
-    labels: list[Array] = []
-    for image, label in one_by_one(examples):
-        for member in members:
-            member.add(image)
-        labels.append(class_indices(label[None], models[0].classes))
+    pairs, labels, averaged = one_by_one(examples), [], []
+    while chunk := list(islice(pairs, max(1, batch_size // (crops or 1)))):
+        images = [image for image, _ in chunk]
+        labels += [class_indices(label[None], models[0].classes) for _, label in chunk]
+        averaged.append(np.mean([_softmaxes(model, names, images, crops, batch_size) for model in models], axis=0))
         progress.update(len(labels))
     if not labels:
         raise InputError("A model is scored on labelled images, and there are none. Received: empty `examples`")
     progress.update(len(labels), finalize=True)
-    averaged = np.mean([member.finish() for member in members], axis=0).astype("float32")
-    return Predictions(np.concatenate(labels), {name: averaged[:, index] for index, name in enumerate(names)})
+    rows = np.concatenate(averaged).astype("float32")
+    return Predictions(np.concatenate(labels), {name: rows[:, index] for index, name in enumerate(names)})
 
 
 def one_by_one(examples: Any) -> Iterator[tuple[Array, Array]]:
@@ -147,64 +148,48 @@ def class_indices(labels: Array, classes: int) -> Array:
     return labels.reshape(-1).astype("int64")
 
 
-class _Member:
-    """One model, and what its heads say of each image: of the image as it is, or of its crops."""
+def _softmaxes(
+    model: InceptionModel, names: Sequence[str], images: Sequence[Array], crops: int | None, batch_size: int
+) -> Array:
+    """Returns what the heads of one model say of some images, `(images, heads, classes)`, float64."""
+    views = iter(images) if crops is None else _crops(model, images, crops)
+    rows = []
+    while batch := list(islice(views, batch_size)):
+        outputs = model.predict_on_batch(np.stack(batch))
+        of_heads = dict(zip(model.output_names, outputs if isinstance(outputs, list) else [outputs]))
+        heads = [(np.asarray(of_heads[name], "float64"), gives_logits(model, name)) for name in names]
+        rows.append(np.stack([softmax(x, axis=1) if are_logits else x for x, are_logits in heads], axis=1))
+    found = np.concatenate(rows)  # (images * crops, heads, classes)
+    return found.reshape(len(images), -1, *found.shape[1:]).mean(axis=1)
 
-    def __init__(self, model: InceptionModel, names: list[str], batch_size: int, crops: int | None):
-        self._model, self._names, self._batch_size, self._crops = model, names, batch_size, crops
-        if crops is not None:
-            cropping.check_crops(crops)
-            self._image_size, self._channels = _image_size(model)
-        self._waiting: list[Array] = []  # for a full batch, which need not end where an image does
-        self._softmaxes: list[Array] = []  # of the crops of the image that is not complete
-        self._rows: list[Array] = []
 
-    def add(self, image: Array) -> None:
-        """Takes one image `(height, width, channels)`."""
-        for view in [image] if self._crops is None else self._views(image, self._crops):
-            self._waiting.append(view)
-            if len(self._waiting) == self._batch_size:
-                self._run()
-
-    def finish(self) -> Array:
-        """Returns the probabilities, `(images, heads, classes)`, float64."""
-        if self._waiting:
-            self._run()
-        return np.stack(self._rows)
-
-    def _views(self, image: Array, crops: int) -> Iterator[Array]:
+def _crops(model: InceptionModel, images: Sequence[Array], crops: int) -> Iterator[Array]:
+    """Yields the crops of images, one after the other, as the model takes them."""
+    size, channels = _image_size(model)
+    for image in images:
         if image.ndim == 3 and image.shape[-1] == 1:
-            image = np.repeat(image, self._channels, axis=-1)
-        if image.ndim == 3 and image.shape[-1] != self._channels:
+            image = np.repeat(image, channels, axis=-1)
+        if image.ndim == 3 and image.shape[-1] != channels:
             raise InputError(
-                f"Images must have the {self._channels} channels that the network sees, or one, which is repeated. "
+                f"Images must have the {channels} channels that the network sees, or one, which is repeated. "
                 f"Received: image.shape={image.shape}"
             )
-        return cropping.each(image, crops, self._image_size)
-
-    def _run(self) -> None:
-        x, self._waiting = np.stack(self._waiting), []
-        if self._crops is not None:
-            x = preprocess_input(x, "channels_last", preprocessing=self._model.preprocessing)
-            if keras.config.image_data_format() == "channels_first":
-                x = np.moveaxis(x, -1, 1)
-        outputs = self._model.predict_on_batch(x)
-        outputs = dict(zip(self._model.output_names, outputs if isinstance(outputs, list) else [outputs]))
-        for heads in zip(*(self._probabilities(name, outputs[name]) for name in self._names)):
-            self._softmaxes.append(np.stack(heads))
-            if len(self._softmaxes) == (self._crops or 1):
-                self._rows.append(np.mean(self._softmaxes, axis=0))
-                self._softmaxes = []
-
-    def _probabilities(self, name: str, output: Array) -> Array:
-        output = np.asarray(output, "float64")
-        return softmax(output, axis=1) if gives_logits(self._model, name) else output
+        for crop in cropping.each(image, crops, size):
+            crop = preprocess_input(crop, "channels_last", preprocessing=model.preprocessing)
+            yield np.moveaxis(crop, -1, 0) if keras.config.image_data_format() == "channels_first" else crop
 
 
 def _common_heads(models: list[InceptionModel]) -> list[str]:
-    """Returns the names of the outputs that all models have, in the order of the first one's."""
+    """Returns the outputs that all models have, in the order of the first one's; refuses models of other classes."""
     if not models:
         raise InputError("An ensemble must have at least one model. Received: an empty list")
+    counts = [model.classes for model in models]
+    called = {tuple(model.class_names) for model in models if model.class_names is not None}
+    if len(set(counts)) > 1 or len(called) > 1:
+        raise InputError(
+            "The models of an ensemble must have the same classes in the same order. "
+            f"Received: models of {counts} classes" + (", called differently" if len(called) > 1 else "")
+        )
     names = [name for name in models[0].output_names if all(name in model.output_names for model in models)]
     if not names:
         raise InputError(
@@ -214,22 +199,11 @@ def _common_heads(models: list[InceptionModel]) -> list[str]:
     return names
 
 
-def _check_same_classes(models: list[InceptionModel]) -> None:
-    counts = [model.classes for model in models]
-    names = {tuple(model.class_names) for model in models if model.class_names is not None}
-    if len(set(counts)) > 1 or len(names) > 1:
-        raise InputError(
-            "The models of an ensemble must have the same classes in the same order. "
-            f"Received: models of {counts} classes" + (", called differently" if len(names) > 1 else "")
-        )
-
-
 def _image_size(model: InceptionModel) -> tuple[int, int]:
     """Returns the side of a network's square input in pixels, and its channels."""
     shape = tuple(model.input_shape[1:])
-    if keras.config.image_data_format() == "channels_first":
-        shape = (*shape[1:], shape[0])
-    height, width, channels = shape
+    first = keras.config.image_data_format() == "channels_first"
+    height, width, channels = (*shape[1:], shape[0]) if first else shape
     if height is None and width is None:
         return architectures.of(model).image_size, channels
     if height != width:

@@ -23,19 +23,6 @@ def command(*arguments, **options):
     return subprocess.run(line, capture_output=True, text=True, timeout=300, **options)
 
 
-def refused(capsys, *arguments):
-    """Runs the command in this process, expects exit code 2, and returns the one line that it printed."""
-    try:
-        status = main([str(argument) for argument in arguments])
-    except SystemExit as error:  # argparse's way
-        status = error.code
-    printed = capsys.readouterr()
-    assert status == 2
-    assert printed.err.count("\n") == 1
-    assert printed.err.startswith("keras-inception")
-    return printed.err
-
-
 def test_train_says_what_it_did_and_what_to_type_next(image_folder, tmp_path):
     out = tmp_path / "a run"
     # With a schedule of our own, which the next process must know when it loads the model.
@@ -96,26 +83,6 @@ def test_predict_goes_on_after_a_bad_image_and_says_so(run, image_folder, tmp_pa
     assert printed.out.startswith(str(image_folder / "dark" / "3.png"))
 
 
-def test_evaluate_prints_the_results_of_the_run(run, capsys):
-    assert main(["evaluate", str(run.folder), "--json"]) == 0
-    results = json.loads(capsys.readouterr().out)
-    for head, metrics in run.results.items():
-        assert results[head] == pytest.approx(metrics, abs=1e-5)
-    assert main(["evaluate", str(run.folder), "--split", "validation"]) == 0
-    table = capsys.readouterr().out
-    assert "4 validation images" in table
-    assert all(word in table for word in ("head", "top-1", "loss", "main", "aux1", "aux2"))
-
-
-def test_evaluate_refuses_images_of_other_classes(run, capsys):
-    assert "must have the classes" in refused(capsys, "evaluate", run.folder, "--dataset", "digits")
-
-
-def test_evaluate_of_a_file_needs_a_dataset(run, image_folder, capsys):
-    assert "give --dataset" in refused(capsys, "evaluate", run.folder / "model.keras")
-    assert main(["evaluate", str(run.folder / "model.keras"), "--dataset", str(image_folder), "--split", "train"]) == 0
-
-
 def test_summary_prints_table_1_beside_the_paper(capsys, tmp_path):
     plot = tmp_path / "graph.png"
     assert main(["summary", "--plot", str(plot)]) == 0
@@ -153,26 +120,26 @@ def test_summary_of_a_run(run, capsys):
         ([], "required: COMMAND"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert message in refused(capsys, *arguments)
+    assert message in refused(*arguments)
     assert list(tmp_path.iterdir()) == []  # nothing was begun
 
 
-def test_an_unknown_head_and_a_missing_image_are_refused(run, capsys):
+def test_an_unknown_head_and_a_missing_image_are_refused(run, refused):
     assert "`head` must be one of the model's outputs" in refused(
-        capsys, "predict", run.folder, run.folder / "samples", "--head", "aux3"
+        "predict", run.folder, run.folder / "samples", "--head", "aux3"
     )
-    assert "there is no image at nosuch.png" in refused(capsys, "predict", run.folder, "nosuch.png")
-    assert "--top must be at least 1" in refused(capsys, "predict", run.folder, run.folder / "samples", "--top", 0)
+    assert "there is no image at nosuch.png" in refused("predict", run.folder, "nosuch.png")
+    assert "--top must be at least 1" in refused("predict", run.folder, run.folder / "samples", "--top", 0)
 
 
-def test_train_refuses_bad_images_and_skips_them_when_told_to(image_folder, tmp_path, capsys):
+def test_train_refuses_bad_images_and_skips_them_when_told_to(image_folder, tmp_path, refused, capsys):
     folder = tmp_path / "images"
     shutil.copytree(image_folder, folder)
     (folder / "dark" / "notes.txt").write_text("no image")
     out = tmp_path / "run"
-    message = refused(capsys, "train", "--dataset", folder, *SMALL_TRAINING, "--out", out)
+    message = refused("train", "--dataset", folder, *SMALL_TRAINING, "--out", out)
     assert "notes.txt: it is no JPEG, PNG, BMP, GIF or WebP image" in message
     assert "--skip-bad-images" in message
     assert not out.exists()
@@ -184,12 +151,10 @@ def test_train_refuses_bad_images_and_skips_them_when_told_to(image_folder, tmp_
     assert "must be at least 79x79" in printed.err
 
 
-def test_a_folder_that_cannot_be_written_is_refused(image_folder, tmp_path, capsys):
+def test_a_folder_that_cannot_be_written_is_refused(image_folder, tmp_path, refused):
     place = tmp_path / "file"
     place.write_text("in the way")
-    message = refused(
-        capsys, "train", "--dataset", image_folder, "--architecture", "googlenet_small", "--out", place / "run"
-    )
+    message = refused("train", "--dataset", image_folder, "--architecture", "googlenet_small", "--out", place / "run")
     assert str(place) in message
 
 

@@ -11,8 +11,9 @@ CLASSES = 4
 def build(seed, size=SIZE, classes=CLASSES, heads=("main", "aux1", "aux2"), activation="softmax", **options):
     """Returns an `InceptionModel` of linear heads on a map that knows left from right."""
     keras.utils.set_random_seed(seed)
-    image = keras.Input((size, size, 3))
-    x = keras.layers.Flatten()(keras.layers.AveragePooling2D(size // 2)(image))
+    height, width = size if isinstance(size, tuple) else (size, size)
+    image = keras.Input((height, width, 3))
+    x = keras.layers.Flatten()(keras.layers.AveragePooling2D((height // 2, width // 2))(image))
     outputs = []
     for name in heads:
         y = keras.layers.Dense(classes, kernel_initializer=keras.initializers.RandomNormal(stddev=2.0))(x)

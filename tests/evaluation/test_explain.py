@@ -1,11 +1,54 @@
-"""Grad-CAM against closed forms and finite differences."""
+"""Grad-CAM against closed forms and finite differences, and the plots of `keras-inception explain`."""
+
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
+from PIL import Image
+
+pytest.importorskip("tensorflow")
+
+from tiny_network import TINY
 
 import keras_inception as ki
-from keras_inception.architectures import AuxiliaryHead
+from keras_inception import plots
+from keras_inception.architectures import AuxiliaryHead, Conv, Inception
+from keras_inception.cli import main
+
+# Maps as large as the images, so that nothing is scaled.
+FLAT = replace(
+    TINY,
+    rows=(
+        Conv("conv1_3x3_s1", 3, 1, 8),
+        Inception("inception_4a", 4, 4, 8, 2, 4, 4),
+        Inception("inception_4d", 4, 4, 8, 2, 4, 4),
+        Inception("inception_5b", 8, 4, 8, 2, 4, 4),
+    ),
+    auxiliary_heads=tuple(replace(head, conv=8, dense=16) for head in TINY.auxiliary_heads),
+    image_size=8,
+)
+
+
+@pytest.fixture
+def build():
+    """Returns `build(*auxiliary_heads, **options)`, that network with seeded weights; by default with its heads."""
+
+    def build(*auxiliary_heads, **options):
+        keras.utils.set_random_seed(0)
+        architecture = replace(FLAT, auxiliary_heads=auxiliary_heads or FLAT.auxiliary_heads)
+        model = ki.GoogLeNet(architecture=architecture, classes=3, **{"class_names": ["ant", "bee", "cow"], **options})
+        for layer in model.layers:  # statistics as after a training
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.moving_mean.assign(np.random.default_rng(1).normal(0, 0.1, layer.moving_mean.shape))
+        return model
+
+    return build
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(0).uniform(-1, 1, (8, 8, 3)).astype("float32")
 
 
 def by_head(explanations):
@@ -143,26 +186,30 @@ def test_classes_without_names_go_by_their_numbers(build, image):
     assert {each.class_name for each in found} == {"2"}
 
 
-def test_what_cannot_be_explained_is_refused(build, image):
-    model = build()
-    with pytest.raises(ValueError, match=r"one of the model's 3 classes, ant, bee, cow\. Received: class_name='elk'"):
-        ki.explain(model, image, class_name="elk")
-    with pytest.raises(ValueError, match=r"one image of shape \(8, 8, 3\). Received: image.shape=\(1, 8, 8, 3\)"):
-        ki.explain(model, image[None])
-    with pytest.raises(ValueError, match=r"Received: image.shape=\(9, 8, 3\)"):
-        ki.explain(model, np.zeros((9, 8, 3)))
-    with pytest.raises(ValueError, match="`top` must be at least 1"):
-        ki.explain(model, image, top=0)
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((8, 8, 3), {"class_name": "elk"}, r"one of the model's 3 classes, ant, bee, cow\. Received: class_name='elk'"),
+        ((1, 8, 8, 3), {}, r"one image of shape \(8, 8, 3\). Received: image.shape=\(1, 8, 8, 3\)"),
+        ((9, 8, 3), {}, r"Received: image.shape=\(9, 8, 3\)"),
+        ((8, 8, 3), {"top": 0}, "`top` must be at least 1"),
+    ],
+)
+def test_what_cannot_be_explained_is_refused(build, shape, options, message):
+    with pytest.raises(ValueError, match=message):
+        ki.explain(build(), np.zeros(shape), **options)
+
+
+def test_models_without_classifiers_and_channels_first_are_refused(build, image):
     with pytest.raises(ValueError, match=r"must end in classifiers.*Received: a model with outputs \['avg_pool'\]"):
         ki.explain(build(include_top=False, pooling="avg", class_names=None), image)
+    model = build()
     keras.config.set_image_data_format("channels_first")
     with pytest.raises(ValueError, match=r"Grad-CAM reads.*Received: image_data_format='channels_first'"):
         ki.explain(model, image)
 
 
 def test_the_plot_shows_the_image_and_for_each_head_map_and_classes(build, image):
-    from keras_inception import plots
-
     figure = plots.explanation((image + 1) * 127.5, ki.explain(build(), image, class_name="bee", top=3))
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[0] == "image"
@@ -170,3 +217,53 @@ def test_the_plot_shows_the_image_and_for_each_head_map_and_classes(build, image
     assert len(figure.axes) == 9  # four images above, three sets of bars and an empty place below, a colour bar
     assert sorted(label.get_text() for label in figure.axes[5].get_yticklabels()) == ["ant", "bee", "cow"]
     assert figure.axes[5].texts[0].get_text().endswith("%")
+
+
+@pytest.fixture
+def here(build, tmp_path, monkeypatch):
+    """A folder with a model and two images, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    build().save("model.keras")
+    for name in ("flower.jpg", "house.png"):
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 10, 3), "uint8")).save(name)
+    return tmp_path
+
+
+def test_each_image_gets_a_plot_and_none_is_overwritten(here, capsys):
+    assert main(["explain", "model.keras", "flower.jpg", "house.png"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("flower.jpg  main: ")
+    assert "aux2: " in first
+    assert first.endswith("wrote flower-explained.png")
+    assert second.endswith("wrote house-explained.png")
+    written = (here / "flower-explained.png").read_bytes()
+    assert main(["explain", "model.keras", "flower.jpg", "--class", "bee", "--top", "2"]) == 0
+    assert capsys.readouterr().out.endswith("wrote flower-explained-2.png\n")
+    assert (here / "flower-explained.png").read_bytes() == written != (here / "flower-explained-2.png").read_bytes()
+    with Image.open("flower-explained-2.png") as plot:
+        assert plot.width > plot.height > 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["model.keras", "tree.jpg"], "there is no image at tree.jpg"),
+        (["nothing", "flower.jpg"], "A run is a folder"),
+        (["model.keras", "flower.jpg", "--class", "elk"], "one of the model's 3 classes, ant, bee, cow"),
+        (["model.keras", "flower.jpg", "--out", "house.png"], "house.png is there already"),
+        (["model.keras", "flower.jpg", "--out", "new.jpg"], "a .png file. Received: new.jpg"),
+        (["model.keras", "flower.jpg", "house.png", "--out", "new.png"], "for 2 images"),
+        (["model.keras", "flower.jpg", "--top", "0"], "`top` must be at least 1"),
+    ],
+)
+def test_what_cannot_be_explained_is_one_line(here, refused, arguments, message):
+    assert message in refused("explain", *arguments)
+    assert not list(here.glob("*explained*"))
+
+
+def test_an_unreadable_image_does_not_keep_the_others_from_their_plots(here, capsys):
+    (here / "broken.jpg").write_bytes(b"no image")
+    assert main(["explain", "model.keras", "broken.jpg", "flower.jpg"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err == "keras-inception explain: error: broken.jpg: it is no JPEG, PNG, BMP, GIF or WebP image\n"
+    assert printed.out.endswith("wrote flower-explained.png\n")
