@@ -4,7 +4,6 @@ Nothing heavy is imported before a configuration is made, so that `--help` answe
 """
 
 import difflib
-import importlib.util
 import re
 import tomllib
 from collections.abc import Mapping
@@ -119,10 +118,6 @@ class TrainConfig:
             raise InputError(
                 f"`freeze_through` must be a row of {self.resolved_architecture.name!r}: {', '.join(rows)}. "
                 f"Received: freeze_through={self.freeze_through!r}"
-            )
-        if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
-            raise InputError(
-                "TensorBoard logs need the package tensorboard, which is not installed. Use `pip install tensorboard`."
             )
         from keras_inception.weights import source_of
 

@@ -36,7 +36,6 @@ class Run:
         model: The trained model with all its heads.
         results: Loss and accuracies on the test images by head; empty without test images.
         sizes: The number of examples by split.
-        skipped: The unreadable files that were left out.
         chief: Whether this process wrote the folder; of several workers only one does.
     """
 
@@ -44,7 +43,6 @@ class Run:
     model: InceptionModel
     results: dict[str, dict[str, float]]
     sizes: dict[str, int]
-    skipped: list[str]
     chief: bool
 
 
@@ -180,7 +178,7 @@ class Training:
         results = {} if self.data.test is None else evaluation.evaluate(self.model, self.data.test)
         if self.chief:
             self._write_results(results)
-        return Run(self.folder, self.model, results, self.data.sizes, self.data.skipped, self.chief)
+        return Run(self.folder, self.model, results, self.data.sizes, self.chief)
 
     @property
     def _checkpoint(self) -> Path:

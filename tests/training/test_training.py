@@ -32,18 +32,12 @@ def test_the_history_has_a_row_an_epoch_with_every_head(run):
         assert {f"{head}_loss", f"{head}_accuracy", f"val_{head}_loss", f"val_{head}_accuracy"} <= set(rows[0])
 
 
-def test_the_model_file_alone_knows_classes_preprocessing_and_architecture(run):
-    model = runs.load_model(run.folder / "model.keras")
-    assert model.class_names == ["dark", "light"]
-    assert (model.preprocessing, model.architecture) == ("inception", TINY)
+def test_the_saved_model_is_the_trained_one_and_knows_classes_preprocessing_and_architecture(run):
+    model = runs.load_model(run.folder)
+    assert (model.class_names, model.preprocessing, model.architecture) == (["dark", "light"], "inception", TINY)
     assert model.output_names == ["main", "aux1", "aux2"]
-
-
-def test_the_saved_model_is_the_trained_one(run):
     images = np.random.default_rng(0).uniform(-1, 1, (2, 10, 10, 3)).astype("float32")
-    for saved, trained in zip(
-        runs.load_model(run.folder).predict(images, verbose=0), run.model.predict(images, verbose=0)
-    ):
+    for saved, trained in zip(model.predict(images, verbose=0), run.model.predict(images, verbose=0)):
         np.testing.assert_allclose(saved, trained, atol=1e-6)  # the same weights on the same machine
 
 
@@ -123,25 +117,15 @@ def test_a_json_file_is_written_whole_or_not_at_all(tmp_path):
     assert json.loads(path.read_text()) == {"accuracy": 0.5}
 
 
-def test_curves_draw_a_line_for_each_head_in_training_and_validation():
-    history = {
-        f"{prefix}{head}_{metric}": [0.5, 0.7]
-        for prefix in ("", "val_")
-        for head in ("main", "aux1", "aux2")
-        for metric in ("loss", "accuracy")
-    }
-    figure = plots.curves(history, ["main", "aux1", "aux2"])
+@pytest.mark.parametrize("heads", [("main", "aux1", "aux2"), ("main",)])
+def test_curves_draw_a_line_for_each_head_in_training_and_validation(heads):
+    prefixes = [f"{head}_" for head in heads] if len(heads) > 1 else [""]  # as Keras calls its metrics
+    names = [f"{kind}{prefix}" for kind in ("", "val_") for prefix in prefixes]
+    figure = plots.curves({f"{name}{metric}": [0.5, 0.7] for name in names for metric in ("loss", "accuracy")}, heads)
     for axes in figure.axes:
-        assert [line.get_label() for line in axes.lines] == [
-            "main, training", "aux1, training", "aux2, training",
-            "main, validation", "aux1, validation", "aux2, validation",
-        ]  # fmt: skip
+        labels = [f"{head}, {kind}" for kind in ("training", "validation") for head in heads]
+        assert [line.get_label() for line in axes.lines] == labels
         assert all(line.get_ydata().tolist() == [0.5, 0.7] for line in axes.lines)
-
-
-def test_curves_of_a_single_head_are_drawn_too():
-    figure = plots.curves({"loss": [1.0], "accuracy": [0.5]}, ["main"])
-    assert [len(axes.lines) for axes in figure.axes] == [1, 1]
 
 
 @pytest.mark.slow

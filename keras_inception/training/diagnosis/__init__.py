@@ -3,18 +3,17 @@
 The callbacks report through a function `report(message)`; by default it is Python's `warnings.warn`, as Keras's own
 callbacks do it. `callbacks()` returns those that belong in every training.
 
-`chance` knows what a constant answer reaches, `watcher` is a callback that sees the batch of each step; `at_chance`,
+`watcher` is a callback that sees the batch of each step, and knows what a constant answer reaches; `at_chance`,
 `not_finite`, `input_pipeline` and `gradients` each look for one thing.
 """
 
 import keras
 
 from keras_inception.training.diagnosis.at_chance import HeadsAtChance, ValidationAtChance
-from keras_inception.training.diagnosis.chance import AT_CHANCE, LEARNS
 from keras_inception.training.diagnosis.gradients import GradientFlow, gradient_norms, head_gradients
 from keras_inception.training.diagnosis.input_pipeline import InputPipeline
 from keras_inception.training.diagnosis.not_finite import NotFiniteError, StopWhenNotFinite
-from keras_inception.training.diagnosis.watcher import Report, Watcher, warn
+from keras_inception.training.diagnosis.watcher import AT_CHANCE, LEARNS, Report, Watcher, warn
 
 __all__ = [
     "AT_CHANCE",

@@ -2,11 +2,9 @@
 
 import keras
 
-from keras_inception.network import losses
-from keras_inception.network.losses import logs_by_head
+from keras_inception.network.losses import logs_by_head, spread
 from keras_inception.network.model import InceptionModel
-from keras_inception.training.diagnosis.chance import AT_CHANCE, LEARNS, Chance, losses_by_head
-from keras_inception.training.diagnosis.watcher import Watcher
+from keras_inception.training.diagnosis.watcher import AT_CHANCE, LEARNS, Chance, Watcher, head_losses_of
 from keras_inception.types import Logs
 
 
@@ -28,7 +26,7 @@ class HeadsAtChance(Watcher):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         super().on_train_begin(logs)
-        # By head, for how many epochs and steps in a row another head has been learning.
+        # For how many epochs and steps in a row, by head, another head has been learning.
         self._lag: dict[str, tuple[int, int]] = {}
         self._nothing_learns: tuple[int, int] | None = (0, 0)  # from the start; None once a head has left chance
         self._reported: set[str] = set()
@@ -38,7 +36,7 @@ class HeadsAtChance(Watcher):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         chance, steps = self.chance.loss, self._steps_in_epoch
-        by_head = losses_by_head(self.model, logs)
+        by_head = _losses_by_head(self.model, logs)
         at_chance = [head for head, loss in by_head.items() if loss > AT_CHANCE * chance]
         learning = [head for head, loss in by_head.items() if loss < LEARNS * chance]
         self._lag = {head: _longer(self._lag.get(head, (0, 0)), steps) for head in at_chance if learning}
@@ -46,33 +44,28 @@ class HeadsAtChance(Watcher):
             enough = (lag_epochs >= 3 and lag_steps >= 100) or lag_steps >= 10_000
             if enough and head not in self._reported:
                 self._reported.add(head)
-                self._report_head(head, min(learning, key=by_head.__getitem__), by_head, epoch + 1)
+                other = min(learning, key=by_head.__getitem__)
+                self.report(
+                    f"Head {_with_row(self.model, head)} has not left {self.chance} after "
+                    f"{_counted(epoch + 1, 'epoch')}: its loss is {by_head[head]:.3f}, while "
+                    f"{_with_row(self.model, other)} learns, at {by_head[other]:.3f}. What helps: {self._remedies()}."
+                )
         if len(at_chance) < len(by_head) or not by_head:
             self._nothing_learns = None
         elif self._nothing_learns is not None:
             self._nothing_learns = epochs, total = _longer(self._nothing_learns, steps)
             if epochs >= 3 and total >= 200:
                 self._nothing_learns = None
-                self._report_all(by_head, epochs, total)
-
-    def _report_head(self, head: str, other: str, by_head: dict[str, float], epoch: int) -> None:
-        self.report(
-            f"Head {_with_row(self.model, head)} has not left {self.chance} after {_counted(epoch, 'epoch')}: "
-            f"its loss is {by_head[head]:.3f}, while {_with_row(self.model, other)} learns, at {by_head[other]:.3f}. "
-            f"What helps: {self._remedies()}."
-        )
-
-    def _report_all(self, by_head: dict[str, float], epoch: int, steps: int) -> None:
-        heads = ", ".join(f"{_with_row(self.model, head)} {loss:.3f}" for head, loss in by_head.items())
-        self.report(
-            f"Nothing learns: after {_counted(epoch, 'epoch')} ({steps} steps) no head has left {self.chance}; "
-            f"the losses are {heads}. Look first whether images and labels belong together. "
-            f"What helps otherwise: {self._remedies()}, or a higher rate where it is below 1e-5."
-        )
+                heads = ", ".join(f"{_with_row(self.model, head)} {loss:.3f}" for head, loss in by_head.items())
+                self.report(
+                    f"Nothing learns: after {_counted(epochs, 'epoch')} ({total} steps) no head has left "
+                    f"{self.chance}; the losses are {heads}. Look first whether images and labels belong together. "
+                    f"What helps otherwise: {self._remedies()}, or a higher rate where it is below 1e-5."
+                )
 
     def _remedies(self) -> str:
-        remedies = ["a lower learning rate", "a warm-up", 'He initialisation (`kernel_initializer="he_normal"`)']
-        return ", ".join(remedies) + ("" if _batch_norms(self.model) else ', `architecture="googlenet_bn"`')
+        remedies = 'a lower learning rate, a warm-up, He initialisation (`kernel_initializer="he_normal"`)'
+        return remedies if _batch_norms(self.model) else f'{remedies}, `architecture="googlenet_bn"`'
 
 
 class ValidationAtChance(Watcher):
@@ -95,7 +88,7 @@ class ValidationAtChance(Watcher):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         chance, names = self.chance, self.model.output_names
         training, validation = (logs_by_head(logs or {}, names, prefix)[names[0]] for prefix in ("", "val_"))
-        if self._reported or "loss" not in validation or names[0] not in losses_by_head(self.model, logs):
+        if self._reported or "loss" not in validation or names[0] not in _losses_by_head(self.model, logs):
             return
         if training["loss"] >= LEARNS * chance.loss or validation["loss"] <= AT_CHANCE * chance.loss:
             return
@@ -114,7 +107,7 @@ class ValidationAtChance(Watcher):
         loss, norms = self._loss_in_inference_mode(), _batch_norms(self.model)
         if norms and (loss is None or loss > LEARNS * chance.loss):
             momentum = max(layer.momentum for layer in norms)
-            steps = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+            steps = int(self.model.optimizer.iterations.numpy())
             seen = "" if loss is None else f": in inference mode the last training batch has a loss of {loss:.3f} too"
             return (
                 f"The statistics of batch normalization lag{seen}. With a momentum of {momentum:g}, "
@@ -135,11 +128,23 @@ class ValidationAtChance(Watcher):
         if self.batch is None:
             return None
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(self.batch)
-        predictions = self.model(images, training=False)
-        head_losses = self.model.head_losses
-        labels = losses.spread(labels, self.model.output_names, "y")[0]
-        prediction = predictions[0] if isinstance(predictions, (list, tuple)) else predictions
-        return float(head_losses.losses[0](labels, prediction))
+        labels = spread(labels, self.model.output_names, "y")[0]
+        prediction = keras.tree.flatten(self.model(images, training=False))[0]
+        return float(head_losses_of(self.model).losses[0](labels, prediction))
+
+
+def _losses_by_head(model: InceptionModel, logs: Logs | None) -> dict[str, float]:
+    """Returns the lower of the losses in training and validation of each head that learns by cross-entropy."""
+    head_losses, names = head_losses_of(model), model.output_names
+    if len(names) == 1 and model.losses:
+        return {}  # what Keras logs holds the penalties of the weights
+    training, validation = (logs_by_head(logs or {}, names, prefix) for prefix in ("", "val_"))
+    entropies = (keras.losses.SparseCategoricalCrossentropy, keras.losses.CategoricalCrossentropy)
+    return {
+        name: min(values["loss"] for values in (training[name], validation[name]) if "loss" in values)
+        for name, loss, weight in zip(names, head_losses.losses, head_losses.weights)
+        if isinstance(loss, entropies) and weight and "loss" in training[name]
+    }
 
 
 def _batch_norms(model: InceptionModel) -> list[keras.layers.BatchNormalization]:

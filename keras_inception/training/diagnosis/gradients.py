@@ -1,7 +1,5 @@
 """The gradient that each head sends to each row of Table 1."""
 
-import importlib.util
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ from keras_inception import architectures, files
 from keras_inception.errors import InputError
 from keras_inception.network import losses
 from keras_inception.network.model import InceptionModel
-from keras_inception.training.diagnosis.chance import head_losses_of
+from keras_inception.training.diagnosis.watcher import head_losses_of
 from keras_inception.types import Logs, PathLike, Tensor
 
 
@@ -38,8 +36,7 @@ def head_gradients(model: InceptionModel, images: Tensor, labels: Any) -> dict[s
     names, weights = model.output_names, model.trainable_variables
     kept = [(variable, keras.ops.copy(variable.value)) for variable in model.non_trainable_variables]
     with tf.GradientTape(persistent=True) as tape:
-        predictions = model(images, training=True)
-        predictions = predictions if isinstance(predictions, (list, tuple)) else [predictions]
+        predictions = keras.tree.flatten(model(images, training=True))
         spread = zip(names, head_losses.losses, losses.spread(labels, names, "y"), predictions)
         values = {name: loss(y, y_pred) for name, loss, y, y_pred in spread if loss is not None}
     for variable, value in kept:
@@ -68,7 +65,9 @@ def gradient_norms(model: InceptionModel, images: Tensor, labels: Any) -> dict[s
     Raises:
         InputError: The model is not compiled, or does not know its architecture.
     """
-    rows = _weights_by_row(model)
+    owners = architectures.layers_by_owner(model)
+    paths = {row: [w.path for layer in layers for w in layer.trainable_variables] for row, layers in owners.items()}
+    rows = {row: found for row, found in paths.items() if found}
     return {
         head: {row: float(tf.linalg.global_norm([gradients[path] for path in paths])) for row, paths in rows.items()}
         for head, gradients in head_gradients(model, images, labels).items()
@@ -87,38 +86,29 @@ class GradientFlow(keras.callbacks.Callback):
         labels: `(batch,)` or one-hot, or by head.
         path: The CSV file.
         every: Epochs from one measurement to the next, at least 1.
-        log_dir: A folder for TensorBoard, where the norms are `gradient_norm/HEAD/ROW`; by default none.
 
     Raises:
-        InputError: `every` is below 1, or `log_dir` is given and the package tensorboard is not installed.
+        InputError: `every` is below 1.
     """
 
     FIELDS = ("epoch", "head", "loss_weight", "row", "gradient_norm")
 
-    def __init__(self, images: Tensor, labels: Any, path: PathLike, *, every: int = 1, log_dir: PathLike | None = None):
+    def __init__(self, images: Tensor, labels: Any, path: PathLike, *, every: int = 1):
         super().__init__()
         if every < 1:
             raise InputError(f"`every` must be at least 1. Received: every={every}")
-        if log_dir is not None and importlib.util.find_spec("tensorboard") is None:
-            raise InputError(
-                "TensorBoard logs need the package tensorboard, which is not installed. Use `pip install tensorboard`, "
-                f"or leave `log_dir` out. Received: log_dir={log_dir!r}"
-            )
         self.images: Tensor = images
         self.labels: Any = labels
         self.path: Path = Path(path)
         self.every: int = every
-        self.log_dir: PathLike | None = log_dir
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self._rows: list[dict[str, Any]] = []
-        self._begun = False
-        self._writer = None if self.log_dir is None else tf.summary.create_file_writer(os.fspath(self.log_dir))
+        self._rows: list[dict[str, Any]] | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        if not self._begun:
-            self._begun = True
-            self._rows = self._rows_until(epoch)
+        if self._rows is None:
+            earlier = files.read_table(self.path) if epoch and self.path.is_file() else []  # of this training
+            self._rows = [row for row in earlier if int(row["epoch"]) <= epoch]
             if not any(int(row["epoch"]) == epoch for row in self._rows):
                 self._measure(epoch)
 
@@ -126,29 +116,9 @@ class GradientFlow(keras.callbacks.Callback):
         if (epoch + 1) % self.every == 0:
             self._measure(epoch + 1)
 
-    def on_train_end(self, logs: Logs | None = None) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-    def _rows_until(self, epoch: int) -> list[dict[str, Any]]:
-        """Returns what an earlier part of this training wrote, up to the epoch at which it is resumed."""
-        if epoch == 0 or not self.path.is_file():
-            return []
-        return [row for row in files.read_table(self.path) if int(row["epoch"]) <= epoch]
-
     def _measure(self, epoch: int) -> None:
         weights = dict(zip(self.model.output_names, head_losses_of(self.model).weights))
         for head, norms in gradient_norms(self.model, self.images, self.labels).items():
-            for row, norm in norms.items():
-                self._rows.append(dict(zip(self.FIELDS, (epoch, head, weights[head], row, norm))))
-                if self._writer is not None:
-                    with self._writer.as_default(step=epoch):
-                        tf.summary.scalar(f"gradient_norm/{head}/{row}", norm)
+            found = ((epoch, head, weights[head], row, norm) for row, norm in norms.items())
+            self._rows += [dict(zip(self.FIELDS, values)) for values in found]
         files.write_table(self.path, self._rows, self.FIELDS)
-
-
-def _weights_by_row(model: InceptionModel) -> dict[str, list[str]]:
-    """Returns the paths of the trainable weights of each row that has any, as `gradient_norms` names the rows."""
-    owners = architectures.layers_by_owner(model)
-    paths = {row: [w.path for layer in layers for w in layer.trainable_variables] for row, layers in owners.items()}
-    return {row: found for row, found in paths.items() if found}

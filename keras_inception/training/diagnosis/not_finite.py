@@ -7,7 +7,6 @@ import keras
 import tensorflow as tf
 
 from keras_inception.errors import StoppedError
-from keras_inception.network.model import InceptionModel
 from keras_inception.training.diagnosis.watcher import Watcher
 from keras_inception.types import Logs, Tensor
 
@@ -28,8 +27,7 @@ class StopWhenNotFinite(Watcher):
 
     The layer is the first, in the order of the network, whose output is not finite on the batch of that step with the
     weights from before it; the model keeps these weights (the optimizer's state is lost: compile again to go on). Where
-    the batch is out of reach (several replicas, `steps_per_execution` above 1), it is the first layer whose weights are
-    not finite.
+    the batch is out of reach (several replicas), it is the first layer whose weights are not finite.
 
     Raises:
         NotFiniteError: In `fit`.
@@ -62,11 +60,10 @@ class StopWhenNotFinite(Watcher):
         raise NotFiniteError(f"{bad} at step {batch + 1} of epoch {self._epoch}, and training stopped. {layer}")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        layer = _first_layer_with_bad_weights(self.model)
+        layer = self._layer_with_bad_weights()
         if layer is not None:
             raise NotFiniteError(
-                f"Weights are NaN or infinite after the last step of epoch {epoch + 1}, and training stopped. "
-                f"{_bad_weights(layer)}"
+                f"Weights are NaN or infinite after the last step of epoch {epoch + 1}, and training stopped. {layer}"
             )
         bad = _losses_not_finite(logs)
         if bad:
@@ -77,21 +74,26 @@ class StopWhenNotFinite(Watcher):
 
     def _first_layer(self, otherwise: str) -> str:
         if self.batch is None:
-            layer = _first_layer_with_bad_weights(self.model)
-            return "All weights are finite." if layer is None else _bad_weights(layer)
+            return self._layer_with_bad_weights() or "All weights are finite."
         self._restore_variables()
         images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(self.batch)
         for name, values in (("images", images), ("labels", labels), ("sample weights", sample_weight)):
             if not _all_finite(values):
                 return f"The {name} of that batch hold NaN or infinite values: look at the input pipeline."
-        layer = _first_layer_with_bad_weights(self.model)
-        if layer is not None:
-            return _bad_weights(layer, "since the step before")
-        layer = _first_layer_with_bad_output(self.model, images)
+        bad = self._layer_with_bad_weights(" since the step before")
+        if bad is not None:
+            return bad
+        layers = [layer for layer in self.model.layers if not isinstance(layer, keras.layers.InputLayer)]
+        outputs = keras.Model(self.model.inputs, [layer.output for layer in layers])(images, training=True)
         self._restore_variables()  # the forward pass changed the statistics of batch normalization
-        if layer is None:
-            return f"The output of every layer is finite on that batch, and the {otherwise} is not. {REMEDIES}"
-        return f"The first layer whose output is not finite on that batch is {layer!r}. {REMEDIES}"
+        for layer, output in zip(layers, outputs):
+            if not _all_finite(output):
+                return f"The first layer whose output is not finite on that batch is {layer.name!r}. {REMEDIES}"
+        return f"The output of every layer is finite on that batch, and the {otherwise} is not. {REMEDIES}"
+
+    def _layer_with_bad_weights(self, since: str = "") -> str | None:
+        layer = next((layer.name for layer in self.model.layers if not _all_finite(layer.variables)), None)
+        return layer and f"The first layer whose weights are not finite{since} is {layer!r}. {REMEDIES}"
 
     def _restore_variables(self) -> None:
         for variable, value in zip(self.model.variables, self._before):
@@ -100,29 +102,11 @@ class StopWhenNotFinite(Watcher):
 
 def _losses_not_finite(logs: Logs | None) -> str | None:
     """Returns a sentence's beginning that names the losses that are NaN or infinite; None without one."""
-    bad = {name: value for name, value in (logs or {}).items() if name == "loss" or name.endswith("_loss")}
-    bad = {name: value for name, value in bad.items() if not math.isfinite(value)}
-    if not bad:
-        return None
-    return f"The {'loss is' if len(bad) == 1 else 'losses are'} not finite (" + ", ".join(
-        f"{name} = {value}" for name, value in bad.items()
-    ) + ")"  # fmt: skip
+    losses = {name: value for name, value in (logs or {}).items() if name == "loss" or name.endswith("_loss")}
+    bad = [f"{name} = {value}" for name, value in losses.items() if not math.isfinite(value)]
+    return f"The {'loss is' if len(bad) == 1 else 'losses are'} not finite ({', '.join(bad)})" if bad else None
 
 
 def _all_finite(values: Any) -> bool:
     tensors = [keras.ops.convert_to_tensor(value) for value in keras.tree.flatten(values) if value is not None]
     return all(bool(keras.ops.all(keras.ops.isfinite(x))) for x in tensors if keras.backend.is_float_dtype(x.dtype))
-
-
-def _first_layer_with_bad_weights(model: InceptionModel) -> str | None:
-    return next((layer.name for layer in model.layers if not _all_finite(layer.variables)), None)
-
-
-def _first_layer_with_bad_output(model: InceptionModel, images: Tensor) -> str | None:
-    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
-    outputs = keras.Model(model.inputs, [layer.output for layer in layers])(images, training=True)
-    return next((layer.name for layer, output in zip(layers, outputs) if not _all_finite(output)), None)
-
-
-def _bad_weights(layer: str, since: str = "") -> str:
-    return f"The first layer whose weights are not finite{since and f' {since}'} is {layer!r}. {REMEDIES}"

@@ -103,12 +103,17 @@ def _share_gpus(addresses: Sequence[str], index: int) -> int:
     return each
 
 
-def _resolver(strategy: Any) -> Any:
-    """Returns the resolver of a strategy, or of the current one; a resolver is returned as it is."""
+def _place(strategy: Any) -> tuple[int, int]:
+    """Returns the number of workers of a strategy (by default the current one) or a resolver, and which one this is."""
     strategy = tf.distribute.get_strategy() if strategy is None else strategy
-    if isinstance(strategy, tf.distribute.cluster_resolver.ClusterResolver):
-        return strategy
-    return getattr(strategy, "cluster_resolver", None)
+    resolver = getattr(strategy, "cluster_resolver", strategy)
+    if not isinstance(resolver, tf.distribute.cluster_resolver.ClusterResolver):
+        return 1, 0
+    jobs = resolver.cluster_spec().as_dict()
+    chiefs, workers = len(jobs.get("chief", ())), len(jobs.get("worker", ()))
+    if resolver.task_type is None:
+        return 1, 0
+    return max(1, chiefs + workers), resolver.task_id + (chiefs if resolver.task_type == "worker" else 0)
 
 
 def worker_count(strategy: Any = None) -> int:
@@ -117,9 +122,7 @@ def worker_count(strategy: Any = None) -> int:
     Args:
         strategy: A strategy; by default the current one.
     """
-    resolver = _resolver(strategy)
-    jobs = resolver.cluster_spec().as_dict() if resolver is not None else {}
-    return max(1, sum(len(jobs.get(job, ())) for job in ("chief", "worker")))
+    return _place(strategy)[0]
 
 
 def worker_index(strategy: Any = None) -> int:
@@ -128,11 +131,7 @@ def worker_index(strategy: Any = None) -> int:
     Args:
         strategy: A strategy; by default the current one.
     """
-    resolver = _resolver(strategy)
-    if resolver is None or resolver.task_type is None:
-        return 0
-    before = len(resolver.cluster_spec().as_dict().get("chief", ())) if resolver.task_type == "worker" else 0
-    return before + resolver.task_id
+    return _place(strategy)[1]
 
 
 def is_chief(strategy: Any = None) -> bool:

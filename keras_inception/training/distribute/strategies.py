@@ -8,7 +8,9 @@ import tensorflow as tf
 
 from keras_inception import undocumented
 from keras_inception.errors import InputError
+from keras_inception.training.config import STRATEGIES
 from keras_inception.training.distribute import batches, cluster
+from keras_inception.types import Strategy
 
 
 class _ForKeras(tf.distribute.Strategy):
@@ -60,23 +62,15 @@ class MirroredStrategy(_ForKeras, tf.distribute.MirroredStrategy):
 class MultiWorkerMirroredStrategy(_ForKeras, tf.distribute.MultiWorkerMirroredStrategy):
     """`tf.distribute.MultiWorkerMirroredStrategy` for Keras 3: the devices of several machines train as one.
 
-    In Keras 3.15 `fit` fails at its first step under TensorFlow's. Under this one any Keras model that is built and
-    compiled inside `scope()` can `fit`, `evaluate` and `predict`:
+    Under this one any Keras model that is built and compiled inside `scope()` can `fit`, `evaluate` and `predict`, with
+    the weights of one device as long as it has neither dropout nor batch normalization and batches divide evenly among
+    the replicas. Workers whose TensorFlow was not seeded take one seed from the chief, so that all shuffle alike.
 
-    - batches of any size are split over the replicas;
-    - workers whose TensorFlow was not seeded take one seed from the chief, so that all shuffle alike.
-
-    A model without dropout and batch normalization then has the weights of one device, as long as batches divide
-    evenly. The rest is done by the step of an `InceptionModel` and by the layers of this package, for such a model:
-
-    - every example counts once and weighs the same, however a batch divides; a training batch of fewer examples than
-      replicas, which only the end of the data can bring, is left out;
-    - `BatchNormalization` takes its statistics over all replicas in training;
-    - `Dropout` draws on every replica for itself; what it draws depends on the seed and the replica alone;
-    - what does not work under a strategy is refused before the first step: see `check_trainable`.
-
-    Nothing of this is written into the model: its `.keras` file is that of one device. All workers run the
-    same program.
+    An `InceptionModel` with the layers of this package has them always: every example counts once and weighs the same,
+    however a batch divides (a training batch of fewer examples than replicas, which only the end of the data can bring,
+    is left out); `BatchNormalization` takes its statistics over all replicas; `Dropout` draws on every replica for
+    itself; and what does not work under a strategy is refused before the first step, see `check_trainable`. Nothing of
+    this is written into the model: its `.keras` file is that of one device.
 
     Args:
         cluster_resolver: Names the workers; by default from `TF_CONFIG`, or else from Slurm.
@@ -115,3 +109,33 @@ class MultiWorkerMirroredStrategy(_ForKeras, tf.distribute.MultiWorkerMirroredSt
         own = int.from_bytes(os.urandom(4), "little") >> 1 if cluster.is_chief(self) else 0
         seed = self.reduce("SUM", self.run(lambda: tf.constant(own, tf.int64)), axis=None)
         tf.random.set_seed(int(seed) // len(self.extended.worker_devices))
+
+
+def get_strategy(name: str = "auto") -> Strategy:
+    """Returns a strategy for training; call it before TensorFlow does anything else.
+
+    Args:
+        name: `"one"` is TensorFlow's default strategy: one device. `"mirrored"` trains on all GPUs of this machine, or
+            on the logical CPU devices where there is no GPU. `"multi-worker"` joins the workers that `TF_CONFIG` or
+            Slurm names and waits for all of them. `"auto"` is `"multi-worker"` where these name several workers,
+            `"mirrored"` where this machine has several GPUs, and `"one"` elsewhere.
+
+    Returns:
+        A `tf.distribute.Strategy`. Build and compile the model inside its `scope()`.
+
+    Raises:
+        InputError: The name is unknown, `TF_CONFIG` or a variable of Slurm is malformed, `"multi-worker"` is given
+            without a cluster, or several workers are joined after TensorFlow was used.
+    """
+    if name not in STRATEGIES:
+        raise InputError(f"`name` must be one of {STRATEGIES}. Received: name={name!r}")
+    if name == "one":
+        return tf.distribute.get_strategy()
+    if name == "mirrored":
+        return MirroredStrategy()
+    resolver = cluster.resolver_of_environment()
+    if name == "multi-worker" or (resolver is not None and cluster.worker_count(resolver) > 1):
+        return MultiWorkerMirroredStrategy(resolver)
+    if len(tf.config.list_physical_devices("GPU")) > 1:
+        return MirroredStrategy()
+    return tf.distribute.get_strategy()
