@@ -6,8 +6,9 @@ package knows a channel count or a number of heads.
 Reference: Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842, Table 1.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
 from keras_inception.errors import InputError
@@ -159,19 +160,6 @@ class Architecture:
         """The name of the row that each head reads, by the name of the head."""
         return {"main": self.rows[-1].name, **{head.name: head.tap for head in self.auxiliary_heads}}
 
-    def head(self, name: str) -> AuxiliaryHead:
-        """Returns the auxiliary head called `name`.
-
-        Raises:
-            InputError: There is none of that name.
-        """
-        for head in self.auxiliary_heads:
-            if head.name == name:
-                return head
-        raise InputError(
-            f"The auxiliary heads of {self.name!r} are {', '.join(self.heads[1:]) or 'none'}. Received: {name!r}"
-        )
-
     def owner(self, layer_name: str) -> str | None:
         """Returns what a layer belongs to: a row's name, `"linear"`, an auxiliary head's name, or None."""
         owners = {row.name: row.name for row in self.rows}
@@ -194,22 +182,15 @@ class Architecture:
             return self
 
         def scale(row: Row) -> Row:
-            channels = {
-                field.name: max(8, 8 * round(getattr(row, field.name) * width / 8))
-                for field in fields(row)
-                if field.name not in NOT_CHANNELS and getattr(row, field.name)
-            }
-            return replace(row, **channels)
+            channels = {key: value for key, value in asdict(row).items() if value and key not in NOT_CHANNELS}
+            return replace(row, **{key: max(8, 8 * round(value * width / 8)) for key, value in channels.items()})
 
         return replace(self, name=f"{self.name}_{width:g}", rows=tuple(map(scale, self.rows)))
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the record as JSON's types; each row says its `kind`. `from_dict` reads it."""
-        return {
-            **asdict(self),
-            "rows": [{"kind": type(row).__name__, **asdict(row)} for row in self.rows],
-            "auxiliary_heads": [asdict(head) for head in self.auxiliary_heads],
-        }
+        rows = [{"kind": type(row).__name__, **asdict(row)} for row in self.rows]
+        return {**asdict(self), "rows": rows, "auxiliary_heads": list(map(asdict, self.auxiliary_heads))}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Architecture":
@@ -219,14 +200,10 @@ class Architecture:
             InputError: The values are not those of an architecture.
         """
         try:
-            return cls(
-                **{
-                    **values,
-                    "rows": tuple(_row(**row) for row in values["rows"]),
-                    "auxiliary_heads": tuple(AuxiliaryHead(**head) for head in values["auxiliary_heads"]),
-                    "convolution": Convolution(**values["convolution"]),
-                }
-            )
+            rows = tuple(_row(**row) for row in values["rows"])
+            heads = tuple(AuxiliaryHead(**head) for head in values["auxiliary_heads"])
+            convolution = Convolution(**values["convolution"])
+            return cls(**{**values, "rows": rows, "auxiliary_heads": heads, "convolution": convolution})
         except (TypeError, KeyError) as error:
             raise InputError(
                 "An architecture must be what `Architecture.to_dict` returns. If it is a newer version's, update "
@@ -346,11 +323,9 @@ def get(architecture: str | Architecture, width: float = 1.0) -> Architecture:
         return architecture.scaled(width)
     if architecture in ARCHITECTURES:
         return ARCHITECTURES[architecture].scaled(width)
-    base, at, factor = str(architecture).partition("@")
-    way_out = f" The width of a trunk is an argument: {base!r} with width={factor}." if at else ""
     raise InputError(
-        f"`architecture` must be an `Architecture` or one of {', '.join(ARCHITECTURES)}.{way_out} "
-        f"Received: architecture={architecture!r}"
+        f"`architecture` must be an `Architecture` or one of {', '.join(ARCHITECTURES)}; `width` is an argument of its "
+        f"own. Received: architecture={architecture!r}"
     )
 
 
@@ -389,10 +364,8 @@ def layers_by_owner(model: Any) -> dict[str, list[Any]]:
         InputError: The model does not say its architecture.
     """
     architecture = of(model)
-    owners = (*(row.name for row in architecture.rows), "linear", *architecture.heads[1:])
-    layers: dict[str, list[Any]] = {owner: [] for owner in owners}
+    layers: dict[str | None, list[Any]] = defaultdict(list)
     for layer in model.layers:
-        owner = architecture.owner(layer.name)
-        if owner is not None:
-            layers[owner].append(layer)
-    return {owner: found for owner, found in layers.items() if found}
+        layers[architecture.owner(layer.name)].append(layer)
+    owners = (*(row.name for row in architecture.rows), "linear", *architecture.heads[1:])
+    return {owner: layers[owner] for owner in owners if owner in layers}

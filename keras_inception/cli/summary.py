@@ -71,10 +71,8 @@ def _print_costs(model: "InceptionModel") -> None:
     columns = ["row", "output", "parameters", "multiply-adds", "paper: parameters", "paper: ops", "why they differ"]
     print_table(f"{architectures.of(model).name}, Table 1 as built for {size}", columns, rows)
     print("The paper counts thousands of 1,024 and no biases, for 224x224x3 images and 1,000 classes.\n")
-    rows = [
-        [item.name, f"{item.naive / 1e6:,.1f}M", f"{item.reduced / 1e6:,.1f}M", f"{item.naive / item.reduced:.2f}x"]
-        for item in cost.reductions(model)
-    ]
+    modules = [(row.name, row.naive, row.multiply_adds) for row in costs if row.naive is not None]
+    rows = [[name, f"{a / 1e6:,.1f}M", f"{b / 1e6:,.1f}M", f"{a / b:.2f}x"] for name, a, b in modules]
     columns = ["module", "naive multiply-adds", "with 1x1 reductions", "saved"]
     print_table("What the 1x1 reductions save against the naive module (the paper's Figure 2a)", columns, rows)
 

@@ -1,5 +1,6 @@
 """What a network costs, row by row: Table 1 as built, beside what the paper printed."""
 
+import math
 from dataclasses import dataclass
 
 import keras
@@ -18,12 +19,15 @@ class RowCost:
         output_shape: Shape of the row's output for one image.
         parameters: Number of weights, biases and statistics of normalizations included.
         multiply_adds: Multiplications (each with its addition) of the convolutions and linear layers for one image.
+        naive: For an inception module, those of the naive module of the paper's Figure 2(a): 1x1, 3x3 and 5x5 read the
+            whole input, and pooling has no projection. None for other rows.
     """
 
     name: str
     output_shape: Shape
     parameters: int
     multiply_adds: int
+    naive: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,26 +55,6 @@ PRINTED: dict[str, Printed] = {
 }
 
 
-@dataclass(frozen=True)
-class Reductions:
-    """What the 1x1 reductions of a module save against the naive module of the paper's Figure 2(a).
-
-    Attributes:
-        name: The module's name.
-        naive: Multiply-adds without reductions: 1x1, 3x3 and 5x5 read the whole input, and pooling has no projection.
-        reduced: Multiply-adds of the module as built.
-    """
-
-    name: str
-    naive: int
-    reduced: int
-
-
-def convolution_multiply_adds(height: int, width: int, kernel_size: int, channels: int, filters: int) -> int:
-    """Returns the multiply-adds of a convolution whose output map is `height` x `width` pixels."""
-    return height * width * kernel_size**2 * channels * filters
-
-
 def rows(model: keras.Model) -> list[RowCost]:
     """Measures a built model row by row.
 
@@ -90,43 +74,28 @@ def rows(model: keras.Model) -> list[RowCost]:
             "The costs of a network depend on the size of its images. Build it with a fixed `input_shape`. "
             f"Received: a model with input_shape={shape}"
         )
-    return [
-        RowCost(
-            name=name,
-            output_shape=tuple(layers[-1].output.shape[1:]),
-            parameters=sum(layer.count_params() for layer in layers),
-            multiply_adds=sum(map(_multiply_adds, layers)),
-        )
-        for name, layers in architectures.layers_by_owner(model).items()
-    ]
-
-
-def reductions(model: keras.Model) -> list[Reductions]:
-    """Compares each inception module of a built model with the naive module."""
-    costs = {cost.name: cost for cost in rows(model)}
-    architecture, found = architectures.of(model), []
-    for row in architecture.rows:
-        if not isinstance(row, architectures.Inception) or row.name not in costs:
-            continue
-        first = model.get_layer(f"{row.name}_1x1")
-        kernels = ((1, row.conv1x1), (3, row.conv3x3), (architecture.conv5x5_kernel_size, row.conv5x5))
-        naive = sum(
-            convolution_multiply_adds(*_map_size(first), kernel_size, first.kernel.shape[2], filters)
-            for kernel_size, filters in kernels
-        )
-        found.append(Reductions(row.name, naive, costs[row.name].multiply_adds))
+    architecture = architectures.of(model)
+    modules = {row.name: row for row in architecture.rows if isinstance(row, architectures.Inception)}
+    found = []
+    for name, layers in architectures.layers_by_owner(model).items():
+        naive = None
+        if (module := modules.get(name)) is not None:
+            weights = module.conv1x1 + 9 * module.conv3x3 + architecture.conv5x5_kernel_size**2 * module.conv5x5
+            first = next(layer for layer in layers if isinstance(layer, keras.layers.Conv2D))
+            naive = _positions(first) * first.kernel.shape[2] * weights
+        shape = tuple(layers[-1].output.shape[1:])
+        parameters = sum(layer.count_params() for layer in layers)
+        found.append(RowCost(name, shape, parameters, sum(map(_multiply_adds, layers)), naive))
     return found
 
 
 def _multiply_adds(layer: keras.Layer) -> int:
     if isinstance(layer, keras.layers.Conv2D):
-        kernel_height, _, channels, filters = layer.kernel.shape
-        return convolution_multiply_adds(*_map_size(layer), kernel_height, channels, filters)
-    if isinstance(layer, keras.layers.Dense):
-        return layer.kernel.shape[0] * layer.kernel.shape[1]
-    return 0
+        return _positions(layer) * math.prod(layer.kernel.shape)
+    return math.prod(layer.kernel.shape) if isinstance(layer, keras.layers.Dense) else 0
 
 
-def _map_size(layer: keras.Layer) -> tuple[int, int]:
+def _positions(layer: keras.Layer) -> int:
+    """Returns the height times the width of a layer's output map, `(batch, height, width, channels)` or the like."""
     shape = layer.output.shape
-    return tuple(shape[1:3]) if layer.data_format == "channels_last" else tuple(shape[2:4])
+    return math.prod(shape[1:3] if layer.data_format == "channels_last" else shape[2:4])

@@ -19,12 +19,6 @@ def _is_one_hot(y_true: Tensor, y_pred: Tensor) -> bool:
     return len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == y_pred.shape[-1]
 
 
-def _class_indices(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns the labels as integers, `(batch,)` or `(batch, 1)`, whichever form they came in."""
-    y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-    return ops.argmax(y_true, axis=-1) if _is_one_hot(y_true, y_pred) else y_true
-
-
 @keras.saving.register_keras_serializable(package="keras_inception")
 class SparseCategoricalCrossentropy(keras.losses.SparseCategoricalCrossentropy):
     """Keras's loss of that name that takes one-hot labels (and any distribution over the classes) as well.
@@ -68,20 +62,23 @@ class SparseCategoricalCrossentropy(keras.losses.SparseCategoricalCrossentropy):
         return {**super().get_config(), "label_smoothing": self.label_smoothing}
 
 
-@keras.saving.register_keras_serializable(package="keras_inception")
-class SparseCategoricalAccuracy(keras.metrics.SparseCategoricalAccuracy):
-    """Keras's metric of that name that takes one-hot labels as well."""
+class _TakesOneHotLabels:
+    """A sparse metric of Keras that takes one-hot labels as well."""
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
-        return super().update_state(_class_indices(y_true, y_pred), y_pred, sample_weight)
+        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+        indices = ops.argmax(y_true, axis=-1) if _is_one_hot(y_true, y_pred) else y_true
+        return super().update_state(indices, y_pred, sample_weight)  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable(package="keras_inception")
-class SparseTopKCategoricalAccuracy(keras.metrics.SparseTopKCategoricalAccuracy):
+class SparseCategoricalAccuracy(_TakesOneHotLabels, keras.metrics.SparseCategoricalAccuracy):
     """Keras's metric of that name that takes one-hot labels as well."""
 
-    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
-        return super().update_state(_class_indices(y_true, y_pred), y_pred, sample_weight)
+
+@keras.saving.register_keras_serializable(package="keras_inception")
+class SparseTopKCategoricalAccuracy(_TakesOneHotLabels, keras.metrics.SparseTopKCategoricalAccuracy):
+    """Keras's metric of that name that takes one-hot labels as well."""
 
 
 def spread(value: Any, names: Sequence[str], argument: str) -> list[Any]:
@@ -152,11 +149,6 @@ class HeadLosses:
             if metric is not None
         ]
 
-    @property
-    def take_class_indices(self) -> bool:
-        """Whether a head learns from labels that name a class."""
-        return any(isinstance(loss, keras.losses.SparseCategoricalCrossentropy) for loss in self.losses)
-
     def total(
         self, labels: Sequence[Tensor], predictions: Sequence[Tensor], sample_weights: Sequence[Tensor | None]
     ) -> Tensor:
@@ -207,9 +199,7 @@ def logs_by_head(logs: Mapping[str, T], names: Sequence[str], prefix: str = "") 
     Returns:
         A dict by output name of dicts by metric.
     """
-    if len(names) == 1:
-        return {names[0]: {key.removeprefix(prefix): value for key, value in logs.items() if key.startswith(prefix)}}
-    starts = {name: f"{prefix}{name}_" for name in names}
+    starts = {name: prefix if len(names) == 1 else f"{prefix}{name}_" for name in names}
     return {
         name: {key.removeprefix(start): value for key, value in logs.items() if key.startswith(start)}
         for name, start in starts.items()

@@ -4,10 +4,11 @@ It overrides what Keras documents for that: `train_step`, `test_step`, `predict_
 `make_test_function`. Imported only where TensorFlow is the backend of Keras.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -17,18 +18,9 @@ from keras_inception.errors import InputError
 from keras_inception.network.replicas import replica_count, sum_over_replicas
 from keras_inception.types import Tensor
 
-
-class BatchObserver(Protocol):
-    """What looks at each batch of a training, such as a callback that diagnoses it."""
-
-    def on_batch(self, batch: Any, waiting_seconds: float) -> None:
-        """Sees a batch before its step is computed.
-
-        Args:
-            batch: What the data gave: `(images, labels)`, perhaps with sample weights; under several replicas each
-                tensor holds the replicas' parts.
-            waiting_seconds: For how long the training waited for it, in wall-clock time.
-        """
+# Sees what the data gave for a step (images, labels, perhaps sample weights; under several replicas in parts), and for
+# how many seconds of wall-clock time the training waited for it.
+Observer: TypeAlias = Callable[[Any, float], None]
 
 
 class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
@@ -38,27 +30,22 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
     the same weight, however the batch is divided, and a batch of fewer examples than replicas, which only the end of
     the data can bring, is left out of the training and counted in an evaluation.
 
-    With `steps_per_execution` above 1 Keras's own loop draws the batches within TensorFlow, and nothing looks at them.
+    With `steps_per_execution` above 1 callbacks are called once in so many steps; each step is looked at all the same.
     """
 
     train_function: Callable[..., Any] | None
     test_function: Callable[..., Any] | None
-    _observers: tuple[BatchObserver, ...] = ()
+    observers: tuple[Observer, ...] = ()
 
-    @property
-    def observers(self) -> tuple[BatchObserver, ...]:
-        """What sees each batch of a training; empty again when `fit` ends, however it ends."""
-        return self._observers
-
-    def observe(self, observer: BatchObserver) -> None:
-        """Lets an object see each batch until `fit` ends; a callback calls it in `on_train_begin`."""
-        self._observers = (*self._observers, observer)
+    def observe(self, observer: Observer) -> None:
+        """Calls `observer` with each batch until `fit` ends, however it ends; for a callback's `on_train_begin`."""
+        self.observers = (*self.observers, observer)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         try:
             return super().fit(*args, **kwargs)
         finally:
-            self._observers = ()
+            self.observers = ()
 
     def check_batch(self, y: Any) -> None:
         """Looks at the labels of a batch before its step; a subclass refuses those that it cannot learn from.
@@ -106,16 +93,12 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
 
     def make_train_function(self, force: bool = False) -> Callable[..., Any] | None:
         check_trainable(self)
-        if self.steps_per_execution > 1:
-            return super().make_train_function(force)
         if self.train_function is None or force:
             self.train_function = self._step_function(self.train_step, training=True)
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Callable[..., Any] | None:
         check_trainable(self)
-        if self.steps_per_execution > 1:
-            return super().make_test_function(force)
         if self.test_function is None or force:
             self.test_function = self._step_function(self.test_step, training=False)
         return self.test_function
@@ -125,7 +108,7 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
         compute = _on_replicas(self, step, strategy, training)
         traced: dict[str, Any] = {}
 
-        def function(iterator: Iterator[Any]) -> Any:
+        def one_step(iterator: Iterator[Any]) -> Any:
             begin = time.perf_counter()
             batch = next(iterator)
             waiting = time.perf_counter() - begin
@@ -135,8 +118,8 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
             if strategy.num_replicas_in_sync > 1 and not traced:
                 self.build_metrics(parts[0])
             if training:
-                for observer in self._observers:
-                    observer.on_batch(batch, waiting)
+                for observer in self.observers:
+                    observer(batch, waiting)
             if self.run_eagerly:
                 return compute(batch)
             # Of the data's own specification, so that a smaller last batch is not traced anew.
@@ -148,6 +131,13 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
                     compute, signature, autograph=False, reduce_retracing=True, jit_compile=self.jit_compile
                 )
             return traced["step"](batch)
+
+        def function(iterator: Iterator[Any]) -> Any:
+            logs = one_step(iterator)
+            with contextlib.suppress(StopIteration):  # the last execution may have fewer steps
+                for _ in range(1, self.steps_per_execution):
+                    logs = one_step(iterator)
+            return logs
 
         return function
 

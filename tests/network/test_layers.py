@@ -50,10 +50,11 @@ def test_lrn_equals_a_numpy_loop(x, parameters):
     )
 
 
-def test_lrn_defaults_are_googlenets(x):
-    expected = lrn_loop(100 * x, depth_radius=2, bias=1.0, alpha=2e-5, beta=0.75)
+def test_the_defaults_are_googlenets(x):
+    expected = lrn_loop(100 * x, **PARAMETERS[0])
     np.testing.assert_allclose(as_numpy(LocalResponseNormalization()(100 * x)), expected, **FLOAT32)
     assert np.abs(expected / (100 * x) - 1).max() > 0.5  # at this scale the normalization is seen
+    assert (CeilMaxPooling2D().pool_size, CeilMaxPooling2D().strides) == ((3, 3), (2, 2))
 
 
 @pytest.mark.tensorflow
@@ -110,20 +111,13 @@ def test_lrn_of_float64_is_computed_in_float64(x):
     np.testing.assert_allclose(y, lrn_loop(x, **PARAMETERS[2]), rtol=1e-12)
 
 
-def test_lrn_survives_its_config_and_a_keras_file(x, tmp_path):
-    parameters = PARAMETERS[3]
-    layer = LocalResponseNormalization(**parameters, data_format="channels_last", name="norm")
+def test_lrn_survives_its_config():
+    layer = LocalResponseNormalization(**PARAMETERS[3], data_format="channels_last", name="norm")
     config = layer.get_config()
-    assert {key: config[key] for key in parameters} == parameters
+    assert {key: config[key] for key in PARAMETERS[3]} == PARAMETERS[3]
     assert (config["data_format"], config["name"]) == ("channels_last", "norm")
     assert LocalResponseNormalization.from_config(config).get_config() == config
-
-    image = keras.Input((None, None, 12))
-    model = keras.Model(image, layer(image))
-    assert model.output_shape == (None, None, None, 12)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(as_numpy(loaded(x)), lrn_loop(x, **parameters), **FLOAT32)
+    assert layer(keras.Input((None, None, 12))).shape == (None, None, None, 12)
 
 
 @pytest.mark.parametrize(
@@ -208,22 +202,11 @@ def test_ceil_pooling_in_16_bits(policy):
     np.testing.assert_array_equal(as_numpy(keras.ops.cast(y, "float32")), pool_loop(x, 3, 2))
 
 
-def test_ceil_pooling_survives_its_config_and_a_keras_file(tmp_path):
-    layer = CeilMaxPooling2D(5, 3, name="pool")
-    config = layer.get_config()
+def test_ceil_pooling_survives_its_config():
+    config = CeilMaxPooling2D(5, 3, name="pool").get_config()
     assert "padding" not in config
     again = CeilMaxPooling2D.from_config(config)
     assert (again.pool_size, again.strides, again.name) == ((5, 5), (3, 3), "pool")
-    image = keras.Input((7, 9, 3))
-    model = keras.Model(image, layer(image))
-    model.save(tmp_path / "model.keras")
-    x = np.random.default_rng(0).normal(size=(2, 7, 9, 3)).astype("float32")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(as_numpy(loaded(x)), pool_loop(x, 5, 3))
-
-
-def test_ceil_pooling_defaults_to_googlenets_3x3_2():
-    assert (CeilMaxPooling2D().pool_size, CeilMaxPooling2D().strides) == ((3, 3), (2, 2))
 
 
 @pytest.mark.parametrize(
@@ -233,7 +216,7 @@ def test_ceil_pooling_defaults_to_googlenets_3x3_2():
         (BatchNormalization, keras.layers.BatchNormalization, {}),
     ],
 )
-def test_on_one_device_a_layer_is_kerass_bit_for_bit(x, ours, kerass, arguments, tmp_path):
+def test_on_one_device_a_layer_is_kerass_bit_for_bit(x, ours, kerass, arguments):
     layers = [kind(**arguments, name="layer") for kind in (ours, kerass)]
     for _ in range(2):  # the second with another seed, or with other moving statistics
         found, expected = (as_numpy(layer(x, training=True)) for layer in layers)

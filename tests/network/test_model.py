@@ -55,18 +55,13 @@ def test_signature_is_that_of_keras_applications():
     assert all(p.kind is p.KEYWORD_ONLY for n, p in parameters.items() if n not in positional)
 
 
-def test_default_network_is_the_papers(full_networks):
-    model = full_networks("googlenet")
-    assert model.input_shape == (None, 224, 224, 3)
-    assert model.output_shape == [(None, 1000)] * 3
-    assert (model.name, model.architecture, model.preprocessing) == ("googlenet", architectures.GOOGLENET, "inception")
-
-
 @pytest.mark.parametrize("architecture", ["googlenet", "googlenet_bn", "googlenet_small", "inception_v1_torchvision"])
 def test_outputs_are_named_main_aux1_aux2(full_networks, architecture):
     model = full_networks(architecture)
-    assert model.output_names == HEADS
-    assert [output._keras_history.operation.name for output in model.outputs] == HEADS
+    assert model.output_names == [output._keras_history.operation.name for output in model.outputs] == HEADS
+    assert model.output_shape == [(None, 1000)] * 3
+    record = architectures.ARCHITECTURES[architecture]
+    assert (model.name, model.architecture, model.preprocessing) == (architecture, record, "inception")
 
 
 def test_slim_has_one_head(full_networks):

@@ -38,16 +38,16 @@ def test_arrays_become_float_arrays(mode, dtype):
     assert y.dtype == ("float64" if dtype == "float64" else "float32")
     np.testing.assert_allclose(y, EXPECTED[mode], **CLOSE)
     np.testing.assert_array_equal(x, PIXELS)  # not changed in place
+    np.testing.assert_allclose(undo_preprocessing(y, preprocessing=mode), PIXELS, rtol=0, atol=1e-4)
 
 
-def test_inception_is_the_default():
-    np.testing.assert_allclose(ki.preprocess_input(PIXELS), INCEPTION, **CLOSE)
-
-
-@MODES
-def test_one_image_and_nested_lists_are_taken(mode):
-    np.testing.assert_allclose(ki.preprocess_input(PIXELS[0], preprocessing=mode), EXPECTED[mode][0], **CLOSE)
-    np.testing.assert_allclose(ki.preprocess_input(PIXELS.tolist(), preprocessing=mode), EXPECTED[mode], **CLOSE)
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [(PIXELS[0], INCEPTION[0]), (PIXELS.tolist(), INCEPTION), (PIXELS[..., :1], INCEPTION[..., :1])],
+    ids=["image", "list", "grey"],
+)
+def test_inception_is_the_default_for_any_shape(x, expected):
+    np.testing.assert_allclose(ki.preprocess_input(x), expected, **CLOSE)
 
 
 @MODES
@@ -94,12 +94,6 @@ def test_tf_data_maps_it(mode, dtype):
     np.testing.assert_allclose(y, EXPECTED[mode][0], **CLOSE)
 
 
-def test_other_numbers_of_channels_are_scaled_too():
-    for channels in (1, 4):
-        x = np.full((1, 2, 2, channels), 204, "uint8")
-        np.testing.assert_allclose(ki.preprocess_input(x), np.full(x.shape, 0.6), **CLOSE)
-
-
 @pytest.mark.parametrize(
     ("x", "data_format"),
     [(np.zeros((1, 2, 2, 1)), "channels_last"), (np.zeros((1, 4, 3, 3)), "channels_first")],
@@ -111,21 +105,16 @@ def test_caffe_refuses_images_that_are_not_rgb(x, data_format):
         ki.preprocess_input(x, data_format, preprocessing="caffe")
 
 
-def test_unknown_modes_are_refused():
-    match = r"`preprocessing` must be one of \('inception', 'caffe'\)\. Received: preprocessing='torch'"
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"preprocessing": "torch"}, r"one of \('inception', 'caffe'\)\. Received: preprocessing='torch'"),
+        ({"data_format": "NHWC"}, r'must be "channels_last" or "channels_first"\. Received: data_format=\'NHWC\''),
+    ],
+)
+def test_unknown_modes_and_formats_are_refused(arguments, match):
     with pytest.raises(ki.InputError, match=match):
-        ki.preprocess_input(PIXELS, preprocessing="torch")
-
-
-def test_unknown_data_formats_are_refused():
-    match = r'`data_format` must be "channels_last" or "channels_first"\. Received: data_format=\'NHWC\''
-    with pytest.raises(ki.InputError, match=match):
-        ki.preprocess_input(PIXELS, "NHWC")
-
-
-@MODES
-def test_undo_preprocessing_gives_the_pixels_back(mode):
-    np.testing.assert_allclose(undo_preprocessing(EXPECTED[mode], preprocessing=mode), PIXELS, rtol=0, atol=1e-4)
+        ki.preprocess_input(PIXELS, **arguments)
 
 
 @pytest.fixture

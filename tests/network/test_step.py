@@ -40,7 +40,7 @@ class Observe(keras.callbacks.Callback):
         self.seen = seen
 
     def on_train_begin(self, logs=None):
-        self.model.observe(self.seen)
+        self.model.observe(self.seen.on_batch)
 
 
 # Keras says so at the end of every dataset that does not know how many elements it has.
@@ -101,7 +101,7 @@ def test_observers_learn_for_how_long_the_step_waited_for_its_batch(three_heads,
 
     model = three_heads(CLASSES)
     seen = Seen(model)
-    model.observe(seen)
+    model.observe(seen.on_batch)
     model.make_train_function()(slow())
     assert seen.waits == [5.0]
 
