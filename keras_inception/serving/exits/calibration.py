@@ -28,9 +28,9 @@ class ExitPoint:
         thresholds: The probability from which an image leaves, by head; a head that is left out is not computed.
         accuracy: Share of right answers in [0, 1].
         accuracy_loss: Accuracy of the main head on all images, minus that.
-        standard_error: The standard error of `accuracy_loss`, from the images on which the two differ.
-        highest_loss: The larger one of two estimates of the accuracy that is lost, each plus its standard error: as
-            counted, and as the calibrated probabilities of the heads expect it.
+        standard_error: The standard error of `accuracy_loss`.
+        highest_loss: The larger one of two estimates of `accuracy_loss`, as counted and as the calibrated probabilities
+            expect it, each plus its standard error.
         multiply_adds: The mean over the images.
         shares: Share of the images that leave at each head, `"main"` included.
     """

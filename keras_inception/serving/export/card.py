@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
-_WRITERS = ("keras-inception", "keras", "tensorflow")
 _SAYS = {
     "serving_default": "classifies decoded images of any height and width, red, green, blue in [0, 255]",
     "serving_uint8": "the same for images of 8 bits a channel",
@@ -46,14 +45,7 @@ tensorflow_model_server --rest_api_port=8501 --model_name={name} --model_base_pa
 
 
 def text(name: str, class_names: list[str], facts: Mapping[str, Any], signatures: Mapping[str, Any]) -> str:
-    """Returns the model card, Markdown.
-
-    Args:
-        name: The name under which the model is served.
-        class_names: The names of the classes.
-        facts: What the signature `metadata` says, and `on_bad_image`.
-        signatures: The signatures by name, concrete functions.
-    """
+    """Returns the model card, Markdown, of a model that is served under a name, with `facts` as in `metadata`."""
     rows = []
     for signature, function in signatures.items():
         inputs = {spec.name: spec for spec in function.structured_input_signature[0]}
@@ -65,7 +57,9 @@ def text(name: str, class_names: list[str], facts: Mapping[str, Any], signatures
         name=name,
         classes=len(class_names),
         size="x".join(map(str, facts["image_shape"])),
-        versions=", ".join(f"{package} {metadata.version(package)}" for package in _WRITERS),
+        versions=", ".join(
+            f"{package} {metadata.version(package)}" for package in ("keras-inception", "keras", "tensorflow")
+        ),
         signatures="\n".join(rows),
         bad_image=_BAD_IMAGE[facts["on_bad_image"]],
         some_classes=", ".join(class_names[:20]) + (", ..." if len(class_names) > 20 else ""),

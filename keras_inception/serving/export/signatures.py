@@ -19,15 +19,12 @@ class Signatures:
     """The functions that are served.
 
     Attributes:
-        network: A function from preprocessed images, `(batch, *image_shape)` float32, to a dict of tensors by output:
-            `"probabilities"`, `(batch, classes)`, and any others with a first dimension of the batch, which the
-            signatures that classify give as they are.
-        parts: A function from the same images to a dict with `"features"` and, for `all_heads`, the softmax of each
-            head.
-        model: The trained model, which says what its input is and how its classes are called.
+        network: A function from preprocessed images to a dict with `"probabilities"` and whatever else the signatures
+            that classify give, rows of the batch all.
+        parts: A function from the same images to a dict with `"features"` and the softmax of each of `heads`.
+        model: The trained model.
         top: How many classes to name; all where there are fewer.
-        on_bad_image: `"error"` fails a request with an image that cannot be read, `"mask"` answers with NaN and empty
-            names in its row.
+        on_bad_image: `"error"` or `"mask"`; see `export_saved_model`.
         heads: The names of the heads of `all_heads`; empty for none.
         metadata: What the signature `metadata` returns besides the names of the classes: strings and numbers.
     """
@@ -52,13 +49,13 @@ class Signatures:
         functions = {
             "serving_default": (self._classify_pixels, pixels["float32"]),
             "serving_uint8": (self._classify_pixels, pixels["uint8"]),
-            FEATURES: (self._features, pixels["float32"]),
+            FEATURES: (self._give(FEATURES), pixels["float32"]),
             "metadata": (self._describe, None),
         }
         if channels in (1, 3, 4):  # images of other kinds have no file format
             functions["serving_bytes"] = self._classify_files, tf.TensorSpec((None,), tf.string, "image_bytes")
         if self.heads:
-            functions["all_heads"] = self._all_heads, pixels["float32"]
+            functions["all_heads"] = self._give(*self.heads), pixels["float32"]
         return {
             name: tf.function(function, [] if spec is None else [spec], autograph=False).get_concrete_function()
             for name, (function, spec) in functions.items()
@@ -78,12 +75,12 @@ class Signatures:
             return answer
         return {name: _in_place(rows, places, count) for name, rows in answer.items()}
 
-    def _features(self, images: Tensor) -> dict[str, Tensor]:
-        return {FEATURES: self._parts_of(images)[FEATURES]}
+    def _give(self, *names: str) -> Callable[[Tensor], dict[str, Tensor]]:
+        def parts(images: Tensor) -> dict[str, Tensor]:
+            found = _of_batch(self.parts(self._inputs(images)), tf.shape(images)[0])
+            return {name: found[name] for name in names}
 
-    def _all_heads(self, images: Tensor) -> dict[str, Tensor]:
-        parts = self._parts_of(images)
-        return {head: parts[head] for head in self.heads}
+        return parts
 
     def _describe(self) -> dict[str, Tensor]:
         said = {"class_names": self.model.class_labels, **self.metadata}
@@ -91,9 +88,6 @@ class Signatures:
 
     def _inputs(self, images: Tensor) -> Tensor:
         return requests.from_pixels(images, self.image_shape, self.model.preprocessing)
-
-    def _parts_of(self, images: Tensor) -> dict[str, Tensor]:
-        return _of_batch(self.parts(self._inputs(images)), tf.shape(images)[0])
 
     def _named(self, answer: dict[str, Tensor]) -> dict[str, Tensor]:
         scores, indices = tf.math.top_k(answer["probabilities"], min(self.top, len(self.model.class_labels)))

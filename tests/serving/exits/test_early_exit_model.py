@@ -10,7 +10,6 @@ from served_network import build, random_images, random_pixels, with_heads
 import keras_inception as ki
 from keras_inception.errors import InputError
 from keras_inception.serving.exits import EarlyExitModel
-from keras_inception.serving.export import early_exit_network
 
 # A layer that only rows of this stage reach.
 STAGE_LAYERS = {"aux1": "conv1_3x3_s1", "aux2": "inception_4b_1x1", "main": "inception_4e_1x1"}
@@ -108,12 +107,6 @@ def test_heads_and_stages_without_use_are_not_computed(count_rows, thresholds, r
     assert counted() == {layers[stage]: count for stage, count in rows.items()}
     last = max(HEADS.index(stage) for stage in HEADS if rows[stage])
     assert set(found["exit"].numpy()) == {last}
-
-
-def test_every_convolution_of_an_export_stands_inside_a_branch(model, thresholds):
-    nodes = early_exit_network(model, thresholds).get_concrete_function().graph.as_graph_def().node
-    assert {node.op for node in nodes} & {"If", "StatelessIf"}
-    assert not [node.name for node in nodes if "Conv2D" in node.op]
 
 
 def test_predict_answers_as_calling_does_in_batches_of_any_size(exiting):

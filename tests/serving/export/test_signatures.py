@@ -12,7 +12,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 import keras_inception as ki
 from keras_inception.errors import InputError
-from keras_inception.serving.export import frozen, serving_network
+from keras_inception.serving.export import frozen, serving_network, warmup
 
 ANSWER = {"probabilities", "classes", "scores"}
 CLOSE = {"rtol": 0, "atol": 1e-5}
@@ -83,6 +83,9 @@ def test_assets_and_card_travel_with_the_version(exports, server):
         "image_shape": [SIDE, SIDE, 3],
     }
     assert json.loads((assets / "training.json").read_text())["results"]["main"]["accuracy"] == 0.5
+    requests = [record.numpy() for record in tf.data.TFRecordDataset(str(exports / "1" / warmup.PATH))]
+    names = ["serving_default", "serving_uint8", "features", "serving_bytes"]
+    assert all(name.encode() in request for name, request in zip(names, requests, strict=True))
     card = (exports / "1" / "README.md").read_text()
     assert all(text in card for text in ("serving_bytes", "`image_bytes` (any) string", "0.5", "gnu", "fails with"))
 

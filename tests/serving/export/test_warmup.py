@@ -14,6 +14,7 @@ ASKED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ASKED)
 def test_every_signature_with_an_input_has_a_request_that_the_server_answers(exports, number, request):
     apis = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")

@@ -123,7 +123,7 @@ def test_a_missing_file_fails_before_the_server_is_asked(ask, rest, images, tmp_
     assert len(rest[1]) == before
 
 
-def test_no_server_a_slow_one_and_an_address_that_is_none_fail(ask, images):
+def test_no_server_a_slow_one_an_address_that_is_none_and_grpc_without_its_package_fail(ask, images, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://localhost:{silent.getsockname()[1]}"
         outcome = ask("--model", "plain", "--timeout", 0.2, images[0], server=address)
@@ -131,6 +131,9 @@ def test_no_server_a_slow_one_and_an_address_that_is_none_fail(ask, images):
     url = f"{address}/v1/models/plain:predict"
     assert_fails(ask("--model", "plain", images[0], server=address), 1, f"no server at {url}: ", "refused")
     assert_fails(ask("--model", "plain", images[0], server="localhost"), 2, "unknown url type")
+    monkeypatch.setitem(sys.modules, "tensorflow_serving", None)
+    outcome = ask("--model", "plain", "--grpc", images[0])
+    assert_fails(outcome, 2, "--grpc needs tensorflow_serving", "pip install tensorflow-serving-api")
 
 
 @pytest.mark.parametrize(
@@ -176,12 +179,6 @@ def test_options_out_of_range_are_refused(client, capsys, options, text):
         client.main(["--model", "plain", *options, "a.jpg"])
     assert end.value.code == 2
     assert text in capsys.readouterr().err
-
-
-def test_grpc_without_its_package_says_what_to_install(ask, images, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorflow_serving", None)
-    outcome = ask("--model", "plain", "--grpc", images[0])
-    assert_fails(outcome, 2, "--grpc needs tensorflow_serving", "pip install tensorflow-serving-api")
 
 
 @pytest.mark.slow

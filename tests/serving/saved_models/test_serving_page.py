@@ -61,14 +61,11 @@ def parsed(path, message):
     return text_format.Parse(path.read_text(encoding="utf-8"), empty)
 
 
-def test_models_config_serves_labelled_versions():
+def test_the_configuration_files_are_the_server_s_messages(tmp_path):
     (flowers,) = parsed(FOLDER / "models.config", "ModelServerConfig").model_config_list.config
     assert (flowers.name, flowers.base_path, flowers.model_platform) == ("flowers", "/models/flowers", "tensorflow")
     assert list(flowers.model_version_policy.specific.versions) == [1, 2]
     assert {entry.key: entry.value for entry in flowers.version_labels} == {"stable": 1, "canary": 2}
-
-
-def test_batching_config_and_monitoring_config_are_the_server_s_messages():
     batching = parsed(FOLDER / "batching.config", "BatchingParameters")
     for name in ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads"):
         assert getattr(batching, name).value > 0
@@ -77,13 +74,24 @@ def test_batching_config_and_monitoring_config_are_the_server_s_messages():
     assert monitoring.enable
     assert f"curl http://localhost:8501{monitoring.path}" in COMMANDS
     assert f"metrics_path: {monitoring.path}\n" in PAGE
+    # The package's paths are put into a copy.
+    (command,) = [line for line in COMMANDS if line.startswith("sed ")]
+    (tmp_path / "saved_models").mkdir()
+    shutil.copy(FOLDER / "models.config", tmp_path / "saved_models")
+    subprocess.run(["bash", "-ec", command], cwd=tmp_path, check=True)
+    (flowers,) = parsed(tmp_path / "served_models.config", "ModelServerConfig").model_config_list.config
+    assert flowers.base_path == str(tmp_path / "saved_models/flowers")
 
 
-def test_there_is_a_command_for_docker_and_one_for_the_package_each_time():
+def test_the_page_has_each_server_command_for_docker_and_for_the_package_and_names_the_folder_s_files():
     docker = [line for line in SERVER_COMMANDS if line.startswith("docker")]
     assert len(docker) == len(SERVER_COMMANDS) - len(docker) == 4
     for flag in ("model_config_file", "batching_parameters_file", "monitoring_config_file"):
         assert sum(f"--{flag}=" in line for line in SERVER_COMMANDS) == 2
+    named = set(re.findall(r"^\| `(\S+)` \|", PAGE, re.MULTILINE)) & {path.name for path in FOLDER.iterdir()}
+    assert named == {path.name for path in FOLDER.iterdir() if path.is_file()} - {"README.md"}
+    for name in re.findall(r"\]\((\w+\.\w+)\)", PAGE):
+        assert (FOLDER / name).is_file()
 
 
 @pytest.mark.parametrize("command", SERVER_COMMANDS, ids=lambda command: command[:60])
@@ -111,15 +119,6 @@ def test_the_server_s_flags_exist_and_name_files_that_are_here(command):
     if "model_config_file" in flags:  # the server starts with labels of versions that it still loads
         assert flags["allow_version_labels_for_unavailable_models"] == "true"
         assert int(flags["model_config_file_poll_wait_seconds"]) > 0
-
-
-def test_the_path_for_the_package_is_put_into_a_copy(tmp_path):
-    (command,) = [line for line in COMMANDS if line.startswith("sed ")]
-    (tmp_path / "saved_models").mkdir()
-    shutil.copy(FOLDER / "models.config", tmp_path / "saved_models")
-    subprocess.run(["bash", "-ec", command], cwd=tmp_path, check=True)
-    (flowers,) = parsed(tmp_path / "served_models.config", "ModelServerConfig").model_config_list.config
-    assert flowers.base_path == str(tmp_path / "saved_models/flowers")
 
 
 @pytest.fixture
@@ -160,10 +159,3 @@ def test_the_curl_commands_run(rest, photographs):
         script = "\n".join(lines).replace("localhost:8501", f"127.0.0.1:{rest[0]}").replace("curl ", "curl -s ")
         run = subprocess.run(["bash", "-ec", script], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
         assert answer in run.stdout, run.stdout + run.stderr
-
-
-def test_the_files_of_the_page_are_those_of_the_folder():
-    named = set(re.findall(r"^\| `(\S+)` \|", PAGE, re.MULTILINE)) & {path.name for path in FOLDER.iterdir()}
-    assert named == {path.name for path in FOLDER.iterdir() if path.is_file()} - {"README.md"}
-    for name in re.findall(r"\]\((\w+\.\w+)\)", PAGE):
-        assert (FOLDER / name).is_file()
