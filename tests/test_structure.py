@@ -30,99 +30,67 @@ ORDER = (*PURE, *TENSORFLOW)
 NEEDS_TENSORFLOW = {"evaluation/gradcam.py", "network/replicas.py", "network/tensorflow_step.py", "undocumented.py"}
 NOT_IN_THE_CORE = {"tensorflow", "tensorflow_datasets", "keras_tuner"}
 
-FILES = sorted(PACKAGE.rglob("*.py"))
-
 
 def module_of(path):
     """Returns the name in `ORDER` of a file of the package; a folder of a name counts as the file."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports(path, package="keras_inception"):
-    """Returns the absolute names that a file imports at any depth, functions and `TYPE_CHECKING` blocks included."""
-    folder = (package, *path.relative_to(PACKAGE).parts[:-1])
-    names = []
-    for node in ast.walk(ast.parse(path.read_text())):
+def imports(tree, folder):
+    """Yields the absolute names that a file imports at any depth, functions and `TYPE_CHECKING` blocks included."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            origin = list(folder[: len(folder) - node.level + 1]) if node.level else []
-            origin = ".".join(origin + ([node.module] if node.module else []))
+            above = folder[: len(folder) - node.level + 1] if node.level else []
+            origin = ".".join([*above, *([node.module] if node.module else [])])
             # `from keras_inception import blocks` imports a module, `from keras_inception.blocks import x` does not.
-            names += [f"{origin}.{alias.name}" for alias in node.names] if origin == package else [origin]
-    return names
+            yield from (f"{origin}.{alias.name}" for alias in node.names) if origin == "keras_inception" else [origin]
 
 
-def imported_modules(path):
-    """Returns the modules of the package that a file imports, its own folder left out."""
-    own = [
-        name.split(".")[1] if "." in name else "" for name in imports(path) if name.split(".")[0] == "keras_inception"
-    ]
-    return set(own) - {module_of(path)}
-
-
-def file_ids(path):
-    return str(path.relative_to(PACKAGE))
-
-
-MODULE_FILES = [path for path in FILES if path != PACKAGE / "__init__.py"]
-
-
-def test_every_file_has_its_place_in_the_order():
-    unknown = {module_of(path) for path in MODULE_FILES} - set(ORDER)
-    assert not unknown, f"{sorted(unknown)} stand nowhere in the flow of the data: {' -> '.join(ORDER)}"
-    assert {"architectures", "weights", "network", "data", "training"} <= set(map(module_of, FILES))
-
-
-@pytest.mark.parametrize("path", MODULE_FILES, ids=file_ids)
-def test_modules_import_only_what_stands_left_of_them(path):
-    if module_of(path) not in ORDER:
-        pytest.fail(f"{module_of(path)} stands nowhere in the order")
-    left = set(ORDER[: ORDER.index(module_of(path))])
-    wrong = imported_modules(path) - left - {"__version__"}
-    assert not wrong, f"{file_ids(path)} imports {sorted(wrong)}; it may import {', '.join(sorted(left))}"
+def wrong(path, text):
+    """Yields what a file of the package may not hold."""
+    tree, room, file = ast.parse(text), module_of(path), str(path.relative_to(PACKAGE))
+    names = list(imports(tree, ["keras_inception", *path.relative_to(PACKAGE).parts[:-1]]))
+    own = {name.split(".")[1] for name in names if name.startswith("keras_inception.")} - {room, "__version__"}
+    if room not in ORDER:
+        yield f"{room} stands nowhere in the flow of the data: {' -> '.join(ORDER)}"
+    elif later := own - set(ORDER[: ORDER.index(room)]):
+        yield f"imports {sorted(later)}, which stand after {room}"
+    if room in PURE and file not in NEEDS_TENSORFLOW and (heavy := NOT_IN_THE_CORE & {n.split(".")[0] for n in names}):
+        yield f"imports {sorted(heavy)}; use `keras.ops`, or move it to a room below `data`"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assert):
+            yield f"{node.lineno}: raise an error with rule, reason and value in place of `assert`"
+        if room != "cli" and isinstance(node, ast.Call) and ast.unparse(node.func) == "print":
+            yield f"{node.lineno}: return or raise it; only the command prints"
 
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in MODULE_FILES if module_of(path) in PURE and file_ids(path) not in NEEDS_TENSORFLOW],
-    ids=file_ids,
+    [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
 )
-def test_the_core_imports_no_tensorflow(path):
-    wrong = {name.split(".")[0] for name in imports(path)} & NOT_IN_THE_CORE
-    assert not wrong, f"{file_ids(path)} imports {sorted(wrong)}; use `keras.ops`, or move it to a room below `data`"
+def test_a_file_imports_what_stands_before_it_and_neither_asserts_nor_prints(path):
+    assert not list(wrong(path, path.read_text()))
 
 
-@pytest.mark.parametrize("path", FILES, ids=file_ids)
-def test_the_library_neither_asserts_nor_prints(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        place = f"{file_ids(path)}:{getattr(node, 'lineno', 0)}"
-        assert not isinstance(node, ast.Assert), (
-            f"{place}: raise an error with rule, reason and value in place of `assert`"
-        )
-        if module_of(path) != "cli" and isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id != "print", f"{place}: return or raise it; only the command prints"
-
-
-def test_the_checks_above_see_what_they_forbid(tmp_path, monkeypatch):
-    source = (
-        "import keras_inception.cli\n"
-        "def f():\n"
-        "    import tensorflow as tf\n"
-        "    from keras_inception import training, __version__\n"
-        "    from keras_inception.data.folder import g\n"
-        "    from . import export\n"
-        "    from .hypermodel import h\n"
-    )
-    path = tmp_path / "blocks.py"
-    path.write_text(source)
-    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
-    assert imported_modules(path) == {"cli", "training", "__version__", "data", "export", "hypermodel"}
-    assert "tensorflow" in imports(path)
-    (tmp_path / "weights").mkdir()
-    path = tmp_path / "weights" / "caffe.py"
-    path.write_text("from .layout import a\nfrom ..data import b\nfrom .. import cli\nfrom . import slim\n")
-    assert imported_modules(path) == {"data", "cli"}
+@pytest.mark.parametrize(
+    ("file", "line", "message"),
+    [
+        ("network/blocks.py", "import keras_inception.cli", "imports ['cli'], which stand after network"),
+        ("network/blocks.py", "def f():\n    from keras_inception import training, __version__", "['training']"),
+        ("network/blocks.py", "from keras_inception.data.folder import g", "['data']"),
+        ("weights/caffe.py", "from .layout import a\nfrom ..data import b\nfrom .. import cli", "['cli', 'data']"),
+        ("network/blocks.py", "def f():\n    import tensorflow as tf", "imports ['tensorflow']"),
+        ("nowhere.py", "", "nowhere stands nowhere"),
+        ("data/loading.py", "assert True", "raise an error"),
+        ("data/loading.py", "print()", "only the command prints"),
+    ],
+)
+def test_the_check_sees_what_it_forbids(file, line, message):
+    [found] = wrong(PACKAGE / file, line)
+    assert message in found
 
 
 WITHOUT_TENSORFLOW = """
