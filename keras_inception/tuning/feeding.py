@@ -1,6 +1,5 @@
 """Plain data for a trial: batches of its size, images augmented as strongly as it says, steps counted."""
 
-from collections.abc import MutableMapping
 from typing import Any
 
 import keras
@@ -17,20 +16,16 @@ from keras_inception.types import Array, Dataset, Tensor
 
 
 def feed(
-    config: TrainConfig,
-    model: InceptionModel,
-    counts: MutableMapping[Dataset, int] | None,
-    x: Any = None,
-    y: Any = None,
-    **kwargs: Any,
+    config: TrainConfig, model: InceptionModel, any_size: bool, x: Any = None, y: Any = None, **kwargs: Any
 ) -> tuple[dict[str, Any], int]:
     """Returns the arguments for `fit` in the place of those that were given to `search`, and the steps of an epoch.
+
+    A `tf.data.Dataset` that does not know its length is read once to count it.
 
     Args:
         config: The trial's configuration.
         model: The trial's model.
-        counts: Keeps the number of examples of a `tf.data.Dataset` from trial to trial, where the size of the batches
-            is searched; otherwise None.
+        any_size: Whether the size of the batches is searched.
         x: Images, or a dataset of images and labels.
         y: Labels, where `x` does not hold them.
         **kwargs: Others of `fit`'s.
@@ -39,7 +34,7 @@ def feed(
         InputError: The data cannot be batched or augmented as the space says.
     """
     augments, size = config.augmentation != Augmentation(), config.recipe.batch_size
-    if counts is not None and kwargs.get("batch_size") is not None:
+    if any_size and kwargs.get("batch_size") is not None:
         raise InputError(
             "`batch_size` is searched: leave it out of `search`, or out of the space. "
             f"Received: batch_size={kwargs['batch_size']}"
@@ -47,16 +42,25 @@ def feed(
     if y is not None:
         size = kwargs.pop("batch_size", None) or size
         x, kwargs = _batches(np.asarray(x), keras.tree.map_structure(np.asarray, y), size, config.seed, **kwargs)
-    elif isinstance(x, tf.data.Dataset) and counts is not None:
-        x = _of_size(x, size, counts)
-    elif (counts is not None or augments) and not isinstance(x, tf.data.Dataset):
+    steps = kwargs.get("steps_per_epoch")
+    if not isinstance(x, tf.data.Dataset):
+        if any_size or augments:
+            raise InputError(
+                "Batch size and augmentation are applied to arrays and to a `tf.data.Dataset`. Give one of these, or "
+                f"leave both out of the space. Received: {type(x).__name__}"
+            )
+        steps = steps or (len(x) if hasattr(x, "__len__") else 0)
+    else:
+        kwargs["shuffle"] = False
+        endless = x.cardinality() == tf.data.INFINITE_CARDINALITY
+        x = x.rebatch(size) if any_size and y is None else x
+        steps = steps or (0 if endless else _length(x))
+        x = _augmented(x, config, model) if augments else x
+    if not steps:
         raise InputError(
-            "Batch size and augmentation are applied to arrays and to a `tf.data.Dataset`. Give one of these, or leave "
-            f"both out of the space. Received: {type(x).__name__}"
+            "`search` must get data that is not empty, and `steps_per_epoch` for data without an end: the schedule of "
+            f"the rate counts them. Received: {type(x).__name__}"
         )
-    steps = kwargs.get("steps_per_epoch") or _steps(x)
-    if isinstance(x, tf.data.Dataset):
-        x, kwargs = (_augmented(x, config, model) if augments else x), {**kwargs, "shuffle": False}
     return {"x": x, **kwargs}, steps
 
 
@@ -76,31 +80,9 @@ def _batches(
     return examples.batch(size), kwargs
 
 
-def _of_size(dataset: Dataset, size: int, counts: MutableMapping[Dataset, int]) -> Dataset:
-    examples = dataset.unbatch()
-    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
-        return examples.batch(size)
-    if dataset not in counts:
-        counts[dataset] = _length(examples)
-    return examples.batch(size).apply(tf.data.experimental.assert_cardinality(-(-counts[dataset] // size)))
-
-
 def _length(dataset: Dataset) -> int:
-    return int(dataset.reduce(np.int64(0), lambda count, *_: count + 1))
-
-
-def _steps(x: Any) -> int:
-    """Returns the steps of an epoch, which the schedule of the learning rate needs."""
-    if not isinstance(x, tf.data.Dataset):
-        steps = len(x) if hasattr(x, "__len__") else 0
-    elif (steps := int(x.cardinality())) == tf.data.UNKNOWN_CARDINALITY:
-        steps = _length(x)
-    if steps > 0:
-        return steps
-    raise InputError(
-        "`search` must get data that is not empty, and `steps_per_epoch` for data without an end: the schedule of the "
-        f"rate counts them. Received: {type(x).__name__}"
-    )
+    known = int(dataset.cardinality())
+    return int(dataset.reduce(np.int64(0), lambda count, *_: count + 1)) if known < 0 else known
 
 
 def _augmented(batches: Dataset, config: TrainConfig, model: InceptionModel) -> Dataset:

@@ -7,7 +7,6 @@
 import collections
 import contextlib
 import importlib.util
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -54,8 +53,7 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
         space: What is searched; None for `SPACE` and the weight of each auxiliary head, as far as it means something
             for the network. Otherwise a list of names, which keep these values, or a dict by names: True for these
             values, `(smallest, largest)` for another range, `Range(min_value, max_value, step, sampling)` or a dict of
-            the same, a list of choices, a single value, or a function that takes `HyperParameters` and returns the
-            value. Other names are those of most fields of a training.
+            the same, a list of choices, or a single value. Other names are those of most fields of a training.
         config: What is not searched; by default the recipe "quick" and the architecture "googlenet", or
             "googlenet_small" for images of at most 64 pixels.
         class_names: Names of the classes, kept in the `.keras` file.
@@ -89,7 +87,6 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
         self.class_names: Sequence[str] | None = class_names
         self.base: TrainConfig = config
         self.space: spaces.Space = spaces.read(space, config)
-        self._counts: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self._executions: collections.Counter[tuple] = collections.Counter()
         self._optimizer: Any = None  # of the model that was built last
 
@@ -143,8 +140,7 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
 
     def feed(self, config: TrainConfig, model: InceptionModel, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], int]:
         """Returns the arguments of a trial's `model.fit`, from what `search` was given, and the steps of an epoch."""
-        counts = self._counts if "batch_size" in self.space else None
-        return feeding.feed(config, model, counts, *args, **kwargs)
+        return feeding.feed(config, model, "batch_size" in self.space, *args, **kwargs)
 
 
 def _key(hp: keras_tuner.HyperParameters) -> tuple:

@@ -126,14 +126,15 @@ class _Journaled(keras_tuner.Oracle):
         trial = self.trials[trial.trial_id]
         completed = trial.status == TrialStatus.COMPLETED
         curve, reason = Progress(self._folder, trial.trial_id).read()
+        now = time.monotonic()
         result = TrialResult(
-            trial=trial.trial_id,
-            status=trial.status,
-            score=float(trial.score) if completed else None,
-            seconds=time.monotonic() - self._begun.get(trial.trial_id, time.monotonic()),
-            epochs=len(curve),
-            values=dict(trial.hyperparameters.values),
-            reason="" if completed else reason or trial.message or "the objective is not a number",
+            trial.trial_id,
+            trial.status,
+            float(trial.score) if completed else None,
+            now - self._begun.get(trial.trial_id, now),
+            len(curve),
+            dict(trial.hyperparameters.values),
+            "" if completed else reason or trial.message or "the objective is not a number",
         )
         self.results.append(result)
         self._note(asdict(result))

@@ -33,6 +33,7 @@ from keras_inception.training.config import TrainConfig, to_options
 from keras_inception.training.loop import AveragesInValidation, load_data
 from keras_inception.tuning import oracles
 from keras_inception.tuning.hypermodel import OBJECTIVE, GoogLeNetHyperModel
+from keras_inception.tuning.space import configured
 from keras_inception.tuning.trials import (
     DefectError,
     HyperbandTuner,
@@ -50,8 +51,7 @@ ORACLES = {
     "hyperband": oracles.HyperbandOracle,
     "grid": oracles.GridOracle,
 }
-DISTRIBUTIONS = ("auto", "one", "mirrored")
-LOST_AFTER_SECONDS = 60.0
+LOST_AFTER_SECONDS = 60.0  # a chief gives up a worker that shows no sign of life, which costs the worker's trial
 SEARCH, RESULTS, BEST, PARALLEL, IMPORTANCE, TRIALS = (
     "search.json", "results.csv", "best.json", "parallel.png", "importance.png", "trials",
 )  # fmt: skip
@@ -90,10 +90,8 @@ def search(
     max_trials: int = 10,
     hours: float | None = None,
     executions: int = 1,
-    distribution: str = "auto",
     pruning: bool = True,
     overwrite: bool = False,
-    lost_after_seconds: float = LOST_AFTER_SECONDS,
     on_begin: Callable[[Data, list[TrialResult]], None] = lambda data, rows: None,
     on_epoch: Callable[[TrialResult], None] = lambda row: None,
     on_trial: Callable[[TrialResult], None] = lambda row: None,
@@ -104,7 +102,7 @@ def search(
     or a worker, of a search on several machines, which share the folder.
 
     Args:
-        config: What is not searched.
+        config: What is not searched. Its strategy "auto" is "mirrored" where the machine has several GPUs.
         folder: The search's folder.
         space: What is searched; see `GoogLeNetHyperModel`.
         tuner: "bayesian", "random", "hyperband" or "grid". The first trial takes the recipe's own values.
@@ -113,13 +111,10 @@ def search(
         hours: The budget of time, counted from the call: the trial that runs when it is spent is stopped, validated and
             counted, and no trial begins without time for a quarter of the longest one; None for no limit.
         executions: Trainings of each trial, whose mean counts.
-        distribution: The devices of each trial: "one", "mirrored" for all of the machine, or "auto", which is the
-            latter where it has several GPUs.
         pruning: Whether a trial is stopped whose best epoch is below the median of what the other trials had reached
             after as many epochs, a quarter of its epochs at the earliest (the median stopping rule). Hyperband has a
             rule of its own. A trial that validates without an error is stopped too: it cannot get better.
         overwrite: Whether to replace a search in that folder.
-        lost_after_seconds: When a chief gives up a worker that shows no sign of life, which costs the worker's trial.
         on_begin: Called with the data and the trials of earlier runs before the first trial.
         on_epoch: Called with the trial that runs in this process, after each of its epochs.
         on_trial: Called with each trial that ends.
@@ -136,17 +131,17 @@ def search(
     """
     deadline = None if hours is None else time.monotonic() + hours * 3600
     folder = Path(folder)
-    _check(tuner, max_trials, hours, executions, distribution, config)
+    _check(tuner, max_trials, hours, executions, config)
     goal = _objective(objective, config)
     # Slurm's tasks are workers of the search, not of one training.
-    several = distribution == "auto" and len(tf.config.list_physical_devices("GPU")) > 1
-    strategy = distribute.get_strategy("mirrored" if several or distribution == "mirrored" else "one")
+    several = config.strategy == "auto" and len(tf.config.list_physical_devices("GPU")) > 1
+    strategy = distribute.get_strategy("mirrored" if several or config.strategy == "mirrored" else "one")
     data = load_data(config)
     if data.validation is None:
         raise InputError("A search needs validation images: use `--validation-fraction`. Received: none")
     config = replace(config, image_size=data.image_shape[0])
     hypermodel = _OnDataset(strategy, data, space, config)
-    _prepare_folder(folder, _identity(hypermodel, tuner, goal, executions, data), overwrite)
+    _prepare_folder(folder, _identity(hypermodel, tuner, objective, executions, data), overwrite)
 
     def on_end(result: TrialResult) -> None:
         _write_results(folder, oracle.results, hypermodel, goal)
@@ -181,7 +176,7 @@ def search(
     if not is_worker() and not is_chief():
         oracle.give_up(oracle.tuner_ids - {runner.tuner_id})  # workers of an earlier run
     on_begin(data, list(oracle.results))
-    watch = repeating(lost_after_seconds / 6, lambda: oracle.give_up(oracle.silent(lost_after_seconds)))
+    watch = repeating(LOST_AFTER_SECONDS / 6, lambda: oracle.give_up(oracle.silent(LOST_AFTER_SECONDS)))
     try:
         with watch if is_chief() else contextlib.nullcontext():
             runner.search(epochs=config.recipe.epochs, verbose=0)
@@ -192,12 +187,9 @@ def search(
     return None if is_worker() else _finish(folder, oracle, hypermodel)
 
 
-def _check(
-    tuner: str, max_trials: int, hours: float | None, executions: int, distribution: str, config: TrainConfig
-) -> None:
-    for name, value, choices in (("tuner", tuner, ORACLES), ("distribution", distribution, DISTRIBUTIONS)):
-        if value not in choices:
-            raise InputError(f"`{name}` must be one of {', '.join(choices)}. Received: {name}={value!r}")
+def _check(tuner: str, max_trials: int, hours: float | None, executions: int, config: TrainConfig) -> None:
+    if tuner not in ORACLES:
+        raise InputError(f"`tuner` must be one of {', '.join(ORACLES)}. Received: tuner={tuner!r}")
     for name, count in (("max_trials", max_trials), ("executions", executions)):
         if not is_whole(count, 1):
             raise InputError(f"`{name}` must be a whole number of at least 1. Received: {name}={count!r}")
@@ -205,6 +197,11 @@ def _check(
         raise InputError(f"`hours` must be a number above 0, or None for no limit. Received: hours={hours!r}")
     if config.deterministic:
         raise InputError("A search does not repeat bit by bit: leave out `deterministic`.")
+    if config.strategy == "multi-worker":
+        raise InputError(
+            'A trial trains on one machine: use `strategy="one"`, "mirrored" or "auto". Several machines share the '
+            f"trials of a search, see tuning/README.md. Received: strategy={config.strategy!r}"
+        )
 
 
 def _objective(name: str, config: TrainConfig) -> keras_tuner.Objective:
@@ -235,21 +232,14 @@ class _OnDataset(GoogLeNetHyperModel):
 
 
 def _identity(
-    hypermodel: GoogLeNetHyperModel, tuner: str, objective: keras_tuner.Objective, executions: int, data: Data
+    hypermodel: GoogLeNetHyperModel, tuner: str, objective: str, executions: int, data: Data
 ) -> dict[str, Any]:
     """Returns what must be the same for a search to go on."""
-    hp = keras_tuner.HyperParameters()
-    hypermodel.config(hp)
-    shown = ("min_value", "max_value", "step", "sampling", "values")
-    space = {
-        item["name"]: ", ".join(f"{key} {item[key]}" for key in shown if item.get(key) is not None)
-        for item in (entry["config"] for entry in hp.get_config()["space"])
-    }
     identity = {
         "tuner": tuner,
-        "objective": objective.name,
+        "objective": objective,
         "executions": executions,
-        **{f"space: {name}": item for name, item in space.items()},
+        **{f"space: {name}": str(entry) for name, entry in hypermodel.space.items()},
         **{f"training: {name}": value for name, value in to_options(hypermodel.base).items() if name != "strategy"},
         "images": data.sizes,
         "classes": data.class_names,
@@ -293,10 +283,8 @@ def _best_of(rows: Sequence[TrialResult], objective: keras_tuner.Objective) -> T
 
 
 def _config_of(row: TrialResult, hypermodel: GoogLeNetHyperModel) -> TrainConfig:
-    hp = keras_tuner.HyperParameters()
-    hp.values = dict(row.values)
-    config = hypermodel.config(hp)
-    epochs = row.values.get("tuner/epochs", config.recipe.epochs)
+    config = configured(hypermodel.base, {name: row.values[name] for name in hypermodel.space})
+    epochs = row.values.get("tuner/epochs", config.recipe.epochs)  # Hyperband's
     return replace(config, recipe=replace(config.recipe, epochs=epochs))
 
 

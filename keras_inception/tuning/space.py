@@ -7,14 +7,14 @@ A name is that of a number, a switch or a word of `TrainConfig`, its recipe or i
 - `augmentation`: from 0 to 1, how strongly images are moved and their colours changed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
 import keras_tuner
 
 from keras_inception.errors import InputError
-from keras_inception.training.config import TrainConfig, from_options, to_options
+from keras_inception.training.config import TrainConfig, to_options
 
 NORMALIZATIONS = {"lrn": "googlenet", "batch": "googlenet_bn"}
 
@@ -63,7 +63,7 @@ class Range:
         return None
 
 
-Entry: TypeAlias = Range | list[Any] | Callable[[keras_tuner.HyperParameters], Any]
+Entry: TypeAlias = Range | list[Any]
 Space: TypeAlias = dict[str, Entry]
 
 # Ours. The steps hit the recipe's and the paper's values exactly.
@@ -85,7 +85,7 @@ HEAD_WEIGHT = Range(0.0, 0.6, step=0.15)  # of each auxiliary head
 
 
 def read(space: Mapping[str, Any] | Sequence[str] | None, config: TrainConfig) -> Space:
-    """Returns a space as a dict by names: of a `Range`, a list of choices, or a function of `HyperParameters`.
+    """Returns a space as a dict by names, of a `Range` or a list of choices.
 
     Args:
         space: What `GoogLeNetHyperModel` takes.
@@ -113,13 +113,12 @@ def read(space: Mapping[str, Any] | Sequence[str] | None, config: TrainConfig) -
             )
     space = {name: _read_entry(name, entry, defaults.get(name)) for name, entry in space.items()}
     decided = {"normalization": ["architecture"], "aux_heads": _head_weights(config), "augmentation": STRONGEST}
-    for first, names in decided.items():
-        for second in names:
-            if first in space and second in space:
-                raise InputError(
-                    f"`space` must hold one of {first!r} and {second!r}: each decides the other. "
-                    f"Received: space with {', '.join(space)}"
-                )
+    for first, second in ((first, second) for first, names in decided.items() for second in names):
+        if first in space and second in space:
+            raise InputError(
+                f"`space` must hold one of {first!r} and {second!r}: each decides the other. "
+                f"Received: space with {', '.join(space)}"
+            )
     _check_values(space, config)
     return space
 
@@ -131,10 +130,6 @@ def _head_weights(config: TrainConfig) -> dict[str, float]:
     return {f"{head}_weight": weight for head, weight in zip(architecture.heads[1:], weights[1:])}
 
 
-def _architecture_name(config: TrainConfig) -> str:
-    return config.architecture if isinstance(config.architecture, str) else config.architecture.name
-
-
 def _without_meaning(config: TrainConfig) -> dict[str, str]:
     """Returns, by name, why some of the default space means nothing for a configuration."""
     reasons: dict[str, str] = {}
@@ -142,7 +137,7 @@ def _without_meaning(config: TrainConfig) -> dict[str, str]:
         reasons |= dict.fromkeys(("aux_dropout", *_head_weights(config)), "its auxiliary heads are left out")
     elif not config.resolved_architecture.auxiliary_heads:
         reasons["aux_dropout"] = "it has no auxiliary heads"
-    if _architecture_name(config) not in NORMALIZATIONS.values():
+    if config.resolved_architecture.name not in NORMALIZATIONS.values():
         both = " and ".join(NORMALIZATIONS.values())
         reasons["normalization"] = f"only {both} differ in their normalization alone"
     if config.weights:
@@ -151,7 +146,7 @@ def _without_meaning(config: TrainConfig) -> dict[str, str]:
 
 
 def _read_entry(name: str, entry: Any, default: Entry | None) -> Entry:
-    """Returns a `Range`, a list of choices or a function from whatever the user wrote."""
+    """Returns a `Range` or a list of choices from whatever the user wrote."""
     if entry is True and default is None:
         raise InputError(f"`space` must say what values {name!r} may take, which has no default. Received: {name!r}")
     if entry is True:
@@ -175,8 +170,6 @@ def _read_entry(name: str, entry: Any, default: Entry | None) -> Entry:
         if entry.broken_rule:
             raise InputError(f"A range in `space` must {entry.broken_rule}. Received: {name}={entry}")
         return entry
-    if callable(entry):
-        return entry
     choices = entry if isinstance(entry, list) else [entry]
     kinds = {float if type(choice) is int else type(choice) for choice in choices}
     if not choices or len(kinds) > 1 or not kinds <= {float, str, bool} or len(set(choices)) < len(choices):
@@ -191,8 +184,6 @@ def _read_entry(name: str, entry: Any, default: Entry | None) -> Entry:
 def _check_values(space: Space, config: TrainConfig) -> None:
     """Refuses a space that holds values that no training takes."""
     for name, entry in space.items():
-        if callable(entry):
-            continue
         for value in [entry.min_value, entry.max_value] if isinstance(entry, Range) else entry:
             try:
                 configured(config, {name: value})
@@ -202,10 +193,9 @@ def _check_values(space: Space, config: TrainConfig) -> None:
 
 def declare(space: Space, hp: keras_tuner.HyperParameters, config: TrainConfig) -> dict[str, Any]:
     """Returns the values of a trial by name, after declaring their ranges to its `HyperParameters`."""
-    defaults = {**to_options(config), **_head_weights(config), "augmentation": 0.0}
-    by_architecture = {architecture: kind for kind, architecture in NORMALIZATIONS.items()}
-    defaults["normalization"] = by_architecture.get(_architecture_name(config))
     architecture = config.resolved_architecture
+    defaults = {**to_options(config), **_head_weights(config), "augmentation": 0.0}
+    defaults["normalization"] = {name: kind for kind, name in NORMALIZATIONS.items()}.get(architecture.name)
     if config.dropout is None:
         defaults["dropout"] = architecture.dropout
     if config.aux_dropout is None and architecture.auxiliary_heads:
@@ -214,8 +204,6 @@ def declare(space: Space, hp: keras_tuner.HyperParameters, config: TrainConfig) 
 
 
 def _declare(name: str, entry: Entry, hp: keras_tuner.HyperParameters, default: Any) -> Any:
-    if callable(entry):
-        return entry(hp)
     if isinstance(entry, list):
         return hp.Choice(name, entry, default=default if default in entry else entry[0])
     is_number = isinstance(default, (int, float)) and not isinstance(default, bool)
@@ -229,13 +217,13 @@ def configured(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
 
     Args:
         config: What is not searched.
-        values: By names of the space; a value of None leaves the configuration's.
+        values: By names of the space.
 
     Raises:
         InputError: A value, or a combination of them, is out of range.
     """
     options, weights = {**to_options(config), "recipe": config.recipe}, _head_weights(config)
-    values = {name: _rounded(value) for name, value in values.items() if value is not None}
+    values = {name: _rounded(value) for name, value in values.items()}
     if set(values) & set(weights):
         main = (config.recipe.loss_weights or (1.0,))[0]
         options["loss_weights"] = (main, *(values.pop(name, weight) for name, weight in weights.items()))
@@ -249,7 +237,7 @@ def configured(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
     for name, value in values.items():
         whole = type(options[name]) is int and value == int(value)
         options[name] = int(value) if whole else value  # KerasTuner gives 16.0 for 16
-    return from_options(options)
+    return TrainConfig.of(**options)
 
 
 def _rounded(value: Any) -> Any:

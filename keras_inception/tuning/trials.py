@@ -49,30 +49,24 @@ class Progress:
     """What a trial leaves behind while it runs, in a file that the chief and all workers see.
 
     KerasTuner's workers tell their chief neither the epochs of a trial nor why it failed.
-
-    Args:
-        folder: KerasTuner's folder of the search.
-        trial_id: The trial.
     """
 
     def __init__(self, folder: Path, trial_id: str) -> None:
-        self._folder, self._path = folder / "progress", folder / "progress" / f"{trial_id}.json"
+        self._path = folder / "progress" / f"{trial_id}.json"
 
     def write(self, curve: Sequence[float], reason: str = "") -> None:
         """Writes the objective after each epoch of the last training, and why the trial failed."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(self._path, {"curve": list(curve), "reason": reason})
 
     def read(self) -> tuple[list[float], str]:
         """Returns what was written last."""
-        if not self._path.is_file():
-            return [], ""
-        found = files.read_json(self._path)
+        found = files.read_json(self._path) if self._path.is_file() else {"curve": [], "reason": ""}
         return found["curve"], found["reason"]
 
     def others(self) -> list[list[float]]:
         """Returns the curves of the other trials."""
-        return [files.read_json(path)["curve"] for path in self._folder.glob("[0-9]*.json") if path != self._path]
+        return [files.read_json(path)["curve"] for path in self._path.parent.glob("[0-9]*.json") if path != self._path]
 
 
 def is_worker() -> bool:
@@ -145,17 +139,9 @@ class Tuner(keras_tuner.Tuner):
         self._epoch = epoch
         progress = Progress(Path(self.project_dir), trial.trial_id)
         progress.write(curve)
-        self._on_epoch(
-            TrialResult(
-                trial=trial.trial_id,
-                status=trial.status,
-                score=_best(curve, objective.direction),
-                seconds=time.monotonic() - self._trial_begun,
-                epochs=len(curve),
-                values=dict(trial.hyperparameters.values),
-                reason="",
-            )
-        )
+        score, seconds = _best(curve, objective.direction), time.monotonic() - self._trial_begun
+        values = dict(trial.hyperparameters.values)
+        self._on_epoch(TrialResult(trial.trial_id, trial.status, score, seconds, len(curve), values, ""))
         enough = epoch + 1 >= self.hypermodel.base.recipe.epochs * GRACE
         behind = self._pruning and enough and falls_behind(curve, progress.others(), objective.direction)
         if behind or (objective.name.endswith("accuracy") and curve[-1] == 1):

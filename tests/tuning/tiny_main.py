@@ -21,15 +21,15 @@ if __name__ == "__main__":
     from tiny_network import TINY
 
     from keras_inception import TrainConfig
-    from keras_inception.tuning.search import search
+    from keras_inception.tuning import search
 
+    search.LOST_AFTER_SECONDS = float(os.environ.get("LOST_AFTER_SECONDS", "60"))
     images, folder = sys.argv[1:]
-    search(
+    search.search(
         TrainConfig.of(architecture=TINY, dataset=images, epochs=1, batch_size=16, image_size=10),
         folder,
         space=["learning_rate", "aux1_weight"],
         tuner="random",
         max_trials=3,
-        lost_after_seconds=float(os.environ.get("LOST_AFTER_SECONDS", "60")),
         on_epoch=kill_in,
     )
