@@ -7,7 +7,9 @@ Reference: BVLC Caffe, `src/caffe/proto/caffe.proto`, for the numbers and types 
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,15 +19,7 @@ from google.protobuf.message import DecodeError
 from keras_inception.architectures import Architecture
 from keras_inception.errors import InputError
 from keras_inception.types import Array, PathLike
-from keras_inception.weights.layout import (
-    BRANCHES,
-    Stored,
-    flattened_matrix,
-    kernel,
-    matrix,
-    modules,
-    stem_layers,
-)
+from keras_inception.weights.layout import BRANCHES, Stored, convolutions, flattened_matrix, kernel, matrix
 
 # message: ((field, number, label, type), ...); a type in capitals is another message.
 MESSAGES = {
@@ -63,10 +57,8 @@ def read(path: PathLike) -> dict[str, Array]:
         InputError: The file is cut short, or no `.caffemodel`, or a blob does not fill its shape.
     """
     network = _network_message()
-    with open(path, "rb") as file:
-        data = file.read()
     try:
-        network.ParseFromString(data)
+        network.ParseFromString(Path(path).read_bytes())
     except DecodeError as error:
         raise InputError(
             "The file is cut short or is no `.caffemodel`: it does not parse as a `NetParameter` message. "
@@ -110,21 +102,17 @@ def _network_message() -> Any:
 
 def layout(architecture: Architecture) -> dict[str, Stored]:
     """Returns where BVLC's file holds each weight of `googlenet`: a dict of `Stored` by `"layer/weight"`."""
-    names = {layer: layer.replace("_", "/", 1) for layer in stem_layers(architecture)}
-    names |= {
-        f"inception_{m}_{branch}": f"inception_{m}/{branch}" for m in modules(architecture) for branch in BRANCHES
-    }
-    kernels = dict.fromkeys(names, kernel)
+    stem, modules = convolutions(architecture)
+    names = {layer: layer.replace("_", "/", 1) for layer in stem}
+    names |= {f"inception_{m}_{branch}": f"inception_{m}/{branch}" for m in modules for branch in BRANCHES}
+    kernels: dict[str, Callable[[Array], Array]] = dict.fromkeys(names, kernel)
     for head in architecture.auxiliary_heads:
-        names |= {f"{head.prefix}_{part}": f"{head.prefix}/{part}" for part in ("conv", "fc", "classifier")}
-        kernels |= {
-            f"{head.prefix}_conv": kernel,
-            f"{head.prefix}_fc": partial(flattened_matrix, channels=head.conv),
-            f"{head.prefix}_classifier": matrix,
-        }
+        flattened = partial(flattened_matrix, channels=head.conv)
+        for part, convert in (("conv", kernel), ("fc", flattened), ("classifier", matrix)):
+            names[f"{head.prefix}_{part}"], kernels[f"{head.prefix}_{part}"] = f"{head.prefix}/{part}", convert
     names["loss3_classifier"], kernels["loss3_classifier"] = "loss3/classifier", matrix
     found = {}
     for layer, name in names.items():
-        found[f"{layer}/kernel"] = Stored(f"{name}[0]", kernels[layer])
-        found[f"{layer}/bias"] = Stored(f"{name}[1]", np.ravel)  # (1, 1, 1, filters) where the header is the old one
+        found[f"{layer}/kernel"] = Stored(name, "[0]", kernels[layer])
+        found[f"{layer}/bias"] = Stored(name, "[1]", np.ravel)  # (1, 1, 1, filters) where the header is the old one
     return found

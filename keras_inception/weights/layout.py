@@ -1,4 +1,4 @@
-"""What a published file holds: the names of its tensors for the layers of a network."""
+"""Where published files hold the weights of a network, and in which order of axes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,24 +14,30 @@ BRANCHES: tuple[str, ...] = ("1x1", "3x3_reduce", "3x3", "5x5_reduce", "5x5", "p
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor of a published file, and the function from its array to the array of the Keras weight.
+    """One tensor of a published file: the layer that the publisher knows, the rest of its name, and how it is turned.
 
-    The function raises a `ValueError` for an array of another rank.
+    `convert` makes the array of the Keras weight from the file's, and raises a `ValueError` for one of another rank.
     """
 
-    name: str
+    layer: str
+    suffix: str
     convert: Callable[[Array], Array] = np.asarray
 
+    @property
+    def name(self) -> str:
+        """The name of the tensor in the file."""
+        return self.layer + self.suffix
 
-def stem_layers(architecture: Architecture) -> tuple[str, ...]:
-    """Returns the names of the convolutions before the first module, in order."""
-    rows = [row for row in architecture.rows if isinstance(row, Conv)]
-    return tuple(name for row in rows for name in ([f"{row.name}_reduce"] if row.reduce else []) + [row.name])
 
-
-def modules(architecture: Architecture) -> tuple[str, ...]:
-    """Returns the names of the inception modules in order: "3a" of the row "inception_3a" and so on."""
-    return tuple(row.name.removeprefix("inception_") for row in architecture.rows if isinstance(row, Inception))
+def convolutions(architecture: Architecture) -> tuple[list[str], list[str]]:
+    """Returns the names of the convolutions before the first module, and of the modules ("3a"), in order."""
+    stem, modules = [], []
+    for row in architecture.rows:
+        if isinstance(row, Conv):
+            stem += ([f"{row.name}_reduce"] if row.reduce else []) + [row.name]
+        elif isinstance(row, Inception):
+            modules.append(row.name.removeprefix("inception_"))
+    return stem, modules
 
 
 def matrix(array: Array) -> Array:
@@ -45,15 +51,10 @@ def kernel(array: Array) -> Array:
 
 
 def flattened_matrix(array: Array, channels: int) -> Array:
-    """Turns the weights of a linear layer that reads a flattened square map.
+    """Turns the weights of a linear layer that reads a flattened square map of so many channels.
 
-    Args:
-        array: `(outputs, channels * height * width)`, the channels varying slowest, as Caffe and PyTorch flatten; axes
-            of 1 may lead.
-        channels: The number of channels of the map.
-
-    Returns:
-        `(height * width * channels, outputs)`, the channels varying fastest, as Keras flattens.
+    Caffe and PyTorch flatten it with the channels varying slowest, `(outputs, channels * height * width)`; Keras with
+    the channels varying fastest, `(height * width * channels, outputs)`. Axes of 1 may lead.
     """
     outputs, inputs = array.shape[-2:]
     return array.reshape(outputs, channels, -1).transpose(2, 1, 0).reshape(inputs, outputs)

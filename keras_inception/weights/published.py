@@ -35,8 +35,7 @@ def load_published_weights(model: Model, source: str, path: PathLike | None = No
             `"torchvision"` (they are in the file, untrained).
         path: The publisher's file: a `.caffemodel`; a TensorFlow checkpoint (its path without `.index`) or the
             `.tar.gz` that holds it; a PyTorch state dict. By default it is downloaded once from the publisher's
-            address, checked against the published hash, and kept in `~/.keras/models` together with the
-            converted weights, which the next call reads.
+            address, checked against the published hash, and kept in `~/.keras/models`.
 
     Returns:
         The model.
@@ -44,8 +43,7 @@ def load_published_weights(model: Model, source: str, path: PathLike | None = No
     Raises:
         DownloadError: The file could not be downloaded.
         MissingFileError: There is no file at `path`.
-        MissingPackageError: The reader needs a library that is not installed: TensorFlow for `"tf_slim"`, PyTorch for
-            `"torchvision"`.
+        MissingPackageError: `"torchvision"` needs PyTorch, which is not installed.
         InputError: The source is unknown or made for another architecture, the file is not the publisher's, or
             weights are missing or have other shapes than the model's.
 
@@ -61,14 +59,8 @@ def load_published_weights(model: Model, source: str, path: PathLike | None = No
             f'"{publication.architecture.name}")`; in another graph they compute something else. '
             f"Received: a model with architecture={getattr(architecture, 'name', architecture)!r}"
         )
-    arrays = _downloaded(publication) if path is None else _read(publication, path)
-    variables = {f"{layer.name}/{weight.name}": weight for layer in model.layers for weight in layer.weights}
-    variables = {name: variable for name, variable in variables.items() if name in publication.tensors()}
-    fresh = _fit_classifiers(publication, arrays, variables)
-    _check(publication, arrays, variables, "the published file" if path is None else f"path={os.fspath(path)!r}")
-    for name, variable in variables.items():
-        variable.assign(np.asarray(arrays[name], "float32"))
-    model.preprocessing = publication.preprocessing
+    arrays = _downloaded(publication) if path is None else read(publication, path)
+    fresh = assign(model, publication, arrays, "the published file" if path is None else f"path={os.fspath(path)!r}")
     if fresh:
         classes = arrays[f"{fresh[0]}/bias"].shape[0]
         warnings.warn(
@@ -106,27 +98,19 @@ def source_of(weights: PathLike | None, architecture: str | Architecture) -> Sou
 
 
 def _downloaded(source: Source) -> dict[str, Array]:
-    """Returns the converted weights of the publisher's own file: from the cache, or downloaded."""
-    arrays = download.read_converted(source)
-    if arrays is None:
-        path = download.fetch(source)
-        try:
-            arrays = _read(source, path)
-            missing = [f"`{tensor.name}`" for name, tensor in source.tensors().items() if name not in arrays]
-            if missing:
-                raise InputError(f"It lacks {_listing(missing)}.")
-        except InputError as error:
-            os.remove(path)
-            raise InputError(
-                f"What {source.address} sent is not the published file and was not kept. {download.by_hand(source)} "
-                f"{error}"
-            ) from error
-        download.write_converted(source, arrays)
-    return arrays
+    """Returns the weights of the publisher's own file."""
+    path = download.fetch(source)
+    try:
+        return read(source, path)
+    except InputError as error:
+        os.remove(path)
+        raise InputError(
+            f"What {source.address} sent is not the published file and was not kept. {download.by_hand(source)} {error}"
+        ) from error
 
 
-def _read(source: Source, path: PathLike) -> dict[str, Array]:
-    """Returns the weights in a published file, converted: a dict of arrays by `"layer/weight"`."""
+def read(source: Source, path: PathLike) -> dict[str, Array]:
+    """Returns the weights in a published file: a dict of arrays, as Keras orders their axes, by `"layer/weight"`."""
     path = os.path.expanduser(os.fspath(path))
     if not os.path.exists(path) and not os.path.exists(f"{path}.index"):
         raise MissingFileError(f"`path` must be a file of {source.publisher}'s. Received: path={path!r}")
@@ -134,7 +118,7 @@ def _read(source: Source, path: PathLike) -> dict[str, Array]:
     for name, tensor in source.tensors().items():
         if tensor.name in found:
             try:
-                arrays[name] = tensor.convert(found[tensor.name])
+                arrays[name] = np.asarray(tensor.convert(found[tensor.name]), "float32")
             except ValueError:
                 misshapen.append(f"`{tensor.name}` of shape {found[tensor.name].shape}")
     if misshapen:
@@ -145,19 +129,29 @@ def _read(source: Source, path: PathLike) -> dict[str, Array]:
     return arrays
 
 
-def _fit_classifiers(source: Source, arrays: dict[str, Array], variables: dict[str, keras.Variable]) -> list[str]:
-    """Drops the classifiers of other classes than the file's from `variables`; returns their names."""
+def assign(model: keras.Model, source: Source, arrays: dict[str, Array], received: str) -> list[str]:
+    """Puts what `read` returned into a model: all of it or, on an error, nothing.
+
+    Returns:
+        The names of the classifiers that were left as they are, because the file has them for other classes.
+    """
+    tensors = source.tensors()
+    variables = {f"{layer.name}/{weight.name}": weight for layer in model.layers for weight in layer.weights}
+    variables = {name: variable for name, variable in variables.items() if name in tensors}
     fresh = []
     for layer in source.classifiers:
         kernel, bias = f"{layer}/kernel", f"{layer}/bias"
-        if not {kernel, bias} <= set(arrays) & set(variables):
-            continue
-        found, wanted = arrays[bias].shape[0], variables[bias].shape[0]
-        if source.background and (found, wanted) == (1001, 1000):
-            arrays |= {name: arrays[name][..., 1:] for name in (kernel, bias)}
-        elif found != wanted and arrays[kernel].shape[-1] == found:
-            fresh.append(layer)
-            del variables[kernel], variables[bias]
+        if {kernel, bias} <= set(arrays) & set(variables):
+            found, wanted = arrays[bias].shape[0], variables[bias].shape[0]
+            if source.background and (found, wanted) == (1001, 1000):
+                arrays = arrays | {name: arrays[name][..., 1:] for name in (kernel, bias)}
+            elif found != wanted and arrays[kernel].shape[-1] == found:
+                fresh.append(layer)
+                del variables[kernel], variables[bias]
+    _check(source, arrays, variables, received)
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+    model.preprocessing = source.preprocessing
     return fresh
 
 

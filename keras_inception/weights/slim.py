@@ -4,16 +4,15 @@ Reference: TF-slim, `tf_slim/nets/inception_v1.py`, for the names of the variabl
 """
 
 import os
-import shutil
 import tarfile
 import tempfile
 import zlib
+from pathlib import Path
 
 from keras_inception.architectures import Architecture
 from keras_inception.errors import InputError
 from keras_inception.types import Array, PathLike
-from keras_inception.weights.layout import BRANCHES, Stored, modules, stem_layers
-from keras_inception.weights.optional import require
+from keras_inception.weights.layout import BRANCHES, Stored, convolutions
 
 STEM = ("Conv2d_1a_7x7", "Conv2d_2b_1x1", "Conv2d_2c_3x3")
 BRANCH_SCOPES = (
@@ -26,6 +25,7 @@ BRANCH_SCOPES = (
 )
 # The one scope that TF-slim named differently, and must go on naming so for its checkpoint's sake.
 SCOPES_OF_THEIR_OWN = {"Mixed_5b/Branch_2/Conv2d_0b_3x3": "Mixed_5b/Branch_2/Conv2d_0a_3x3"}
+CLASSIFIER = "Logits/Conv2d_0c_1x1"
 
 
 def read(path: PathLike) -> dict[str, Array]:
@@ -39,44 +39,33 @@ def read(path: PathLike) -> dict[str, Array]:
         A dict of arrays by the names of the variables.
 
     Raises:
-        MissingPackageError: TensorFlow is not installed.
         InputError: The file is cut short, is no checkpoint, or is an archive without one.
     """
     path = os.fspath(path)
     if os.path.isfile(path) and tarfile.is_tarfile(path):
         with tempfile.TemporaryDirectory() as folder:
-            return _read_checkpoint(_unpack(path, folder), path)
+            try:
+                with tarfile.open(path) as archive:
+                    archive.extractall(folder, filter="data")
+            except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+                raise InputError(f"The archive is cut short or damaged: {error}. Received: path={path!r}") from error
+            found = [file for file in sorted(Path(folder).rglob("*.ckpt*")) if file.is_file()]
+            checkpoints = [file for file in found if ".ckpt.data-" not in file.name and file.suffix != ".meta"]
+            if not checkpoints:
+                raise InputError(f"The archive must hold a checkpoint, a file named `*.ckpt`. Received: path={path!r}")
+            return _read_checkpoint(str(checkpoints[0]).removesuffix(".index"), path)
     if path.endswith((".tar.gz", ".tgz")):
         raise InputError(f"The file is cut short or is no `.tar.gz` archive. Received: path={path!r}")
     return _read_checkpoint(path.removesuffix(".index"), path)
 
 
-def _unpack(path: str, folder: str) -> str:
-    """Writes the checkpoint in an archive into `folder`; returns its path."""
-    names = []
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                name = os.path.basename(member.name)
-                content = archive.extractfile(member) if member.isfile() else None
-                if content and ".ckpt" in name and not name.endswith(".meta"):
-                    names.append(name)
-                    with open(os.path.join(folder, name), "wb") as file:
-                        shutil.copyfileobj(content, file)
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise InputError(f"The archive is cut short or damaged: {error}. Received: path={path!r}") from error
-    checkpoints = [name.removesuffix(".index") for name in names if ".ckpt.data-" not in name]
-    if not checkpoints:
-        raise InputError(f"The archive must hold a checkpoint, a file named `*.ckpt`. Received: path={path!r}")
-    return os.path.join(folder, checkpoints[0])
-
-
 def _read_checkpoint(checkpoint: str, path: str) -> dict[str, Array]:
-    tensorflow = require("tensorflow", "Reading a TensorFlow checkpoint", "tensorflow")
+    import tensorflow as tf
+
     try:
-        reader = tensorflow.train.load_checkpoint(checkpoint)
+        reader = tf.train.load_checkpoint(checkpoint)
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except (tensorflow.errors.OpError, ValueError, RuntimeError) as error:
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
         raise InputError(
             f"The file is cut short or is no TensorFlow checkpoint: {str(error).splitlines()[0]} "
             f"Received: path={path!r}"
@@ -85,8 +74,9 @@ def _read_checkpoint(checkpoint: str, path: str) -> dict[str, Array]:
 
 def layout(architecture: Architecture) -> dict[str, Stored]:
     """Returns where the checkpoint holds each weight of `inception_v1_slim`: a dict of `Stored` by `"layer/weight"`."""
-    scopes = dict(zip(stem_layers(architecture), STEM, strict=True))
-    for module in modules(architecture):
+    stem, modules = convolutions(architecture)
+    scopes = dict(zip(stem, STEM, strict=True))
+    for module in modules:
         # Slim counts the pooling before a group of modules as its letter "a": the paper's 3a is slim's 3b.
         mixed = f"Mixed_{module[0]}{chr(ord(module[1]) + 1)}"
         for branch, scope in zip(BRANCHES, BRANCH_SCOPES, strict=True):
@@ -94,11 +84,11 @@ def layout(architecture: Architecture) -> dict[str, Stored]:
             scopes[f"inception_{module}_{branch}"] = SCOPES_OF_THEIR_OWN.get(scope, scope)
     found = {}
     for layer, scope in scopes.items():
-        found[f"{layer}/kernel"] = Stored(f"InceptionV1/{scope}/weights")
+        found[f"{layer}/kernel"] = Stored(f"InceptionV1/{scope}", "/weights")
         for weight in ("beta", "moving_mean", "moving_variance"):
-            found[f"{layer}_bn/{weight}"] = Stored(f"InceptionV1/{scope}/BatchNorm/{weight}")
-    found["loss3_classifier/kernel"] = Stored("InceptionV1/Logits/Conv2d_0c_1x1/weights", _without_leading_ones)
-    found["loss3_classifier/bias"] = Stored("InceptionV1/Logits/Conv2d_0c_1x1/biases")
+            found[f"{layer}_bn/{weight}"] = Stored(f"InceptionV1/{scope}", f"/BatchNorm/{weight}")
+    found["loss3_classifier/kernel"] = Stored(f"InceptionV1/{CLASSIFIER}", "/weights", _without_leading_ones)
+    found["loss3_classifier/bias"] = Stored(f"InceptionV1/{CLASSIFIER}", "/biases")
     return found
 
 

@@ -7,18 +7,9 @@ import pickle
 from functools import partial
 
 from keras_inception.architectures import Architecture
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, MissingPackageError
 from keras_inception.types import Array, PathLike
-from keras_inception.weights.layout import (
-    BRANCHES,
-    Stored,
-    flattened_matrix,
-    kernel,
-    matrix,
-    modules,
-    stem_layers,
-)
-from keras_inception.weights.optional import require
+from keras_inception.weights.layout import BRANCHES, Stored, convolutions, flattened_matrix, kernel, matrix
 
 STEM = ("conv1", "conv2", "conv3")
 BRANCH_MODULES = ("branch1", "branch2.0", "branch2.1", "branch3.0", "branch3.1", "branch4.1")
@@ -38,7 +29,12 @@ def read(path: PathLike) -> dict[str, Array]:
         MissingPackageError: PyTorch is not installed.
         InputError: The file is cut short, is no PyTorch file, or holds other things than tensors.
     """
-    torch = require("torch", "Reading a PyTorch file", "torch")
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingPackageError(
+            "Reading a PyTorch file needs the module `torch`, which is not installed. Run `pip install torch`."
+        ) from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
@@ -56,24 +52,21 @@ def read(path: PathLike) -> dict[str, Array]:
 
 
 def layout(architecture: Architecture) -> dict[str, Stored]:
-    """Returns where the state dict holds each weight of `inception_v1_torchvision`.
-
-    Returns:
-        A dict of `Stored` by `"layer/weight"`.
-    """
-    units = dict(zip(stem_layers(architecture), STEM, strict=True))
-    for module in modules(architecture):
+    """Returns where the state dict holds each weight of the network: a dict of `Stored` by `"layer/weight"`."""
+    stem, modules = convolutions(architecture)
+    units = dict(zip(stem, STEM, strict=True))
+    for module in modules:
         units |= {f"inception_{module}_{b}": f"inception{module}.{m}" for b, m in zip(BRANCHES, BRANCH_MODULES)}
-    units |= {f"{head.prefix}_conv": f"{head.name}.conv" for head in architecture.auxiliary_heads}
-    found = {}
-    for layer, unit in units.items():
-        found[f"{layer}/kernel"] = Stored(f"{unit}.conv.weight", kernel)
-        found |= {f"{layer}_bn/{weight}": Stored(f"{unit}.bn.{name}") for weight, name in BATCH_NORM.items()}
     dense = {"loss3_classifier": ("fc", matrix)}
     for head in architecture.auxiliary_heads:
+        units[f"{head.prefix}_conv"] = f"{head.name}.conv"
         dense[f"{head.prefix}_fc"] = (f"{head.name}.fc1", partial(flattened_matrix, channels=head.conv))
         dense[f"{head.prefix}_classifier"] = (f"{head.name}.fc2", matrix)
+    found = {}
+    for layer, unit in units.items():
+        found[f"{layer}/kernel"] = Stored(unit, ".conv.weight", kernel)
+        found |= {f"{layer}_bn/{weight}": Stored(unit, f".bn.{name}") for weight, name in BATCH_NORM.items()}
     for layer, (name, convert) in dense.items():
-        found[f"{layer}/kernel"] = Stored(f"{name}.weight", convert)
-        found[f"{layer}/bias"] = Stored(f"{name}.bias")
+        found[f"{layer}/kernel"] = Stored(name, ".weight", convert)
+        found[f"{layer}/bias"] = Stored(name, ".bias")
     return found

@@ -38,16 +38,9 @@ def caffemodel(tensors, tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def no_torch(monkeypatch, tensors):
-    """Lets `load_published_weights(model, "torchvision", path)` work without PyTorch: the file is not looked at."""
-    without = dataclasses.replace(SOURCES["torchvision"], read=lambda path: tensors("torchvision"))
-    monkeypatch.setitem(SOURCES, "torchvision", without)
-
-
 @pytest.fixture(scope="session")
 def files(tensors, caffemodel, tmp_path_factory):
-    """Returns `files(source)`, a path to load; the file of `"torchvision"` is empty, see `no_torch`."""
+    """Returns `files(source)`, a path to load; the file of `"torchvision"` is empty."""
     made = {"bvlc": caffemodel}
 
     def file(source):

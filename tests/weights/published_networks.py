@@ -4,7 +4,10 @@ Nothing here is taken from the package. The names and shapes are checked against
 tests of `test_weights_against_engines.py`; the arrays come from seeds, the same on every machine.
 """
 
+import importlib.util
 import math
+import pathlib
+import re
 import struct
 import sys
 
@@ -78,11 +81,8 @@ def images(size, count=2, seed=11):
 CAFFE_BRANCHES = ("1x1", "3x3_reduce", "3x3", "5x5_reduce", "5x5", "pool_proj")
 
 
-def bvlc_tensors(classes=1000, auxiliary_map=4, seed=1):
-    """Returns `{layer: [weights, bias]}` as BVLC's file holds it, with activations in the hundreds as on real images.
-
-    `auxiliary_map` is the height and width of the maps that the auxiliary heads flatten, 4 for images of 224 pixels.
-    """
+def bvlc_tensors(classes=1000, seed=1):
+    """Returns `{layer: [weights, bias]}` as BVLC's file holds it, with activations in the hundreds as for images."""
     draws, layers = Draws(seed), {}
 
     def convolution(name, filters, channels, size):
@@ -100,7 +100,7 @@ def bvlc_tensors(classes=1000, auxiliary_map=4, seed=1):
     linear("loss3/classifier", classes, 1024, 0.002)
     for head, channels in (("loss1", 512), ("loss2", 528)):
         convolution(f"{head}/conv", 128, channels, 1)
-        linear(f"{head}/fc", 1024, 128 * auxiliary_map**2, math.sqrt(2 / (128 * auxiliary_map**2)))
+        linear(f"{head}/fc", 1024, 2048, math.sqrt(2 / 2048))
         linear(f"{head}/classifier", classes, 1024, 0.002)
     return layers
 
@@ -158,10 +158,10 @@ def _bytes(number, data):
     return _varint(number << 3 | 2) + _varint(len(data)) + data
 
 
-def prototxt(size, classes=1000, *, heads=True):
+def prototxt(size, classes=1000):
     """Returns BVLC's network as Caffe's text: `train_val.prototxt` at test time, with softmaxes for losses.
 
-    At other sizes than 224 the main head's 7x7 pooling is global, so that images of any size have a softmax.
+    At other sizes than 224 it has no auxiliary heads, and the main head's 7x7 pooling is global.
     """
     text = [f'name: "GoogleNet" input: "data" input_shape {{ dim: 1 dim: 3 dim: {size} dim: {size} }}']
 
@@ -205,7 +205,7 @@ def prototxt(size, classes=1000, *, heads=True):
             convolution(f"{name}/pool_proj", pool(f"{name}/pool", x, "MAX", 3, 1, 1), projection, 1),
         ]
         x = layer("Concat", f"{name}/output", tops)
-        if heads and module in ("4a", "4d"):
+        if size == 224 and module in ("4a", "4d"):
             head = {"4a": "loss1", "4d": "loss2"}[module]
             y = convolution(f"{head}/conv", pool(f"{head}/ave_pool", x, "AVE", 5, 3), 128, 1)
             layer("InnerProduct", f"{head}/fc", [y], "inner_product_param { num_output: 1024 }")
@@ -219,14 +219,12 @@ def prototxt(size, classes=1000, *, heads=True):
     return "\n".join(text)
 
 
-def opencv_outputs(cv2, layers, pixels, *, heads=True, encoding="layers", header="legacy"):
+def opencv_outputs(cv2, layers, pixels):
     """Runs BVLC's network in OpenCV: a dict of the softmaxes, and of the map of 5b, `(batch, height, width, 1024)`."""
-    classes = len(layers["loss3/classifier"][1])
-    network = cv2.dnn.readNetFromCaffe(
-        np.frombuffer(prototxt(pixels.shape[1], classes, heads=heads).encode(), "uint8"),
-        np.frombuffer(caffemodel(layers, encoding=encoding, header=header), "uint8"),
-    )
-    names = ["main", *(["aux1", "aux2"] if heads else []), "inception_5b/output"]
+    size, classes = pixels.shape[1], len(layers["loss3/classifier"][1])
+    texts = (np.frombuffer(text, "uint8") for text in (prototxt(size, classes).encode(), caffemodel(layers)))
+    network = cv2.dnn.readNetFromCaffe(*texts)
+    names = ["main", *(["aux1", "aux2"] if size == 224 else []), "inception_5b/output"]
     found = {name: [] for name in names}
     for image in pixels:
         blue_green_red = np.ascontiguousarray(image[..., ::-1])  # as `cv2.imread` gives it
@@ -360,11 +358,7 @@ def torchvision_tensors(classes=1000, seed=3):
 
 def import_torchvision(torch):
     """Imports torchvision's GoogLeNet, also where the compiled operators, which it does without, do not fit."""
-    import importlib.util
-    import pathlib
-    import re
-
-    text = (pathlib.Path(importlib.util.find_spec("torchvision").origin).parent / "_meta_registrations.py").read_text()
+    text = pathlib.Path(importlib.util.find_spec("torchvision").origin).with_name("_meta_registrations.py").read_text()
     library = torch.library.Library("torchvision", "FRAGMENT")
     for name in {*re.findall(r'"torchvision::(\w+)"', text), *re.findall(r'register_meta\("(\w+)"', text)}:
         if not hasattr(torch.ops.torchvision, name):

@@ -3,11 +3,9 @@
 import dataclasses
 import functools
 import hashlib
-import importlib
-import pathlib
 import socket
+import sys
 import tarfile
-import types
 
 import keras
 import numpy as np
@@ -15,9 +13,8 @@ import published_networks as published
 import pytest
 
 import keras_inception as ki
-from keras_inception import architectures
 from keras_inception.errors import DownloadError, InputError, MissingFileError, MissingPackageError
-from keras_inception.weights import SOURCES, caffe, download, load_published_weights, optional, slim, source_of
+from keras_inception.weights import SOURCES, caffe, load_published_weights, slim, source_of
 
 TRUNK = {"include_top": False, "input_shape": (None, None, 3)}
 
@@ -56,6 +53,7 @@ def same_weights(model, expected):
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_weight_of_the_network_has_its_tensor(loaded, tensors, source):
     model, layout = loaded(source), SOURCES[source].tensors()
+    assert model.preprocessing == {"bvlc": "caffe"}.get(source, "inception")
     assert {f"{layer.name}/{weight.name}" for layer in model.layers for weight in layer.weights} == set(layout)
     names = [tensor.name for tensor in layout.values()]
     assert len(set(names)) == len(names)
@@ -67,35 +65,10 @@ def test_every_weight_of_the_network_has_its_tensor(loaded, tensors, source):
     assert set(names) == {name for name in published_names if not name.endswith("num_batches_tracked")}
 
 
-@pytest.mark.parametrize(
-    ("source", "preprocessing"), [("bvlc", "caffe"), ("tf_slim", "inception"), ("torchvision", "inception")]
-)
-def test_preprocessing_becomes_that_of_the_weights(loaded, source, preprocessing):
-    assert loaded(source).preprocessing == preprocessing
-
-
-def test_preprocessing_and_weights_travel_in_the_keras_file(caffemodel, outputs, tmp_path):
-    model = load_published_weights(ki.GoogLeNet(aux_heads=False, input_shape=(96, 96, 3)), "bvlc", caffemodel)
-    model.save(tmp_path / "bvlc.keras")
-    read = keras.models.load_model(tmp_path / "bvlc.keras")
-    assert (read.preprocessing, read.architecture) == ("caffe", architectures.GOOGLENET)
-    x = ki.preprocess_input(published.images(96), preprocessing=read.preprocessing)
-    np.testing.assert_array_equal(outputs(read, x)["main"], outputs(model, x)["main"])
-
-
 def test_networks_without_heads_take_what_they_have(loaded, caffemodel):
     whole = loaded("bvlc")
     for arguments in (TRUNK, {"aux_heads": ["aux2"]}):
         assert same_weights(load_published_weights(ki.GoogLeNet(**arguments), "bvlc", caffemodel), whole)
-
-
-def test_logits_take_the_same_weights(loaded, caffemodel, outputs):
-    model = ki.GoogLeNet(classifier_activation=None, aux_heads=False)
-    assert load_published_weights(model, "bvlc", caffemodel) is model
-    x = ki.preprocess_input(published.images(224), preprocessing="caffe")
-    exponentials = np.exp(outputs(model, x)["main"].astype("float64"))
-    expected = exponentials / exponentials.sum(1, keepdims=True)
-    np.testing.assert_allclose(outputs(loaded("bvlc"), x)["main"], expected, atol=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------------------- formats
@@ -156,7 +129,7 @@ def test_archive_cannot_write_outside_its_folder(tmp_path):
     (tmp_path / "evil.ckpt").write_text("no checkpoint")
     with tarfile.open(tmp_path / "inner" / "archive.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "evil.ckpt", "../../../../evil_outside.ckpt")
-    with pytest.raises(InputError, match="is no TensorFlow checkpoint"):
+    with pytest.raises(InputError, match=r"would be extracted to .* outside the destination"):
         slim.read(tmp_path / "inner" / "archive.tar.gz")
     assert sorted(file.name for file in tmp_path.rglob("*")) == ["archive.tar.gz", "evil.ckpt", "inner"]
 
@@ -269,17 +242,11 @@ def test_unknown_sources_and_files_are_refused(untouched, tmp_path):
     refuses(model, "bvlc", tmp_path / "none.caffemodel", MissingFileError, "none.caffemodel")
 
 
-@pytest.mark.parametrize(("source", "module"), [("tf_slim", "tensorflow"), ("torchvision", "torch")])
-def test_missing_readers_are_named(untouched, monkeypatch, tmp_path, source, module):
-    def without(name):
-        if name == module:
-            raise ModuleNotFoundError(f"No module named {name!r}")
-        return importlib.import_module(name)
-
-    monkeypatch.setattr(optional, "importlib", types.SimpleNamespace(import_module=without))
+def test_missing_pytorch_is_named(untouched, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch", None)
     (tmp_path / "file").touch()
-    message = f"needs the module `{module}`, which is not installed. Run `pip install {module}`"
-    refuses(untouched(source), source, tmp_path / "file", MissingPackageError, message)
+    message = "needs the module `torch`, which is not installed. Run `pip install torch`"
+    refuses(untouched("torchvision"), "torchvision", tmp_path / "file", MissingPackageError, message)
 
 
 # ---------------------------------------------------------------------------------------------- downloads and the cache
@@ -288,7 +255,8 @@ def test_missing_readers_are_named(untouched, monkeypatch, tmp_path, source, mod
 @pytest.fixture
 def cache(monkeypatch, tmp_path):
     """The folder of models in an empty cache of Keras's."""
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    (tmp_path / "keras" / "models").mkdir(parents=True)
+    monkeypatch.setattr(keras.utils, "get_file", functools.partial(keras.utils.get_file, cache_dir=tmp_path / "keras"))
     return tmp_path / "keras" / "models"
 
 
@@ -319,7 +287,7 @@ def test_addresses_and_hashes_are_the_publishers():
     }
 
 
-def test_imagenet_weights_are_downloaded_and_converted_once(cache, publish, caffemodel, loaded, tmp_path):
+def test_imagenet_weights_are_downloaded_once(cache, publish, caffemodel, loaded, tmp_path):
     copy = tmp_path / "bvlc_googlenet.caffemodel"
     copy.write_bytes(caffemodel.read_bytes())
     publish("bvlc", copy)
@@ -327,47 +295,18 @@ def test_imagenet_weights_are_downloaded_and_converted_once(cache, publish, caff
     assert same_weights(first, loaded("bvlc"))
     assert first.preprocessing == "caffe"
     assert first.compiled
-    assert sorted(file.name for file in cache.iterdir()) == ["bvlc_googlenet.caffemodel", "keras_inception_bvlc.h5"]
-
-    copy.unlink()
-    (cache / "bvlc_googlenet.caffemodel").unlink()  # neither the publisher nor his file is needed any more
+    assert [file.name for file in cache.iterdir()] == ["bvlc_googlenet.caffemodel"]
+    copy.unlink()  # the publisher is not needed any more
     assert same_weights(ki.GoogLeNet(weights="imagenet", aux_heads=False), loaded("bvlc"))
 
-    # What is kept is a weights file of Keras.
-    model = ki.GoogLeNet()
-    model.load_weights(cache / "keras_inception_bvlc.h5", by_name=True)
-    assert same_weights(model, loaded("bvlc"))
 
-
-def test_downloaded_archive_of_slim_is_converted(cache, publish, files, loaded, tmp_path):
+def test_downloaded_archive_of_slim_is_read(cache, publish, files, loaded, tmp_path):
     archive = tmp_path / "inception_v1_2016_08_28.tar.gz"
     with tarfile.open(archive, "w:gz", compresslevel=1) as file:
         file.add(files("tf_slim"), "inception_v1.ckpt")
     publish("tf_slim", archive)
-    model = ki.GoogLeNet(weights="imagenet", architecture="inception_v1_slim", classes=1001)
-    assert same_weights(model, loaded("tf_slim"))
     model = ki.GoogLeNet(weights="imagenet", architecture="inception_v1_slim", include_top=False, pooling="avg")
     assert same_weights(model, loaded("tf_slim"))
-
-
-def test_downloaded_state_dict_is_converted(cache, publish, files, loaded, no_torch):
-    publish("torchvision", files("torchvision"))
-    model = ki.GoogLeNet(weights="imagenet", architecture="inception_v1_torchvision")
-    assert same_weights(model, loaded("torchvision"))
-    assert (cache / "keras_inception_torchvision.h5").exists()
-
-
-def test_damaged_and_old_conversions_are_made_again(cache, publish, caffemodel, loaded, monkeypatch):
-    publish("bvlc", caffemodel)
-    load_published_weights(trunk("bvlc"), "bvlc")
-    kept = cache / "keras_inception_bvlc.h5"
-    monkeypatch.setattr(download, "CONVERSION", download.CONVERSION + 1)
-    assert download.read_converted(SOURCES["bvlc"]) is None
-    load_published_weights(trunk("bvlc"), "bvlc")
-    assert download.read_converted(SOURCES["bvlc"]) is not None
-    kept.write_bytes(kept.read_bytes()[:1_000_000])
-    assert download.read_converted(SOURCES["bvlc"]) is None
-    assert same_weights(load_published_weights(trunk("bvlc"), "bvlc"), loaded("bvlc"))
 
 
 def test_wrong_hash_is_refused(untouched, cache, publish, caffemodel, tmp_path):
@@ -379,7 +318,6 @@ def test_wrong_hash_is_refused(untouched, cache, publish, caffemodel, tmp_path):
 
 
 def test_file_of_a_wrong_hash_in_the_cache_is_downloaded_again(cache, publish, caffemodel, loaded):
-    cache.mkdir(parents=True)
     (cache / "bvlc_googlenet.caffemodel").write_bytes(b"cut short by a killed process")
     publish("bvlc", caffemodel)
     assert same_weights(load_published_weights(trunk("bvlc"), "bvlc"), loaded("bvlc"))
@@ -410,10 +348,3 @@ def test_imagenet_weights_exist_for_three_architectures():
     assert [source_of("imagenet", name).name for name in names] == ["bvlc", "tf_slim", "torchvision"]
     with pytest.raises(InputError, match=r'`weights="imagenet"` needs .*googlenet, .*architecture=\'googlenet_bn\''):
         ki.GoogLeNet(weights="imagenet", architecture="googlenet_bn")
-
-
-def test_cache_falls_back_on_the_folder_for_temporary_files(monkeypatch, tmp_path):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "file" / "keras"))  # a folder below a file cannot be made
-    assert pathlib.Path(download.cache_folder()) == tmp_path / "temporary" / ".keras" / "models"
