@@ -130,7 +130,7 @@ class ValidationAtChance(Watcher):
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(self.batch)
         labels = spread(labels, self.model.output_names, "y")[0]
         prediction = keras.tree.flatten(self.model(images, training=False))[0]
-        return float(head_losses_of(self.model).losses[0](labels, prediction))
+        return float(self.model.head_losses.losses[0](labels, prediction))
 
 
 def _losses_by_head(model: InceptionModel, logs: Logs | None) -> dict[str, float]:

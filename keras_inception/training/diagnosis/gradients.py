@@ -103,10 +103,12 @@ class GradientFlow(keras.callbacks.Callback):
         self.every: int = every
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self._rows: list[dict[str, Any]] | None = None
+        self._rows: list[dict[str, Any]] = []
+        self._begun = False
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        if self._rows is None:
+        if not self._begun:
+            self._begun = True
             earlier = files.read_table(self.path) if epoch and self.path.is_file() else []  # of this training
             self._rows = [row for row in earlier if int(row["epoch"]) <= epoch]
             if not any(int(row["epoch"]) == epoch for row in self._rows):

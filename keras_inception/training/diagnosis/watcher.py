@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
+from keras_inception.architectures import described
 from keras_inception.errors import InputError
 from keras_inception.network import losses
 from keras_inception.network.model import InceptionModel
@@ -79,8 +80,7 @@ def head_losses_of(model: InceptionModel) -> losses.HeadLosses:
     head_losses = getattr(model, "head_losses", None)
     if head_losses is None:
         raise InputError(
-            "The model must be an `InceptionModel` that is compiled: use `compile_model`. "
-            f"Received: {type(model).__name__} {model.name!r}"
+            f"The model must be an `InceptionModel` that is compiled: use `compile_model`. Received: {described(model)}"
         )
     return head_losses
 

@@ -8,7 +8,7 @@ from small_trainings import classifier, drive, examples, heads
 
 from keras_inception import architectures
 from keras_inception.training import diagnosis
-from keras_inception.training.diagnosis.chance import Chance
+from keras_inception.training.diagnosis.watcher import Chance
 
 pytestmark = pytest.mark.tensorflow
 
@@ -73,33 +73,26 @@ DIGITS_STUCK = [
 ]
 
 
-def ten_classes(three_heads):
-    return three_heads(classes=10)
-
-
 def test_a_healthy_training_in_which_a_head_lags_is_not_reported(said, three_heads):
-    drive(diagnosis.HeadsAtChance(said.append), ten_classes(three_heads), DIGITS)
+    drive(diagnosis.HeadsAtChance(said.append), three_heads(classes=10), DIGITS)
     without_validation = [{k: v for k, v in logs.items() if not k.startswith("val_")} for logs in DIGITS]
-    drive(diagnosis.HeadsAtChance(said.append), ten_classes(three_heads), without_validation)
+    drive(diagnosis.HeadsAtChance(said.append), three_heads(classes=10), without_validation)
     assert not said
 
 
-def test_one_epoch_is_never_enough_below_ten_thousand_steps(said, three_heads):
-    drive(diagnosis.HeadsAtChance(said.append), ten_classes(three_heads), [heads(2.303, 0.5, 2.303)], steps=9_999)
-    assert not said
-    drive(diagnosis.HeadsAtChance(said.append), ten_classes(three_heads), [heads(2.303, 0.5, 2.303)], steps=10_000)
-    assert len(said) == 2
-
-
-def test_epochs_of_few_steps_are_not_enough(said, three_heads):
-    drive(diagnosis.HeadsAtChance(said.append), ten_classes(three_heads), [heads(2.303, 0.5, 0.5)] * 19, steps=5)
-    assert not said
+@pytest.mark.parametrize(
+    ("losses", "epochs", "steps", "reported"),
+    [((2.303, 0.5, 2.303), 1, 9_999, 0), ((2.303, 0.5, 2.303), 1, 10_000, 2), ((2.303, 0.5, 0.5), 19, 5, 0)],
+)
+def test_few_epochs_and_few_steps_are_not_enough(losses, epochs, steps, reported, said, three_heads):
+    drive(diagnosis.HeadsAtChance(said.append), three_heads(classes=10), [heads(*losses)] * epochs, steps=steps)
+    assert len(said) == reported
 
 
 def test_a_training_in_which_nothing_learns_is_reported_once(said, three_heads):
-    drive(diagnosis.HeadsAtChance(said.append), ten_classes(three_heads), DIGITS_STUCK[:4])
+    drive(diagnosis.HeadsAtChance(said.append), three_heads(classes=10), DIGITS_STUCK[:4])
     assert not said  # 184 steps
-    drive(diagnosis.HeadsAtChance(said.append), ten_classes(three_heads), DIGITS_STUCK * 2)
+    drive(diagnosis.HeadsAtChance(said.append), three_heads(classes=10), DIGITS_STUCK * 2)
     assert len(said) == 1
     assert said[0].startswith(
         "Nothing learns: after 5 epochs (230 steps) no head has left ln(10) = 2.303; the losses are main 2.304, aux1 "
@@ -130,4 +123,4 @@ def test_a_healthy_training_is_silent(said):
 
 def test_messages_are_warnings_by_default(three_heads):
     with pytest.warns(UserWarning, match="Nothing learns: after 5 epochs"):
-        drive(diagnosis.HeadsAtChance(), ten_classes(three_heads), DIGITS_STUCK)
+        drive(diagnosis.HeadsAtChance(), three_heads(classes=10), DIGITS_STUCK)
