@@ -13,14 +13,7 @@ MODULE_COLOURS: tuple[str, ...] = ("#cfe2f3", "#9fc5e8", "#6fa8dc", "#d9ead3")
 
 
 def graph(model: InceptionModel) -> Figure:
-    """Draws a network row by row: the branches of each module, the size of each map, the heads at their taps.
-
-    Args:
-        model: A model that knows its architecture.
-
-    Returns:
-        The figure.
-    """
+    """Draws a network row by row: the branches of each module, the size of each map, the heads at their taps."""
     layers = architectures.layers_by_owner(model)
     architecture = architectures.of(model)
     rows = [row for row in architecture.rows if row.name in layers]

@@ -14,12 +14,7 @@ COLUMNS: int = 5  # of mistakes
 
 
 def depth(heads: Mapping[str, Mapping[str, float]], images: int) -> Figure:
-    """Draws the accuracy of each head against the multiply-adds that an image costs up to it.
-
-    Args:
-        heads: By head, `"accuracy"` in [0, 1] and `"multiply_adds"`.
-        images: How many images were counted, for the standard errors.
-    """
+    """Draws the `"accuracy"` of each head, with its standard error over the images, against its `"multiply_adds"`."""
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     order = sorted(heads, key=lambda head: heads[head]["multiply_adds"])
@@ -38,12 +33,7 @@ def depth(heads: Mapping[str, Mapping[str, float]], images: int) -> Figure:
 
 
 def confusion(counts: Array, class_names: Sequence[str]) -> Figure:
-    """Draws a confusion matrix, each row shaded by its shares.
-
-    Args:
-        counts: `(classes, classes)`: how many images of each class, by row, are called each class, by column.
-        class_names: The names of the classes.
-    """
+    """Draws how many images of each class, by row, are called each class, by column; a row is shaded by its shares."""
     classes = len(class_names)
     side = 4 + 0.25 * classes if classes <= MOST_NAMES else 8
     figure = Figure(figsize=(side, side), layout="constrained")
@@ -64,11 +54,7 @@ def confusion(counts: Array, class_names: Sequence[str]) -> Figure:
 
 
 def reliability(calibrations: Mapping[str, Any]) -> Figure:
-    """Draws for each head the accuracy of answers against their confidence, and how many have which confidence.
-
-    Args:
-        calibrations: By head, what `evaluation.calibration` returned.
-    """
+    """Draws for each head what `evaluation.calibration` found: accuracy against confidence, and how many images."""
     figure = Figure(figsize=(3.7 * len(calibrations), 5), layout="constrained")
     rows = figure.subplots(2, len(calibrations), sharex=True, squeeze=False, height_ratios=(3, 1))
     for (head, found), axes, histogram in zip(calibrations.items(), *rows):
@@ -85,12 +71,7 @@ def reliability(calibrations: Mapping[str, Any]) -> Figure:
 
 
 def mistakes(images: Sequence[Any], captions: Sequence[tuple[str, str, float]]) -> Figure:
-    """Draws images with their class and the wrong answer.
-
-    Args:
-        images: Pillow images.
-        captions: For each of them the name of the class, that of the answer, and its probability in [0, 1].
-    """
+    """Draws Pillow images, each under the name of its class, that of the answer, and its probability in [0, 1]."""
     rows = -(-len(images) // COLUMNS)
     figure = Figure(figsize=(2.1 * COLUMNS, 2.6 * rows), layout="constrained")
     for axes in figure.subplots(rows, COLUMNS, squeeze=False).flat:

@@ -15,13 +15,7 @@ LOGARITHMIC = ("learning_rate", "weight_decay")
 
 
 def parallel(rows: Sequence[Any], names: Sequence[str], objective: str) -> Figure:
-    """Draws each trial that completed as a line over the axes of the hyperparameters, coloured by its objective.
-
-    Args:
-        rows: `TrialResult`s of a search.
-        names: The hyperparameters to draw.
-        objective: The name of the objective.
-    """
+    """Draws each `TrialResult` that completed as a line over the hyperparameters, coloured by its objective."""
     rows = [row for row in rows if row.score is not None]
     scores = [row.score for row in rows]
     columns = {**{name: [row.values[name] for row in rows] for name in names}, objective: scores}
@@ -45,13 +39,7 @@ def parallel(rows: Sequence[Any], names: Sequence[str], objective: str) -> Figur
 
 
 def importance(rows: Sequence[Any], names: Sequence[str], objective: str) -> Figure:
-    """Draws `importances` as bars.
-
-    Args:
-        rows: `TrialResult`s of a search.
-        names: The hyperparameters to draw.
-        objective: The name of the objective.
-    """
+    """Draws `importances` as bars."""
     shares = importances(rows, names)
     count = sum(row.score is not None for row in rows)
     figure = Figure(figsize=(7, 1 + 0.35 * len(shares)), layout="constrained")

@@ -14,28 +14,26 @@ from keras_inception.plots.study import PLOTS, label
 from keras_inception.study.results import WINDOW, Difference, Study, left_at
 from keras_inception.training.diagnosis import AT_CHANCE
 
-TABLE, GRADIENTS, PAGE = "study.csv", "gradients.csv", "study.md"
+TABLE, PAGE = "study.csv", "study.md"
 
 
 def write(study: Study) -> None:
     """Writes the tables, the plots and the page of a study into its folder."""
-    trainings, gradients = [], []
-    for run in study.trainings:
-        its = {"architecture": run.architecture, "variant": run.variant, "seed": run.seed}
-        trainings.append(
-            {
-                **its,
-                "epochs": len(run.validation_accuracy),
-                "steps": len(run.losses),
-                "validation_accuracy": run.validation_accuracy[-1],
-                "test_accuracy": run.test_accuracy,
-                "left_chance_at_step": left_at(run.losses, study.chance),
-                "cpu_seconds": round(run.cpu_seconds, 1),
-            }
-        )
-        gradients += [its | row for row in run.gradients]
-    files.write_table(study.folder / TABLE, trainings)
-    files.write_table(study.folder / GRADIENTS, gradients)
+    rows = [
+        {
+            "architecture": run.architecture,
+            "variant": run.variant,
+            "seed": run.seed,
+            "epochs": len(run.validation_accuracy),
+            "steps": len(run.losses),
+            "validation_accuracy": run.validation_accuracy[-1],
+            "test_accuracy": run.test_accuracy,
+            "left_chance_at_step": left_at(run.losses, study.chance),
+            "cpu_seconds": round(run.cpu_seconds, 1),
+        }
+        for run in study.trainings
+    ]
+    files.write_table(study.folder / TABLE, rows)
     for name, draw in PLOTS.items():
         with files.written_aside(study.folder / name) as aside:
             draw(study).savefig(aside, dpi=120)

@@ -1,10 +1,10 @@
 """What the auxiliary heads do: the same network trained with no, each and all of them, compared seed by seed.
 
 study.csv     each training: accuracies at the end, the step at which the main head left chance, CPU time
-gradients.csv the norm of the gradient that reached each row of Table 1 from each head's loss, along each training
 study.md      the comparison in tables, with its definitions and its budget
 accuracy.png, leaving.png, final.png, gradients.png
-ARCHITECTURE/VARIANT/seed-N/  the run folder of each training, with the losses of each step in steps.csv
+ARCHITECTURE/VARIANT/seed-N/  the run folder of each training, with the losses of its steps in steps.csv, and in
+              gradients.csv the norm of the gradient that reached each row of Table 1 from each head's loss
 
 In every training the network has all its heads; a head that does not learn has a loss weight of 0. No gradient comes
 from it, so that the trunk learns as if it were not there, and the trainings of a seed begin with the same weights, see
@@ -17,8 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from keras_inception import architectures as records
+from keras_inception import files
 from keras_inception.architectures import Architecture
-from keras_inception.data import Data
+from keras_inception.data import Data, fingerprint
 from keras_inception.errors import InputError
 from keras_inception.network.blocks import MAIN
 from keras_inception.recipes.rules import is_whole
@@ -93,15 +94,16 @@ def heads(
         for variant in chosen
         for seed in numbers
     ]
-    on_begin(sum(not training.is_finished for training in trainings), len(trainings))
-    for training in trainings:
-        if not training.is_finished:
-            its = _config_of(config, networks[training.architecture], training.variant, training.seed)
-            _train(training, its, report)
-        on_training(training)
-    study = Study(folder, config, tuple(networks), chosen, numbers, trainings)
-    findings.write(study)
-    return study
+    with files.locked(folder):
+        on_begin(sum(not training.is_finished for training in trainings), len(trainings))
+        for training in trainings:
+            if not training.is_finished:
+                its = _config_of(config, networks[training.architecture], training.variant, training.seed)
+                _train(training, its, report)
+            on_training(training)
+        study = Study(folder, config, tuple(networks), chosen, numbers, trainings)
+        findings.write(study)
+        return study
 
 
 def _check(
@@ -142,7 +144,7 @@ def _check_folder(folder: Path, config: TrainConfig) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"A study needs a folder of its own, and this is a file. Received: {folder}")
     configurations = sorted(folder.glob(f"*/*/seed-*/{runs.CONFIG}"))
-    if not configurations and any(path.is_file() for path in folder.rglob("*")):
+    if not configurations and any(path.is_file() and path.name != files.LOCK for path in folder.rglob("*")):
         raise InputError(f"A study needs an empty folder, and this one holds something else. Received: {folder}")
     for path in configurations:
         was = TrainConfig.from_file(path)
@@ -174,6 +176,13 @@ def _train(training: Training, config: TrainConfig, report: Callable[[str], None
     steps = StepLosses(training.folder / STEPS)
 
     def on_data(data: Data, progress: Progress) -> None:
+        for path in training.folder.parents[2].glob(f"*/*/seed-*/{runs.DATA}"):
+            was = runs.record_of(path.parent)
+            if was is not None and fingerprint(was) != fingerprint(data.record):
+                raise InputError(
+                    f"All trainings of a study must see the same images, and these are others than those of "
+                    f"{path.parent}. Bring them back as they were, or choose another folder with `--out`."
+                )
         if data.validation is None:
             raise InputError("A study needs validation images: use `--validation-fraction`. Received: none")
         steps.go_on_after(progress.epoch * data.steps_per_epoch + progress.step)
