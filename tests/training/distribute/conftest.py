@@ -1,4 +1,4 @@
-"""Starts `program.py` in processes of its own, as workers or on several devices, and ends what it started."""
+"""Starts workers in processes of their own, and ends what it started."""
 
 import contextlib
 import json
@@ -16,88 +16,82 @@ import numpy as np
 import pytest
 
 HERE = pathlib.Path(__file__).parent
-CLUSTER_VARIABLES = ("TF_CONFIG", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_JOB_NODELIST")
 
 
-def free_ports(count):
-    """Returns ports that nothing listens on; all are held until the last is found."""
-    with contextlib.ExitStack() as open_sockets:
-        sockets = [open_sockets.enter_context(socket.socket()) for _ in range(count)]
+def cluster_of(workers):
+    """Returns a `TF_CONFIG` for each of so many workers on free ports of this machine."""
+    with contextlib.ExitStack() as open_sockets:  # all are held until the last is found
+        sockets = [open_sockets.enter_context(socket.socket()) for _ in range(workers)]
         for found in sockets:
             found.bind(("127.0.0.1", 0))
-        return [found.getsockname()[1] for found in sockets]
+        addresses = [f"127.0.0.1:{found.getsockname()[1]}" for found in sockets]
+    tasks = [{"type": "worker", "index": index} for index in range(workers)]
+    return [{"TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": task})} for task in tasks]
 
 
 @pytest.fixture(scope="session")
-def launch(tmp_path_factory):
-    """Returns `launch(cases, workers=1, devices=1, limit_seconds=240, **options)`.
+def start(tmp_path_factory):
+    """Returns `start(command, environments, limit_seconds=240)`, which runs a command once in each environment.
 
-    It returns, for every process, its exit code, what it printed, when it ended (seconds after the first one did), and
-    the arrays that its cases gave.
+    It returns, for every process, its exit code, what it said and complained, and when it ended (seconds after the
+    first one did).
     """
     started, base = [], tmp_path_factory.mktemp("processes")
 
-    def launch(cases, *, workers=1, devices=1, limit_seconds=240, **options):
+    def end(process):
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # its session is its own
+            process.wait()
+
+    def start(command, environments, limit_seconds=240):
         folder = pathlib.Path(tempfile.mkdtemp(dir=base))  # may be called in several threads
-        environment = {name: value for name, value in os.environ.items() if name not in CLUSTER_VARIABLES}
-        environment |= {
-            "PYTHONPATH": str(HERE.parents[2]),
-            "KERAS_BACKEND": "tensorflow",
-            "CUDA_VISIBLE_DEVICES": "",
-        }
-        addresses = [f"127.0.0.1:{port}" for port in free_ports(workers)]
+        common = {name: value for name, value in os.environ.items() if not name.startswith(("TF_CONFIG", "SLURM"))}
+        common |= {"PYTHONPATH": str(HERE.parents[2]), "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""}
         processes = []
-        for index in range(workers):
-            if workers > 1:
-                cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-                environment["TF_CONFIG"] = json.dumps(cluster)
-            command = [sys.executable, str(HERE / "program.py"), cases, str(folder / f"{index}.npz")]
-            command += [f"--devices={devices}", *(f"--{name}={value}" for name, value in options.items())]
-            with open(folder / f"{index}.log", "w") as log:
-                processes.append(
-                    subprocess.Popen(
-                        command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-                    )
-                )
+        for index, environment in enumerate(environments):
+            with open(folder / f"{index}.out", "w") as said, open(folder / f"{index}.err", "w") as complained:
+                outputs = {"stdout": said, "stderr": complained, "start_new_session": True}
+                processes.append(subprocess.Popen(command, env={**common, **environment}, **outputs))
         started.extend(processes)
-        ended = _wait(processes, limit_seconds)
+        begin, ended = time.monotonic(), {}
+        while len(ended) < len(processes) and time.monotonic() - begin < limit_seconds:
+            for index, process in enumerate(processes):
+                if index not in ended and process.poll() is not None:
+                    ended[index] = time.monotonic()
+            time.sleep(0.1)
+        for process in processes:
+            end(process)
         return [
             SimpleNamespace(
                 code=process.returncode,
-                log=(folder / f"{index}.log").read_text(),
+                said=(folder / f"{index}.out").read_text(),
+                complained=(folder / f"{index}.err").read_text(),
                 ended=ended.get(index, np.inf) - min(ended.values(), default=0),
-                arrays=_read(folder / f"{index}.npz"),
             )
             for index, process in enumerate(processes)
         ]
 
-    yield launch
+    yield start
     for process in started:
-        _end(process)
+        end(process)
 
 
-def _wait(processes, limit_seconds):
-    """Waits for all processes and returns when each ended; those that are late are ended."""
-    begin, ended = time.monotonic(), {}
-    while len(ended) < len(processes) and time.monotonic() - begin < limit_seconds:
+@pytest.fixture(scope="session")
+def launch(start, tmp_path_factory):
+    """Returns `launch(cases, workers=1, devices=1, limit_seconds=240, **options)`.
+
+    It runs `program.py` and returns what `start` does, with the arrays that the cases gave.
+    """
+
+    def launch(cases, *, workers=1, devices=1, limit_seconds=240, **options):
+        out = pathlib.Path(tempfile.mkdtemp(dir=tmp_path_factory.getbasetemp()))
+        command = [sys.executable, str(HERE / "program.py"), cases, str(out), f"--devices={devices}"]
+        command += [f"--{name}={value}" for name, value in options.items()]
+        processes = start(command, cluster_of(workers) if workers > 1 else [{}], limit_seconds)
         for index, process in enumerate(processes):
-            if index not in ended and process.poll() is not None:
-                ended[index] = time.monotonic()
-        time.sleep(0.1)
-    for process in processes:
-        _end(process)
-    return ended
+            path = out / f"{index}.npz"
+            process.arrays = dict(np.load(path)) if path.exists() else {}
+        return processes
 
-
-def _end(process):
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # its session is its own
-        process.wait()
-
-
-def _read(path):
-    if not path.exists():
-        return {}
-    with np.load(path) as file:
-        return dict(file)
+    return launch

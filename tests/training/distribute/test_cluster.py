@@ -46,24 +46,18 @@ def test_one_device_is_the_default_strategy():
     assert (distribute.worker_count(), distribute.worker_index()) == (1, 0)
 
 
-def test_an_unknown_strategy_is_refused():
+def test_unknown_strategies_and_no_cluster_are_refused():
     with pytest.raises(ValueError, match=r"`name` must be one of .*'multi-worker'.*Received: name='many'"):
         distribute.get_strategy("many")
-
-
-def test_several_workers_need_a_cluster():
     with pytest.raises(ValueError, match=r"must know each other, through the variable `TF_CONFIG`.*Received: no TF_"):
         distribute.get_strategy("multi-worker")
 
 
-def test_the_cluster_is_read_from_tf_config(resolver):
+def test_the_cluster_is_read_from_tf_config_and_the_chief_stands_before_the_workers(resolver):
     found = resolver(tf_config())
     assert found.cluster_spec().as_dict() == {"worker": ["a:1", "b:2"]}
     assert (distribute.worker_count(found), distribute.worker_index(found)) == (2, 1)
     assert not distribute.is_chief(found)
-
-
-def test_the_chief_stands_before_the_workers(resolver):
     jobs = {"chief": ["c:1"], "worker": ["a:1", "b:2"]}
     assert distribute.is_chief(resolver(tf_config(cluster=jobs, task={"type": "chief", "index": 0})))
     worker = resolver(tf_config(cluster=jobs, task={"type": "worker", "index": 1}))
@@ -108,17 +102,9 @@ def test_the_cluster_is_read_from_slurm(resolver):
         "worker": ["node08:12001", "node08:12002", "node09:12001", "node09:12002"]
     }
     assert (distribute.worker_count(found), distribute.worker_index(found)) == (4, 2)
-
-
-def test_a_node_of_slurm_may_run_more_tasks_than_another(resolver):
-    changes = {"SLURM_STEP_NUM_TASKS": "3", "SLURM_STEP_TASKS_PER_NODE": "2,1"}
-    assert resolver(slurm(**changes)).cluster_spec().as_dict() == {
-        "worker": ["node08:12001", "node08:12002", "node09:12001"]
-    }
-
-
-def test_one_task_of_slurm_is_no_cluster(resolver):
-    assert resolver(slurm(SLURM_STEP_NUM_TASKS="1")) is None
+    uneven = {"SLURM_STEP_NUM_TASKS": "3", "SLURM_STEP_TASKS_PER_NODE": "2,1"}
+    assert resolver(slurm(**uneven)).cluster_spec().as_dict()["worker"][2:] == ["node09:12001"]
+    assert resolver(slurm(SLURM_STEP_NUM_TASKS="1")) is None  # one task is no cluster
 
 
 @pytest.mark.parametrize(
