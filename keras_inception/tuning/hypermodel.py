@@ -136,7 +136,10 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
         callbacks = list(arguments.pop("callbacks", None) or [])
         _check_objective(callbacks, model, arguments)
         with _failures():
-            return model.fit(**arguments, callbacks=[StopWhenNotFinite(), _NameOfOnlyHead(), *callbacks])
+            try:
+                return model.fit(**arguments, callbacks=[StopWhenNotFinite(), _NameOfOnlyHead(), *callbacks])
+            except InputError as error:  # of the data, which are those of every trial
+                raise FatalValueError(str(error)) from error
 
     def feed(self, config: TrainConfig, model: InceptionModel, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], int]:
         """Returns the arguments of a trial's `model.fit`, from what `search` was given, and the steps of an epoch."""

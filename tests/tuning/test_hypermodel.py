@@ -257,9 +257,16 @@ def test_each_execution_of_a_trial_begins_with_other_weights(tmp_path, monkeypat
 
 @pytest.mark.slow
 def test_a_trial_that_diverges_fails_with_its_reason(tmp_path):
+    hypermodel = hypermodel_of({"learning_rate": [1e37, 1e38]})
+    tuner = keras_tuner.RandomSearch(hypermodel, ki.OBJECTIVE, max_trials=2, directory=tmp_path)
+    tuner.search(*images_and_labels(), validation_split=0.25, epochs=1, verbose=0)
+    assert [trial.status for trial in tuner.oracle.trials.values()] == ["FAILED", "FAILED"]
+    assert all("diverged: " in trial.message for trial in tuner.oracle.trials.values())
+
+
+def test_images_that_are_not_finite_end_the_search(tmp_path):
     images, labels = images_and_labels()
     images[3] = np.nan
     tuner = keras_tuner.RandomSearch(hypermodel_of(["dropout"]), ki.OBJECTIVE, max_trials=2, directory=tmp_path)
-    tuner.search(images, labels, validation_split=0.25, epochs=1, verbose=0)
-    assert [trial.status for trial in tuner.oracle.trials.values()] == ["FAILED", "FAILED"]
-    assert all("diverged: " in trial.message for trial in tuner.oracle.trials.values())
+    with pytest.raises(keras_tuner.errors.FatalValueError, match="Images must hold finite numbers"):
+        tuner.search(images, labels, validation_split=0.25, epochs=1, verbose=0)

@@ -21,9 +21,9 @@ class StopWhenNotFinite(Watcher):
     """Stops the training when a loss is NaN or infinite, and names the step and the first layer that is not finite.
 
     It looks at the losses and the first trainable weight after every step, at all weights and the losses of the
-    validation at epoch ends: TensorFlow's ReLU turns NaN into 0, so that a batch with NaN can break the weights under a
-    loss that stays finite, and the gradient of the first weight has passed through every layer. It raises before
-    callbacks that stand behind it are called, so that those that save keep what they saved before.
+    validation at epoch ends: TensorFlow's ReLU turns NaN into 0, so that weights can break under a loss that stays
+    finite, and the gradient of the first weight has passed through every layer. It raises before callbacks that stand
+    behind it are called, so that those that save keep what they saved before.
 
     The layer is the first, in the order of the network, whose output is not finite on the batch of that step with the
     weights from before it; the model keeps these weights (the optimizer's state is lost: compile again to go on). Where
@@ -68,18 +68,16 @@ class StopWhenNotFinite(Watcher):
         bad = _losses_not_finite(logs)
         if bad:
             raise NotFiniteError(
-                f"{bad} after epoch {epoch + 1}, and training stopped. All weights are finite: look for NaN in the "
-                "validation images, or for variances of batch normalization that are far too small."
+                f"{bad} after epoch {epoch + 1}, and training stopped. All weights are finite: compare "
+                "the validation images with the training images, and look for variances of batch normalization that "
+                "are far too small."
             )
 
     def _first_layer(self, otherwise: str) -> str:
         if self.batch is None:
             return self._layer_with_bad_weights() or "All weights are finite."
         self._restore_variables()
-        images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(self.batch)
-        for name, values in (("images", images), ("labels", labels), ("sample weights", sample_weight)):
-            if not _all_finite(values):
-                return f"The {name} of that batch hold NaN or infinite values: look at the input pipeline."
+        images, _, _ = keras.utils.unpack_x_y_sample_weight(self.batch)
         bad = self._layer_with_bad_weights(" since the step before")
         if bad is not None:
             return bad
