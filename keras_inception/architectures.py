@@ -6,6 +6,7 @@ package knows a channel count or a number of heads.
 Reference: Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842, Table 1.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -139,7 +140,7 @@ class Architecture:
                     f"The tap of an auxiliary head must be a row: {', '.join(rows)}. "
                     f"Received: head {head.name!r} with tap={head.tap!r}"
                 )
-            if head.pool not in POOLS or not head.loss_weight >= 0:
+            if head.pool not in POOLS or not 0 <= head.loss_weight < math.inf:
                 raise InputError(
                     f"The `pool` of an auxiliary head must be one of {POOLS}, and its `loss_weight` at least 0. "
                     f"Received: head {head.name!r} with pool={head.pool!r}, loss_weight={head.loss_weight}"
@@ -329,10 +330,10 @@ def get(architecture: str | Architecture, width: float = 1.0) -> Architecture:
     )
 
 
-def saved(value: Mapping[str, Any] | str | None) -> Architecture | None:
+def saved(value: Architecture | Mapping[str, Any] | str | None) -> Architecture | None:
     """Returns the architecture that a `.keras` file holds: a dict; in old files a name, such as "googlenet@0.5"."""
-    if value is None:
-        return None
+    if value is None or isinstance(value, Architecture):
+        return value
     if isinstance(value, str):
         name, _, width = value.partition("@")
         return get(name, float(width or 1))
@@ -349,9 +350,15 @@ def of(model: Any) -> Architecture:
     if not isinstance(architecture, Architecture):
         raise InputError(
             "The model must know its architecture, as what `GoogLeNet` returns does. "
-            f"Received: model {model.name!r} with architecture={architecture!r}"
+            f"Received: {described(model)} with architecture={architecture!r}"
         )
     return architecture
+
+
+def described(model: Any) -> str:
+    """Returns what an error says that it received: the class and the name of a model, or the class of anything else."""
+    name = getattr(model, "name", None)
+    return f"model={type(model).__name__}" + (f" {name!r}" if isinstance(name, str) else "")
 
 
 def layers_by_owner(model: Any) -> dict[str, list[Any]]:

@@ -1,9 +1,10 @@
 """Images and labels for training: one function for the bundled digits, any TFDS dataset and folders of images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,10 +13,11 @@ from keras_inception.architectures import Architecture
 from keras_inception.data import catalog, folder
 from keras_inception.data.augmentation import augment, batch_seed, example_seed, mix, order_seed, stream_epochs
 from keras_inception.data.collection import Collection
-from keras_inception.data.images import decode, read
+from keras_inception.data.decoding import decode
+from keras_inception.data.images import read
 from keras_inception.errors import InputError
 from keras_inception.network.googlenet import minimum_image_size
-from keras_inception.network.preprocess import preprocess_input
+from keras_inception.network.preprocess import check_mode, preprocess_input
 from keras_inception.recipes.augmentation import Augmentation
 from keras_inception.types import Dataset, PathLike, Tensor
 
@@ -39,7 +41,9 @@ class Data:
         sizes: The number of examples by split name.
         image_shape: `(height, width, channels)` of the network's input.
         original_side: The shorter side of the images as they were found, in pixels (the median one of a folder).
+        record: What tells these data from others, as JSON: the source, the classes, and the examples of each split.
         skipped: The paths of unreadable files that were left out.
+        added: The files that were left out because they are newer than the record that was given.
     """
 
     train: Dataset
@@ -52,7 +56,9 @@ class Data:
     sizes: dict[str, int]
     image_shape: tuple[int, int, int]
     original_side: int
+    record: dict[str, Any]
     skipped: list[str] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
 
 
 def load(
@@ -70,6 +76,7 @@ def load(
     skip_bad_images: bool = False,
     augmentation: Augmentation | None = None,
     batch: Callable[..., tf.data.Dataset] | None = None,
+    record: Mapping[str, Any] | None = None,
 ) -> Data:
     """Loads images and labels for training, validation and testing.
 
@@ -89,11 +96,14 @@ def load(
         augmentation: What happens to the training images; by default nothing.
         batch: Function of examples, the batch size, the function that decodes an example and, as `count`, the number of
             examples, that returns batches; `distribute.batch` gives each of several workers its part.
+        record: The `record` of earlier data, whose examples and splits are taken: files that came later are left out,
+            anything else that is not as it was is refused.
 
     Raises:
         InputError: The dataset is unknown, empty, damaged, cannot be downloaded, or has fewer than two classes; or an
             argument is out of range.
     """
+    check_mode(preprocessing)
     if batch_size < 1:
         raise InputError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
     if channels not in (1, 3):
@@ -104,9 +114,11 @@ def load(
             f"Received: validation_fraction={validation_fraction}, test_fraction={test_fraction}"
         )
     if Path(dataset).is_dir():
-        collection = folder.read(dataset, seed, validation_fraction, test_fraction, skip_bad_images=skip_bad_images)
+        collection = folder.read(
+            dataset, seed, validation_fraction, test_fraction, skip_bad_images=skip_bad_images, record=record
+        )
     else:
-        collection = catalog.read(str(dataset), seed, validation_fraction, test_fraction)
+        collection = catalog.read(str(dataset), seed, validation_fraction, test_fraction, record=record)
     if len(collection.class_names) < 2:
         raise InputError(
             f"A dataset must have at least two classes. Received: {dataset!r} with {collection.class_names}"
@@ -129,7 +141,9 @@ def load(
         sizes=collection.sizes,
         image_shape=shape,
         original_side=collection.side,
+        record=collection.record,
         skipped=collection.skipped,
+        added=collection.added,
     )
 
 

@@ -68,6 +68,7 @@ def rows(model: keras.Model) -> list[RowCost]:
     Raises:
         InputError: The model does not say its architecture, or has no fixed image size.
     """
+    architectures.of(model)
     shape = tuple(model.inputs[0].shape)[1:]
     if None in shape:
         raise InputError(

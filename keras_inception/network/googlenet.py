@@ -11,7 +11,8 @@ from keras_inception import architectures
 from keras_inception.architectures import Architecture, AuxiliaryHead
 from keras_inception.errors import InputError, MissingFileError
 from keras_inception.network import blocks, losses
-from keras_inception.network.model import InceptionModel, gives_logits
+from keras_inception.network.model import InceptionModel, check_model, gives_logits
+from keras_inception.network.record import Preprocessing
 from keras_inception.types import PathLike, Shape, Tensor
 from keras_inception.weights import load_published_weights, source_of
 
@@ -37,11 +38,13 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
     dropout: float | None = None,
     aux_dropout: float | None = None,
     class_names: Sequence[str] | None = None,
+    include_preprocessing: bool = False,
 ) -> InceptionModel:
     """Builds GoogLeNet with its auxiliary classifiers, compiled: outputs `main`, `aux1` (on 4a), `aux2` (on 4d).
 
     The model trains with `fit` on plain `(image, label)` data; `inference_model` then drops the auxiliary heads. Its
-    input is the image after `preprocess_input(x, preprocessing=model.preprocessing)`.
+    input is the image after `preprocess_input(x, preprocessing=model.preprocessing)`, or pixels from 0 to 255 with
+    `include_preprocessing=True`. `fit`, `evaluate` and `predict` warn of images whose range contradicts that.
 
     From the paper: the network, the heads and their places, dropout of 40% and 70%, loss weights 1, 0.3, 0.3. Not in
     the paper, and ours: He's normal initialisation (with Glorot's, or with a normal of 0.01, the deep heads are known
@@ -54,7 +57,9 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
             `load_published_weights`; the path of such a publisher's file; or that of a Keras weights file
             (`.weights.h5`) of the same model. With published weights and other than 1000 classes the classifiers stay
             random; `freeze` is for what follows.
-        input_tensor: A Keras tensor to use as the image input, of shape `(batch, height, width, channels)`.
+        input_tensor: A Keras tensor to use as the image input, of shape `(batch, height, width, channels)`. Where
+            layers come before it, what the images themselves must be is not known: `model.preprocessing` is None until
+            you set it, such as to `"pixels"` after a `Rescaling`.
         input_shape: Shape of one image, `(height, width, channels)` or, under `"channels_first"`, `(channels, height,
             width)`; by default the architecture's, 224x224x3 or 32x32x3. Any number of channels. Height and width may
             be None where no head flattens its map: with `aux_heads=False`, and in `"inception_v1_torchvision"`.
@@ -72,7 +77,9 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
             `["aux1"]`.
         dropout: Rate of the main head's dropout in [0, 1); by default the architecture's (paper: 0.4).
         aux_dropout: Rate of the auxiliary heads' dropout in [0, 1); by default each head's own (paper: 0.7).
-        class_names: Names of the classes, kept in the `.keras` file.
+        class_names: Names of the classes, texts of one line, each its own; kept in the `.keras` file.
+        include_preprocessing: Whether the network preprocesses in its graph and takes pixels from 0 to 255 as they are,
+            as some of `keras.applications` do; `model.preprocessing` is then `"pixels"`.
 
     Returns:
         An `InceptionModel`. With heads, the outputs are a list of `(batch, classes)` in the order of
@@ -94,7 +101,8 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
     image = _image_input(architecture, auxiliary, input_tensor, input_shape)
 
     conv = blocks.convolution_unit(architecture)
-    x, taps = image, {}
+    first = Preprocessing(architecture, None, architecture.preprocessing, include_preprocessing, name="preprocessing")
+    x, taps = first(image), {}
     for row in architecture.rows:
         x = taps[row.name] = blocks.apply_row(row, x, architecture, conv)
 
@@ -117,15 +125,15 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
         sources[0] if len(sources) == 1 else sources,  # Keras warns when a list of one is called with an image.
         outputs if len(outputs) > 1 else outputs[0],
         name=architecture.name if name is None else name,
-        architecture=architecture,
         class_names=class_names,
-        preprocessing=architecture.preprocessing,
     )
     source = source_of(weights, architecture)
     if source is not None:
         load_published_weights(model, source.name, None if weights == "imagenet" else weights)
     elif weights is not None:
         _load_weights_file(model, weights)
+    if sources[0] is not image and not include_preprocessing:
+        model.preprocessing = None
     if include_top and classifier_activation in ("softmax", "linear", None):
         compile_model(model)
     return model
@@ -170,6 +178,7 @@ def compile_model(
     Raises:
         InputError: The weights do not fit the heads, or an output is neither softmax nor logits.
     """
+    check_model(model)
     names = model.output_names
     if loss_weights is None:
         record = getattr(model, "architecture", None)

@@ -1,4 +1,7 @@
-"""The labels of a batch: which ones name a class."""
+"""The labels and the weights of examples, and the names of classes: which ones say what they should."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +49,65 @@ def check_labels(labels: Array, classes: int) -> None:
             )
     else:
         raise InputError(f"{rule} Received: labels of shape {labels.shape}")
+
+
+def check_weights(weights: Any, argument: str) -> None:
+    """Refuses weights of examples, classes or losses that are not finite numbers of at least 0."""
+    values = np.asarray(weights)
+    if values.dtype.kind not in "biu":
+        try:
+            values = values.astype("float64")
+        except (TypeError, ValueError):
+            values = np.array(np.nan)
+    bad = ~(np.isfinite(values) & (values >= 0))
+    if bad.any():
+        shown = values[bad].flat[0] if values.ndim else weights
+        raise InputError(f"`{argument}` must be finite numbers of at least 0. Received: {shown!r} among {argument}")
+
+
+def class_weight_by_index(class_weight: Any, classes: int, class_names: Sequence[str] | None) -> dict[int, float]:
+    """Returns `class_weight` as Keras wants it, a dict by class index, from one by class index or by class name.
+
+    Raises:
+        InputError: It is no such dict, a key is no class, or a value is not a finite number of at least 0.
+    """
+    names = {name: index for index, name in enumerate(class_names or ())}
+    keys = class_weight if isinstance(class_weight, Mapping) else [class_weight]
+    indices = [names.get(key, key) if isinstance(key, str) else key for key in keys]
+    unknown = [
+        key
+        for key, index in zip(keys, indices)
+        if isinstance(index, bool) or not isinstance(index, (int, np.integer)) or not 0 <= index < classes
+    ]
+    if not isinstance(class_weight, Mapping) or unknown:
+        raise InputError(
+            f"`class_weight` must be a dict of numbers by class, from 0 to {classes - 1}, or by the model's class "
+            "names, and serves all heads; `sample_weight` may be given by head. Received: "
+            + (f"the key {unknown[0]!r}" if isinstance(class_weight, Mapping) else f"class_weight={class_weight!r}")
+        )
+    check_weights(list(class_weight.values()), "class_weight")
+    return {int(index): float(weight) for index, weight in zip(indices, class_weight.values())}
+
+
+def check_class_names(class_names: Iterable[Any], classes: int) -> tuple[str, ...]:
+    """Returns the names of classes as a tuple.
+
+    Raises:
+        InputError: There is not one name for each class, two are the same, or one is no text of a single line.
+    """
+    rule = f"`class_names` must hold one name for each of the {classes} classes, in the order of the outputs."
+    if isinstance(class_names, (str, bytes, Mapping)) or not isinstance(class_names, Iterable):
+        raise InputError(f"{rule} Give a list. Received: class_names={class_names!r}")
+    names = tuple(class_names)
+    if len(names) != classes:
+        raise InputError(f"{rule} Received: {len(names)} names")
+    for name in names:
+        if not isinstance(name, str) or name.splitlines() != [name] or not name.strip():
+            raise InputError(f"{rule} A name is a text of one line, not empty. Received: {name!r} among them")
+    if len(set(names)) < classes:
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{rule} Each must have its own. Received: {twice!r} {names.count(twice)} times")
+    return tuple(map(str, names))
 
 
 def _shown(row: Array) -> str:

@@ -63,11 +63,13 @@ class SparseCategoricalCrossentropy(keras.losses.SparseCategoricalCrossentropy):
 
 
 class _TakesOneHotLabels:
-    """A sparse metric of Keras that takes one-hot labels as well."""
+    """A sparse metric of Keras that takes one-hot labels as well, and never counts not-a-number as right."""
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-        indices = ops.argmax(y_true, axis=-1) if _is_one_hot(y_true, y_pred) else y_true
+        indices = ops.cast(ops.argmax(y_true, axis=-1) if _is_one_hot(y_true, y_pred) else y_true, "int32")
+        is_number = ops.reshape(ops.logical_not(ops.any(ops.isnan(y_pred), axis=-1)), ops.shape(indices))
+        indices = ops.where(is_number, indices, -1)  # of NaN, `argmax` makes the first class
         return super().update_state(indices, y_pred, sample_weight)  # type: ignore[misc]
 
 
@@ -79,6 +81,10 @@ class SparseCategoricalAccuracy(_TakesOneHotLabels, keras.metrics.SparseCategori
 @keras.saving.register_keras_serializable(package="keras_inception")
 class SparseTopKCategoricalAccuracy(_TakesOneHotLabels, keras.metrics.SparseTopKCategoricalAccuracy):
     """Keras's metric of that name that takes one-hot labels as well."""
+
+
+# The losses whose labels name classes.
+CROSS_ENTROPIES = (keras.losses.SparseCategoricalCrossentropy, keras.losses.CategoricalCrossentropy)
 
 
 def spread(value: Any, names: Sequence[str], argument: str) -> list[Any]:

@@ -1,23 +1,26 @@
 """The model whose heads all learn from the same label."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_inception import architectures
-from keras_inception.architectures import Architecture
+from keras_inception.architectures import Architecture, described
 from keras_inception.errors import InputError
 from keras_inception.network import losses
-from keras_inception.network.labels import check_labels
-from keras_inception.network.preprocess import check_mode
+from keras_inception.network.labels import check_class_names, check_labels, check_weights, class_weight_by_index
+from keras_inception.network.preprocess import check_mode, contradiction
+from keras_inception.network.record import Record, record_of
 from keras_inception.network.replicas import replica_count
-from keras_inception.types import Tensor
+from keras_inception.types import PathLike, Tensor
 
 if keras.backend.backend() == "tensorflow":
     from keras_inception.network.tensorflow_step import TensorFlowStep as Step
 else:
-    Step = keras.Model  # type: ignore[misc]  # Keras's own step; both are `keras.Model`s
+    from keras_inception.network.portable_step import PortableStep as Step  # type: ignore[assignment]
 
 
 @keras.saving.register_keras_serializable(package="keras_inception")
@@ -28,51 +31,80 @@ class InceptionModel(Step):
 
     - labels and sample weights that come once, as in ordinary `(image, label)` data, serve every head; labels per head
       (a list in the order of the outputs, or a dict by their names) work too;
-    - labels that name no class are refused before the step that would learn from them: on TensorFlow in every batch of
-      any data, on other backends in arrays;
+    - labels that name no class, and weights of examples that are not finite or below 0, are refused before the step
+      that would learn from them, in every batch of any data; of arrays before the first step;
+    - images whose range contradicts `preprocessing` are reported with a warning: the first batch of each call of `fit`,
+      `evaluate` and `predict` is looked at;
     - `compile` takes one loss and one list of metrics for all heads, or one per head;
     - the logged loss of each head is a mean over examples, exact for any size of the last batch (Keras 3.15 takes a
       mean over batches);
     - under a strategy of several replicas a step is that of one device with the whole batch;
-    - `architecture`, `class_names` and `preprocessing` travel in its `.keras` file.
+    - `architecture`, `class_names` and `preprocessing` travel in its `.keras` file and in the layers that `GoogLeNet`
+      builds: `keras.models.clone_model` and `InceptionModel(model.input, ...)` keep them, and models that share layers
+      share them.
 
     Attributes:
         architecture: The `Architecture`, or None.
         class_names: The names of the classes in the order of the outputs, or None.
-        preprocessing: The mode of `preprocess_input` that the model's input went through.
+        preprocessing: The mode of `preprocess_input` that the model's input must have gone through: `"pixels"` where
+            the network does it itself. None where it is not known; then nothing is looked at, and what would have to
+            preprocess images is refused.
         head_losses: The losses of the heads and their weights; None until the model is compiled.
         default_loss_weights: What `compile` takes where it is given no `loss_weights`; None for 1 each, as in Keras.
     """
 
     head_losses: losses.HeadLosses | None = None
     default_loss_weights: Sequence[float] | None = None
+    _looks_at_images: bool = True
+    _is_fitting: bool = False
+    _reported: tuple[str, ...] = ()
 
     def __init__(
         self,
         *args: Any,
         architecture: Architecture | None = None,
         class_names: Sequence[str] | None = None,
-        preprocessing: str = "inception",
+        preprocessing: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
-        check_mode(preprocessing)
-        self.architecture = architecture
-        self.class_names = class_names
-        self.preprocessing = preprocessing
+        self.record: Record = record_of(self)
+        if architecture is not None:
+            self.record.architecture = architecture
+        if class_names is not None:
+            self.class_names = class_names
+        if preprocessing is not None:
+            self.preprocessing = preprocessing
+
+    @property
+    def architecture(self) -> Architecture | None:
+        return self.record.architecture
 
     @property
     def class_names(self) -> list[str] | None:
-        return None if self._class_names is None else list(self._class_names)
+        names = self.record.class_names
+        # Other layers on top of the network may tell other classes apart.
+        return list(names) if names is not None and len(names) == self.classes else None
 
     @class_names.setter
     def class_names(self, class_names: Sequence[str] | None) -> None:
-        if class_names is not None and len(class_names) != self.classes:
+        self.record.class_names = None if class_names is None else check_class_names(class_names, self.classes)
+
+    @property
+    def preprocessing(self) -> str | None:
+        return "pixels" if self.record.included else self.record.preprocessing
+
+    @preprocessing.setter
+    def preprocessing(self, preprocessing: str | None) -> None:
+        if preprocessing is not None:
+            check_mode(preprocessing)
+        if self.record.included and preprocessing != "pixels":
             raise InputError(
-                f"`class_names` must hold one name for each of the {self.classes} classes. "
-                f"Received: {len(class_names)} names"
+                'The network preprocesses by itself: its `preprocessing` is "pixels". Build it without '
+                f"`include_preprocessing` to feed it otherwise. Received: preprocessing={preprocessing!r}"
             )
-        self._class_names = None if class_names is None else tuple(str(name) for name in class_names)
+        if not self.record.included:
+            self.record.preprocessing = preprocessing
 
     @property
     def class_labels(self) -> list[str]:
@@ -82,7 +114,7 @@ class InceptionModel(Step):
     @property
     def classes(self) -> int:
         """The number of classes: the size of the last dimension of every output."""
-        return (self.output_shape[0] if isinstance(self.output_shape, list) else self.output_shape)[-1]
+        return self.outputs[0].shape[-1]
 
     def compile(
         self,
@@ -105,7 +137,11 @@ class InceptionModel(Step):
         if self.head_losses is not None and any(id(metric) in own for metric in keras.tree.flatten(metrics)):
             metrics = self.head_losses.compiled_metrics
         head_losses = losses.spread(loss, names, "loss")
-        loss_weights = None if loss_weights is None else losses.spread(loss_weights, names, "loss_weights")
+        if loss_weights is not None:
+            loss_weights = losses.spread(loss_weights, names, "loss_weights")
+            check_weights(loss_weights, "loss_weights")
+            if not any(loss_weights):
+                raise InputError(f"One of `loss_weights` must be above 0. Received: loss_weights={loss_weights}")
         super().compile(
             optimizer=optimizer,
             loss=head_losses if len(names) > 1 else head_losses[0],
@@ -147,37 +183,97 @@ class InceptionModel(Step):
     def metrics(self) -> list[keras.metrics.Metric]:
         return super().metrics + ([] if self.head_losses is None else self.head_losses.metrics)
 
+    def save(self, filepath: PathLike, *args: Any, **kwargs: Any) -> None:
+        """Writes a `.keras` file; see `keras.Model.save`.
+
+        Raises:
+            InputError: The name ends in `.h5` or `.hdf5`, a format from which Keras reads no classes of a package.
+        """
+        if str(filepath).lower().endswith((".h5", ".hdf5")):
+            raise InputError(
+                "Keras cannot load such a network from an HDF5 file. Save it as `.keras`, or its weights alone with "
+                f"`save_weights` as `.weights.h5`. Received: filepath={str(filepath)!r}"
+            )
+        super().save(filepath, *args, **kwargs)
+
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains the model; see `keras.Model.fit`.
 
+        `class_weight` is a dict by class index or by class name, and serves all heads; a class that is left out weighs
+        1. `sample_weight` may be given by head.
+
         Raises:
-            InputError: A label names no class. Of arrays all labels are looked at before the first step.
+            InputError: A label names no class, or a weight is not a finite number of at least 0. Of arrays all are
+                looked at before the first step.
         """
-        self.check_batch(y)
+        self._check_targets(y, kwargs.get("sample_weight"))
+        self._number_class_weight(kwargs)
         validation_data = kwargs.get("validation_data")
         if isinstance(validation_data, (list, tuple)) and len(validation_data) >= 2:
-            self.check_batch(validation_data[1])
-        return super().fit(x, y, *args, **kwargs)
+            self._check_targets(*validation_data[1:3])
+        self._looks_at_images, self._is_fitting, self._reported = True, True, ()
+        try:
+            return super().fit(x, y, *args, **kwargs)
+        finally:
+            self._is_fitting = False
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Returns the losses and metrics; see `keras.Model.evaluate`. Labels that name no class are refused."""
-        self.check_batch(y)
+        """Returns the losses and metrics; see `keras.Model.evaluate`. What `fit` refuses is refused."""
+        self._check_targets(y, kwargs.get("sample_weight"))
+        self._looks_at_images, self._reported = True, self._reported if self._is_fitting else ()
         return super().evaluate(x, y, *args, **kwargs)
 
-    def check_batch(self, y: Any) -> None:
-        """Refuses labels that name no class, where a head learns from such labels.
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Returns the outputs; see `keras.Model.predict`."""
+        self._looks_at_images, self._reported = True, ()
+        return super().predict(x, *args, **kwargs)
+
+    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Takes one step; see `keras.Model.train_on_batch`. What `fit` refuses is refused."""
+        self._check_targets(y)
+        self._number_class_weight(kwargs)
+        return super().train_on_batch(x, y, *args, **kwargs)
+
+    def check_batch(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
+        """Refuses a batch of which a label names no class, a weight is not at least 0, or anything is not finite.
+
+        Of the first batch of a call of `fit`, `evaluate` or `predict` images that contradict `preprocessing` are
+        reported.
 
         Args:
-            y: Labels as `fit` takes them, of a batch or of all data: once, as a list, or as a dict by output names.
+            x: The images, `(batch, height, width, channels)`.
+            y: Labels as `fit` takes them: once, as a list, or as a dict by output names.
+            sample_weight: The weights of the examples, in the same forms.
 
         Raises:
-            InputError: See `check_labels`.
+            InputError: See `check_labels` and `check_images`.
         """
+        self._check_targets(y, sample_weight)
+        check_images(x)
+        if self._looks_at_images:
+            self._looks_at_images = False
+            self.look_at(x)
+
+    def look_at(self, images: Any) -> None:
+        """Warns of a batch of images, `(batch, height, width, channels)`, whose range contradicts `preprocessing`."""
+        said = contradiction(_as_numpy(keras.tree.flatten(images)[0]), self.preprocessing)
+        if said and said not in self._reported:
+            self._reported = (*self._reported, said)
+            warnings.warn(said, stacklevel=2)
+
+    def _check_targets(self, y: Any, sample_weight: Any = None) -> None:
         if y is None or self.head_losses is None:
             return
         for labels, loss in zip(losses.spread(y, self.output_names, "y"), self.head_losses.losses):
-            if labels is not None and isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
-                check_labels(keras.ops.convert_to_numpy(labels), self.classes)
+            if labels is not None and isinstance(loss, losses.CROSS_ENTROPIES):
+                check_labels(_as_numpy(labels), self.classes)
+        for weights in losses.spread(sample_weight, self.output_names, "sample_weight"):
+            if weights is not None:
+                check_weights(_as_numpy(weights), "sample_weight")
+
+    def _number_class_weight(self, arguments: dict[str, Any]) -> None:
+        if arguments.get("class_weight") is not None:
+            arguments["class_weight"] = class_weight_by_index(arguments["class_weight"], self.classes, self.class_names)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -191,8 +287,10 @@ class InceptionModel(Step):
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "InceptionModel":
         own = ("architecture", "class_names", "preprocessing")
         model = super().from_config({k: v for k, v in config.items() if k not in own}, custom_objects)
-        model.architecture = architectures.saved(config["architecture"])
-        model.class_names, model.preprocessing = config["class_names"], config["preprocessing"]
+        # The first layer says it too, but not in the files of earlier versions, which took any names.
+        model.record.architecture = architectures.saved(config["architecture"])
+        model.record.class_names = None if config["class_names"] is None else tuple(config["class_names"])
+        model.preprocessing = config["preprocessing"]
         return model
 
     def _spread(self, y: Any, y_pred: Any, sample_weight: Any) -> tuple[list[Any], list[Any], list[Any]]:
@@ -202,16 +300,75 @@ class InceptionModel(Step):
         return losses.spread(y, names, "y"), predictions, losses.spread(sample_weight, names, "sample_weight")
 
 
+def check_model(model: Any, *, heads: bool = True) -> None:
+    """Refuses what is no `InceptionModel` of one input or, unless `heads` is False, has no heads `(batch, classes)`.
+
+    Raises:
+        InputError: It is none.
+    """
+    built = "what `GoogLeNet` or `inference_model` returned, or what `keras.saving.load_model` read of its file"
+    if not isinstance(model, InceptionModel):
+        raise InputError(f"`model` must be a network of keras_inception: {built}. Received: {described(model)}")
+    if len(model.inputs) != 1:
+        raise InputError(f"`model` must have one input, as {built}. Received: {described(model)} with {model.inputs}")
+    outputs = dict(zip(model.output_names, model.outputs))
+    if heads and (isinstance(model.output_shape, dict) or any(len(x.shape) != 2 for x in model.outputs)):
+        raise InputError(
+            "`model` must have heads, whose outputs are (batch, classes). Build it with `include_top=True`. "
+            f"Received: {described(model)} with outputs { ({name: x.shape for name, x in outputs.items()}) }"
+        )
+
+
+def check_images(images: Any) -> None:
+    """Refuses a batch of images, `(batch, ...)`, of which a value is NaN or infinite."""
+    for x in keras.tree.flatten(images):
+        # A sum is faster than a look at each value, and finite only where all of them are.
+        if x is None or not keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)):
+            continue
+        if not np.isfinite(keras.ops.convert_to_numpy(keras.ops.sum(x))):
+            bad = ~np.isfinite(_as_numpy(x)).reshape(len(x), -1).all(axis=1)
+            if bad.any():
+                raise InputError(
+                    "Images must hold finite numbers: a ReLU turns NaN into 0, so that the network would answer all "
+                    "the same, and its weights would become NaN. Look at the input pipeline. Received: NaN or infinite "
+                    f"values in {bad.sum()} of the {len(bad)} images of a batch, the first at index {bad.argmax()}"
+                )
+
+
+def check_finite(model: keras.Model) -> None:
+    """Refuses a model that would answer with what is not a number.
+
+    Raises:
+        InputError: A weight holds NaN or infinite values.
+    """
+    for weight in model.weights:
+        count = np.size(weight) - np.count_nonzero(np.isfinite(keras.ops.convert_to_numpy(weight)))
+        if count:
+            raise InputError(
+                f"The model's weights must be finite, and {weight.path} holds {count:,} values that are NaN or "
+                "infinite, as after a training that diverged. Use an earlier file, such as the run's best.keras, or "
+                "train again. "
+                f"Received: {described(model)}"
+            )
+
+
+def _as_numpy(values: Any) -> Any:
+    """Returns values as an array; texts have no tensors on some backends."""
+    return values if isinstance(values, np.ndarray) else keras.ops.convert_to_numpy(values)
+
+
 def gives_logits(model: keras.Model, name: str) -> bool:
     """Returns whether the output `name` is logits rather than a softmax.
 
     Raises:
         InputError: It is neither.
     """
-    activation = getattr(model.get_layer(name), "activation", None)
+    layer = {layer.name: layer for layer in model.layers}.get(name)
+    activation = getattr(layer, "activation", None)
     if activation not in (keras.activations.softmax, keras.activations.linear):
         raise InputError(
-            "`compile_model` knows the loss for softmax outputs and for logits. Use `model.compile` with your own "
-            f"loss. Received: output {name!r} with activation={getattr(activation, '__name__', activation)}"
+            "Outputs must be softmaxes or logits, whose loss and probabilities are known. Use a "
+            '`classifier_activation` of "softmax" or None, or `model.compile` with your own loss. '
+            f"Received: output {name!r} with activation={getattr(activation, '__name__', activation)}"
         )
     return activation is keras.activations.linear

@@ -1,6 +1,7 @@
 """What the networks see: pixels in the range and channel order that their weights were trained on."""
 
 import json
+import math
 
 import keras
 import numpy as np
@@ -13,7 +14,8 @@ from keras_inception.weights import download
 # The mean of ImageNet's training images in BVLC's network, in its order of channels: blue, green, red.
 CAFFE_MEAN_BGR = (104.0, 117.0, 123.0)
 
-MODES: tuple[str, ...] = ("inception", "caffe")
+# The least and the greatest value of an image that went through each mode.
+RANGES: dict[str, tuple[float, float]] = {"inception": (-1.0, 1.0), "caffe": (-123.0, 151.0), "pixels": (0.0, 255.0)}
 
 # The names of ImageNet's classes, the file that `keras.applications` uses, with its md5.
 CLASS_INDEX = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
@@ -30,7 +32,8 @@ def preprocess_input(x: Tensor, data_format: str | None = None, *, preprocessing
         data_format: `"channels_last"` or `"channels_first"`; by default `keras.config.image_data_format()`.
         preprocessing: `"inception"` scales to [-1, 1], for every network trained with this package, TF-slim's and
             torchvision's. `"caffe"` reverses the channels to blue, green, red and subtracts ImageNet's mean, for
-            BVLC's network. A model says in `model.preprocessing` which one it wants.
+            BVLC's network. `"pixels"` leaves them as they are, for a network that preprocesses by itself. A model says
+            in `model.preprocessing` which one it wants.
 
     Returns:
         A float array or tensor, as `x` is one, of the same shape.
@@ -50,6 +53,8 @@ def preprocess_input(x: Tensor, data_format: str | None = None, *, preprocessing
     elif not hasattr(x, "get_shape"):  # Not a `tf.Tensor` in a `tf.data` pipeline beside another backend either.
         x = np.asarray(x)
         x = x if x.dtype.kind == "f" else x.astype(keras.config.floatx())
+    if preprocessing == "pixels":
+        return x
     if preprocessing == "inception":
         return x / 127.5 - 1.0
     axis, mean = (-1, CAFFE_MEAN_BGR) if data_format == "channels_last" else (-3, np.reshape(CAFFE_MEAN_BGR, (3, 1, 1)))
@@ -64,10 +69,51 @@ def preprocess_input(x: Tensor, data_format: str | None = None, *, preprocessing
     return blue_green_red - np.asarray(mean, dtype=x.dtype if isinstance(x, np.ndarray) else x.dtype.as_numpy_dtype)
 
 
-def check_mode(preprocessing: str) -> None:
+def check_mode(preprocessing: str | None) -> None:
     """Raises an `InputError` if there is no such preprocessing."""
-    if preprocessing not in MODES:
-        raise InputError(f"`preprocessing` must be one of {MODES}. Received: preprocessing={preprocessing!r}")
+    if preprocessing is None:
+        raise InputError(
+            "It is not known what the network's images went through, as of a model whose layers are not all of "
+            "`GoogLeNet`'s, or of a copy by Keras of an earlier version's model. Say it: `model.preprocessing = "
+            f'"inception"`, or another of {tuple(RANGES)}. Received: preprocessing=None'
+        )
+    if preprocessing not in RANGES:
+        raise InputError(f"`preprocessing` must be one of {tuple(RANGES)}. Received: preprocessing={preprocessing!r}")
+
+
+def contradiction(images: Array, preprocessing: str | None) -> str:
+    """Says why images cannot be what a preprocessing gives; an empty text where nothing speaks against it.
+
+    What speaks against it: values outside of its range by a quarter of it; nothing below 0 where preprocessing makes
+    dark pixels negative; and the small range of images that were scaled to 1, or preprocessed twice.
+
+    Args:
+        images: A batch, `(batch, height, width, channels)` or in another order.
+        preprocessing: The mode; None where it is not known.
+    """
+    if preprocessing is None or images.ndim != 4 or not images.size:
+        return ""
+    low, high = float(images.min()), float(images.max())
+    least, greatest = RANGES[preprocessing]
+    width = greatest - least
+    outside = low < least - width / 4 or high > greatest + width / 4
+    # A single image may well have no dark pixel, but hardly one of exactly medium brightness as its darkest.
+    not_shifted = least < 0 <= low < (width / 50 if len(images) == 1 else math.inf)
+    center, radius = (-1.0, 0.01) if preprocessing == "inception" else (0.0, 1.01)
+    scaled = center - radius <= low and high <= center + radius
+    if not outside and (low == high or not (not_shifted or scaled)):
+        return ""
+    way_out = "The network preprocesses by itself: give it pixels from 0 to 255."
+    if preprocessing != "pixels":
+        way_out = (
+            f'Give it what one call of `preprocess_input(x, preprocessing="{preprocessing}")` makes of pixels from 0 '
+            "to 255, or build it with `include_preprocessing=True` and give it the pixels."
+        )
+    return (
+        f"The images must be from {least:g} to {greatest:g}, as the model's `preprocessing` says. {way_out} If the "
+        "network is meant for others, set `model.preprocessing = None`. "
+        f"Received: images from {low:g} to {high:g}, preprocessing={preprocessing!r}"
+    )
 
 
 def undo_preprocessing(x: Array, *, preprocessing: str = "inception") -> Array:
@@ -81,6 +127,8 @@ def undo_preprocessing(x: Array, *, preprocessing: str = "inception") -> Array:
         Float array of the same shape, [0, 255], channels in the order red, green, blue.
     """
     check_mode(preprocessing)
+    if preprocessing == "pixels":
+        return x
     if preprocessing == "inception":
         return (x + 1.0) * 127.5
     return (x + np.asarray(CAFFE_MEAN_BGR, x.dtype))[..., ::-1]

@@ -47,12 +47,8 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
         finally:
             self.observers = ()
 
-    def check_batch(self, y: Any) -> None:
-        """Looks at the labels of a batch before its step; a subclass refuses those that it cannot learn from.
-
-        Args:
-            y: Labels as `fit` takes them, tensors or arrays.
-        """
+    def check_batch(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
+        """Looks at a batch before its step; a subclass refuses what it cannot learn from."""
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -103,6 +99,20 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
             self.test_function = self._step_function(self.test_step, training=False)
         return self.test_function
 
+    def make_predict_function(self, force: bool = False) -> Callable[..., Any]:
+        if self.predict_function is None or force:
+            super().make_predict_function(force)
+            predict, strategy = self.predict_function, self.distribute_strategy
+
+            def function(batches: list[Any]) -> Any:
+                for batch in batches:
+                    for part in _parts(batch, strategy):
+                        self.check_batch(*keras.utils.unpack_x_y_sample_weight(part))
+                return predict(batches)
+
+            self.predict_function = function
+        return self.predict_function
+
     def _step_function(self, step: Callable[[Any], Any], *, training: bool) -> Callable[[Iterator[Any]], Any]:
         strategy = tf.distribute.get_strategy() if self.distribute_strategy is None else self.distribute_strategy
         compute = _on_replicas(self, step, strategy, training)
@@ -113,8 +123,8 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
             batch = next(iterator)
             waiting = time.perf_counter() - begin
             parts = [keras.utils.unpack_x_y_sample_weight(part) for part in _parts(batch, strategy)]
-            for _, y, _ in parts:
-                self.check_batch(y)
+            for part in parts:
+                self.check_batch(*part)
             if strategy.num_replicas_in_sync > 1 and not traced:
                 self.build_metrics(parts[0])
             if training:

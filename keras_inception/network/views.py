@@ -1,13 +1,14 @@
 """Models that serve: one head of a trained GoogLeNet, or its features, without what training alone needs."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 from keras_inception import architectures
 from keras_inception.errors import InputError
 from keras_inception.network.blocks import MAIN
-from keras_inception.network.model import InceptionModel
+from keras_inception.network.model import InceptionModel, check_model
 
 
 def inference_model(model: keras.Model, head: str = MAIN) -> InceptionModel:
@@ -25,17 +26,12 @@ def inference_model(model: keras.Model, head: str = MAIN) -> InceptionModel:
     Raises:
         InputError: The model has no such head.
     """
+    check_model(model)
     names = list(model.output_names)
     if head not in names:
         raise InputError(f"`head` must be one of the model's outputs, {names}. Received: head={head!r}")
-    return InceptionModel(
-        model.input,
-        model.outputs[names.index(head)],
-        name=model.name if head == MAIN else f"{model.name}_{head}",
-        architecture=getattr(model, "architecture", None),
-        class_names=getattr(model, "class_names", None),
-        preprocessing=getattr(model, "preprocessing", "inception"),
-    )
+    name = model.name if head == MAIN else f"{model.name}_{head}"
+    return _view(model, model.outputs[names.index(head)], name)
 
 
 def features(model: keras.Model, names: Sequence[str]) -> InceptionModel:
@@ -56,10 +52,10 @@ def features(model: keras.Model, names: Sequence[str]) -> InceptionModel:
     Raises:
         InputError: A name is neither a row nor a layer, or there is none.
     """
+    check_model(model, heads=False)
     if isinstance(names, str) or not names:
         raise InputError(f"`names` must be a list of at least one name. Received: names={names!r}")
-    architecture = getattr(model, "architecture", None)
-    rows = {}
+    architecture, rows = model.architecture, {}
     if architecture is not None:
         layers = architectures.layers_by_owner(model)
         rows = {row.name: layers[row.name][-1].output for row in architecture.rows if row.name in layers}
@@ -70,10 +66,10 @@ def features(model: keras.Model, names: Sequence[str]) -> InceptionModel:
                 f"`names` must be rows of the network ({', '.join(rows)}) or layers in `model.layers`. "
                 f"Received: {name!r}"
             )
-    return InceptionModel(
-        model.input,
-        {name: outputs[name] for name in names},
-        name=f"{model.name}_features",
-        architecture=architecture,
-        preprocessing=getattr(model, "preprocessing", "inception"),
-    )
+    return _view(model, {name: outputs[name] for name in names}, f"{model.name}_features")
+
+
+def _view(model: InceptionModel, outputs: Any, name: str) -> InceptionModel:
+    view = InceptionModel(model.input, outputs, name=name)
+    view.record = model.record
+    return view

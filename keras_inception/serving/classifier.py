@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data.images import read, why_unreadable
+from keras_inception.data.decoding import why_unreadable
+from keras_inception.data.images import read
 from keras_inception.errors import InputError
 from keras_inception.network.blocks import MAIN
 from keras_inception.network.model import InceptionModel, gives_logits
+from keras_inception.network.preprocess import check_mode
 from keras_inception.network.views import inference_model
 from keras_inception.types import Array, PathLike, Tensor
 
@@ -37,6 +39,7 @@ class Classifier:
                 "A classifier scales images to the size of its network's input. Build the network with a fixed "
                 f"`input_shape`. Received: a model with input_shape={self._image_shape}"
             )
+        check_mode(self.model.preprocessing)
         self._logits = gives_logits(self.model, head)
         self._input = tf.function(
             lambda encoded: read(encoded, self._image_shape, self.model.preprocessing),
@@ -48,12 +51,18 @@ class Classifier:
         """Returns the probabilities of the classes for a batch of images.
 
         Args:
-            images: `(batch, height, width, channels)`, the network's input after `preprocess_input`.
+            images: `(batch, height, width, channels)`, the network's input after `preprocess_input`; a warning says
+                where their range contradicts that.
 
         Returns:
             `(batch, classes)`, float32, rows that sum to 1.
         """
-        outputs = self._forward(tf.convert_to_tensor(images))
+        images = tf.convert_to_tensor(images)
+        self.model.look_at(images)
+        return self._probabilities(images)
+
+    def _probabilities(self, images: Tensor) -> Array:
+        outputs = self._forward(images)
         return (tf.nn.softmax(outputs) if self._logits else outputs).numpy()
 
     def predict_files(
@@ -74,7 +83,7 @@ class Classifier:
             part = paths[start : start + batch_size]
             images = [self.read(path) for path in part]
             readable = [image for image in images if not isinstance(image, str)]
-            answers = iter(self.predict(tf.stack(readable)) if readable else ())
+            answers = iter(self._probabilities(tf.stack(readable)) if readable else ())
             for path, image in zip(part, images):
                 yield path, image if isinstance(image, str) else self._top(next(answers), top)
 

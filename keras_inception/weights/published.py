@@ -2,6 +2,8 @@
 
 import os
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import keras
@@ -9,17 +11,21 @@ import numpy as np
 
 from keras_inception import architectures
 from keras_inception.architectures import Architecture
-from keras_inception.errors import InputError, MissingFileError
+from keras_inception.errors import InputError, MissingFileError, shown
 from keras_inception.types import Array, PathLike
 from keras_inception.weights import download
+from keras_inception.weights.layout import Stored
 from keras_inception.weights.sources import SOURCES, Source
 
 Model = TypeVar("Model", bound=keras.Model)
 
 SHOWN = 5  # weights that an error names; a foreign file lacks them all
+LOADED = "Nothing was loaded."
 
 
-def load_published_weights(model: Model, source: str, path: PathLike | None = None) -> Model:
+def load_published_weights(
+    model: Model, source: str, path: PathLike | None = None, *, rename: Mapping[str, str] | None = None
+) -> Model:
     """Loads the ImageNet weights that someone published for this network: all of them or, on any error, none.
 
     The model's `preprocessing` becomes that of the weights. If the model has another number of classes than the file,
@@ -37,6 +43,9 @@ def load_published_weights(model: Model, source: str, path: PathLike | None = No
             `.tar.gz` that holds it; a PyTorch state dict. By default it is downloaded once from the publisher's
             address, checked against the published hash, and kept in `~/.keras/models`.
 
+        rename: What the file calls layers otherwise than the publisher, such as `{"loss3/classifier":
+            "loss3/flowers"}` for a network that was fine-tuned, or `{"fc": "fc.1"}` in PyTorch.
+
     Returns:
         The model.
 
@@ -44,8 +53,8 @@ def load_published_weights(model: Model, source: str, path: PathLike | None = No
         DownloadError: The file could not be downloaded.
         MissingFileError: There is no file at `path`.
         MissingPackageError: `"torchvision"` needs PyTorch, which is not installed.
-        InputError: The source is unknown or made for another architecture, the file is not the publisher's, or
-            weights are missing or have other shapes than the model's.
+        InputError: The source is unknown or made for another architecture, the file is damaged or not the publisher's,
+            or weights are missing, are not finite, or have other shapes than the model's.
 
     Reference: BVLC Caffe, `models/bvlc_googlenet`; TF-slim, `inception_v1`; torchvision, `models/googlenet.py`.
     """
@@ -59,13 +68,12 @@ def load_published_weights(model: Model, source: str, path: PathLike | None = No
             f'"{publication.architecture.name}")`; in another graph they compute something else. '
             f"Received: a model with architecture={getattr(architecture, 'name', architecture)!r}"
         )
-    arrays = _downloaded(publication) if path is None else read(publication, path)
-    fresh = assign(model, publication, arrays, "the published file" if path is None else f"path={os.fspath(path)!r}")
+    weights = _downloaded(publication) if path is None else read(publication, path, rename)
+    fresh = weights.assign(model)
     if fresh:
-        classes = arrays[f"{fresh[0]}/bias"].shape[0]
         warnings.warn(
-            f"The weights of {publication.publisher} are for {classes} classes. All were loaded except the "
-            f"classifiers {', '.join(fresh)}, which keep their weights and are yet to be trained.",
+            f"The weights of {publication.publisher} are for {weights.classes(fresh[0])} classes. All were loaded "
+            f"except the classifiers {', '.join(fresh)}, which keep their weights and are yet to be trained.",
             stacklevel=2,
         )
     return model
@@ -97,7 +105,7 @@ def source_of(weights: PathLike | None, architecture: str | Architecture) -> Sou
     )
 
 
-def _downloaded(source: Source) -> dict[str, Array]:
+def _downloaded(source: Source) -> "Published":
     """Returns the weights of the publisher's own file."""
     path = download.fetch(source)
     try:
@@ -109,76 +117,115 @@ def _downloaded(source: Source) -> dict[str, Array]:
         ) from error
 
 
-def read(source: Source, path: PathLike) -> dict[str, Array]:
-    """Returns the weights in a published file: a dict of arrays, as Keras orders their axes, by `"layer/weight"`."""
-    path = os.path.expanduser(os.fspath(path))
-    if not os.path.exists(path) and not os.path.exists(f"{path}.index"):
-        raise MissingFileError(f"`path` must be a file of {source.publisher}'s. Received: path={path!r}")
-    found, arrays, misshapen = source.read(path), {}, []
-    for name, tensor in source.tensors().items():
-        if tensor.name in found:
-            try:
-                arrays[name] = np.asarray(tensor.convert(found[tensor.name]), "float32")
-            except ValueError:
-                misshapen.append(f"`{tensor.name}` of shape {found[tensor.name].shape}")
-    if misshapen:
+def read(source: Source, path: PathLike, rename: Mapping[str, str] | None = None) -> "Published":
+    """Reads a published file; see `load_published_weights`."""
+    path, rename = os.path.expanduser(os.fspath(path)), rename or {}
+    received = f'Received: source="{source.name}", path={path!r}'
+    if not os.path.isfile(path) and not os.path.isfile(f"{path}.index"):
+        raise MissingFileError(f"`path` must be a file of {source.publisher}'s. {received}")
+    tensors = source.tensors()
+    layers = {tensor.layer for tensor in tensors.values()}
+    unknown = sorted(set(rename) - layers)
+    if unknown:
+        classifiers = [f"`{tensors[f'{name}/kernel'].layer}`" for name in source.classifiers]
         raise InputError(
-            f"The file must hold the network of {source.publisher}. Nothing was loaded, because these have shapes "
-            f"that no such network has: {_listing(misshapen)}. Received: path={path!r}"
+            f"`rename` must name layers of {source.publisher}, such as {', '.join(classifiers)}. "
+            f"Received: rename={shown(dict(rename))}"
         )
-    return arrays
+    tensors = {n: replace(tensor, layer=rename.get(tensor.layer, tensor.layer)) for n, tensor in tensors.items()}
+    found, arrays, bad = source.read(path), {}, []
+    for name, tensor in tensors.items():
+        if tensor.name not in found:
+            continue
+        try:
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+                array = arrays[name] = np.asarray(tensor.convert(found[tensor.name]), "float32")
+        except ValueError:
+            bad.append(f"`{tensor.name}` has the shape {found[tensor.name].shape}, which no such network has")
+            continue
+        count = np.count_nonzero(~np.isfinite(array))
+        if count:
+            bad.append(f"`{tensor.name}` holds {count:,} values that are NaN or infinite")
+        elif name.endswith("/moving_variance") and (array < 0).any():
+            bad.append(f"`{tensor.name}` holds variances below 0")
+    if bad:
+        raise InputError(f"The file must hold the network of {source.publisher}. {LOADED} {_listing(bad)}. {received}")
+    known = {tensor.name for tensor in tensors.values()}
+    others = {name: array.shape for name, array in found.items() if name not in known}
+    return Published(source, tensors, arrays, others, received)
 
 
-def assign(model: keras.Model, source: Source, arrays: dict[str, Array], received: str) -> list[str]:
-    """Puts what `read` returned into a model: all of it or, on an error, nothing.
+@dataclass(frozen=True)
+class Published:
+    """What a published file holds.
 
-    Returns:
-        The names of the classifiers that were left as they are, because the file has them for other classes.
+    Attributes:
+        source: Who published it.
+        tensors: Where the file holds each weight of the network, by `"layer/weight"`.
+        arrays: The weights that it has, as Keras orders their axes, by `"layer/weight"`.
+        others: The shapes of what else it has, by the file's names.
+        received: The end of an error.
     """
-    tensors = source.tensors()
-    variables = {f"{layer.name}/{weight.name}": weight for layer in model.layers for weight in layer.weights}
-    variables = {name: variable for name, variable in variables.items() if name in tensors}
-    fresh = []
-    for layer in source.classifiers:
-        kernel, bias = f"{layer}/kernel", f"{layer}/bias"
-        if {kernel, bias} <= set(arrays) & set(variables):
-            found, wanted = arrays[bias].shape[0], variables[bias].shape[0]
-            if source.background and (found, wanted) == (1001, 1000):
-                arrays = arrays | {name: arrays[name][..., 1:] for name in (kernel, bias)}
-            elif found != wanted and arrays[kernel].shape[-1] == found:
-                fresh.append(layer)
-                del variables[kernel], variables[bias]
-    _check(source, arrays, variables, received)
-    for name, variable in variables.items():
-        variable.assign(arrays[name])
-    model.preprocessing = source.preprocessing
-    return fresh
 
+    source: Source
+    tensors: dict[str, Stored]
+    arrays: dict[str, Array]
+    others: dict[str, tuple[int, ...]]
+    received: str
 
-def _check(source: Source, arrays: dict[str, Array], variables: dict[str, keras.Variable], received: str) -> None:
-    """Refuses a file that does not hold each variable, in its shape."""
-    tensors = source.tensors()
-    missing = [f"`{tensors[name].name}` (for `{name}`)" for name in variables if name not in arrays]
-    misshapen = [
-        f"`{tensors[name].name}` gives {arrays[name].shape}, and `{name}` is {tuple(variable.shape)}"
-        for name, variable in variables.items()
-        if name in arrays and arrays[name].shape != tuple(variable.shape)
-    ]
-    if not missing and not misshapen:
-        return
-    parts = ["The file and the model must be the same network. Nothing was loaded."]
-    if missing:
-        parts.append(f"The file lacks {len(missing)} of the model's weights: {_listing(missing)}.")
-    if misshapen:
-        parts.append(f"{len(misshapen)} have another shape: {_listing(misshapen)}.")
-    if any("_fc/kernel" in text for text in misshapen):
-        parts.append(
-            "The auxiliary heads read maps of 4x4 pixels, which images of 224x224 have: build the model for those, "
-            "or with `aux_heads=False`."
-        )
-    if any("conv1_7x7_s2/kernel" in text for text in misshapen):
-        parts.append("The published networks see images of 3 channels.")
-    raise InputError(" ".join([*parts, f'Received: source="{source.name}", {received}']))
+    def classes(self, classifier: str = "loss3_classifier") -> int:
+        """The number of classes of a classifier; 0 where the file has none."""
+        return self.arrays.get(f"{classifier}/bias", np.zeros(0)).size
+
+    def assign(self, model: keras.Model) -> list[str]:
+        """Puts the weights into a model: all of them or, on an error, none.
+
+        Returns:
+            The names of the classifiers that were left as they are, because the file has them for other classes.
+        """
+        variables = {f"{layer.name}/{weight.name}": weight for layer in model.layers for weight in layer.weights}
+        variables = {name: variable for name, variable in variables.items() if name in self.tensors}
+        arrays, fresh = dict(self.arrays), []
+        for layer in self.source.classifiers:
+            kernel, bias = f"{layer}/kernel", f"{layer}/bias"
+            if {kernel, bias} <= set(arrays) & set(variables):
+                found, wanted = self.classes(layer), variables[bias].shape[0]
+                if self.source.background and (found, wanted) == (1001, 1000):
+                    arrays |= {name: arrays[name][..., 1:] for name in (kernel, bias)}
+                elif found != wanted and arrays[kernel].shape[-1:] == (found,):
+                    fresh.append(layer)
+                    del variables[kernel], variables[bias]
+        self._check(arrays, variables)
+        for name, variable in variables.items():
+            variable.assign(arrays[name])
+        model.record.preprocessing = self.source.preprocessing
+        return fresh
+
+    def _check(self, arrays: dict[str, Array], variables: dict[str, keras.Variable]) -> None:
+        """Refuses a file that does not hold each variable, in its shape."""
+        missing = [f"`{self.tensors[name].name}` (for `{name}`)" for name in variables if name not in arrays]
+        misshapen = [
+            f"`{self.tensors[name].name}` gives {arrays[name].shape}, and `{name}` is {tuple(variable.shape)}"
+            for name, variable in variables.items()
+            if name in arrays and arrays[name].shape != tuple(variable.shape)
+        ]
+        if not missing and not misshapen:
+            return
+        parts = [f"The file and the model must be the same network. {LOADED}"]
+        if missing:
+            parts.append(f"The file lacks {len(missing)} of the model's weights: {_listing(missing)}.")
+            if self.others and len(missing) < len(variables):
+                others = [f"`{name}` of shape {shape}" for name, shape in self.others.items()]
+                parts.append(f"It holds besides: {_listing(others)}. Say with `rename` which layers these are.")
+        if misshapen:
+            parts.append(f"{len(misshapen)} have another shape: {_listing(misshapen)}.")
+        if all("`loss1_" in text or "`loss2_" in text for text in missing + misshapen):
+            parts.append("A model without auxiliary heads (`aux_heads=False`) does without these.")
+        if any("_fc/kernel" in text for text in misshapen):
+            parts.append("They read maps of 4x4 pixels, which images of 224x224 have.")
+        if any("conv1_7x7_s2/kernel" in text for text in misshapen):
+            parts.append("The published networks see images of 3 channels.")
+        raise InputError(" ".join([*parts, self.received]))
 
 
 def _listing(texts: list[str]) -> str:

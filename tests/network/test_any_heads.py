@@ -126,6 +126,10 @@ def test_a_record_that_this_version_does_not_know_is_refused(change):
         (AuxiliaryHead("main", "inception_4a", "loss1"), "names of their own.*Received: main twice in .* 'short'"),
         (AuxiliaryHead("aux", "inception_4a", "loss1", pool="max"), r"`pool` .* one of \('5x5/3', .*pool='max'"),
         (AuxiliaryHead("aux", "inception_4a", "loss1", loss_weight=-1), "`loss_weight` at least 0.*loss_weight=-1"),
+        (
+            AuxiliaryHead("aux", "inception_4a", "loss1", loss_weight=np.inf),
+            "`loss_weight` at least 0.*loss_weight=inf",
+        ),
         (AuxiliaryHead("aux", "inception_4a", "loss3"), "are the main head's. Received: loss3 twice"),
     ],
 )

@@ -108,7 +108,7 @@ def test_caffe_refuses_images_that_are_not_rgb(x, data_format):
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"preprocessing": "torch"}, r"one of \('inception', 'caffe'\)\. Received: preprocessing='torch'"),
+        ({"preprocessing": "torch"}, r"one of \('inception', 'caffe', 'pixels'\)\. Received: preprocessing='torch'"),
         ({"data_format": "NHWC"}, r'must be "channels_last" or "channels_first"\. Received: data_format=\'NHWC\''),
     ],
 )

@@ -295,7 +295,7 @@ def test_compile_refuses_what_fits_no_head(model, arguments, match):
 
 
 def test_compile_model_refuses_outputs_whose_loss_it_does_not_know(three_heads):
-    with pytest.raises(ValueError, match=r"knows the loss for softmax outputs and for logits.*activation=sigmoid"):
+    with pytest.raises(ValueError, match=r"must be softmaxes or logits.*activation=sigmoid"):
         three_heads(CLASSES, "sigmoid")
 
 

@@ -1,0 +1,42 @@
+"""How a model looks at each batch on the backends other than TensorFlow, whose step is Keras's own."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+
+class PortableStep(keras.Model):
+    """A Keras model that looks at each batch, once, before Keras computes its step.
+
+    It overrides what Keras documents for that: `make_train_function`, `make_test_function`, `make_predict_function`.
+    """
+
+    def check_batch(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
+        """Looks at a batch before its step; a subclass refuses what it cannot learn from."""
+
+    def make_train_function(self, force: bool = False) -> None:
+        if self.train_function is None or force:
+            super().make_train_function(force)
+            self.train_function = self._looking(self.train_function)
+
+    def make_test_function(self, force: bool = False) -> None:
+        if self.test_function is None or force:
+            super().make_test_function(force)
+            self.test_function = self._looking(self.test_function)
+
+    def make_predict_function(self, force: bool = False) -> None:
+        if self.predict_function is None or force:
+            super().make_predict_function(force)
+            self.predict_function = self._looking(self.predict_function)
+
+    def _looking(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def look(batch: Any) -> Any:
+            self.check_batch(*keras.utils.unpack_x_y_sample_weight(batch))
+            return batch
+
+        def looking(*arguments: Any) -> Any:
+            *state, batches = arguments  # JAX has a state and an iterator, PyTorch a list
+            return function(*state, list(map(look, batches)) if isinstance(batches, list) else map(look, batches))
+
+        return looking
