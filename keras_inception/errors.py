@@ -1,8 +1,29 @@
 """What the library refuses, and what ends a training or a search before its time."""
 
+import reprlib
+from typing import Any
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 3
+_SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = 8
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 200
+
+
+def shown(value: Any) -> str:
+    """Returns a value as a message shows it, however long or deep it is."""
+    return _SHORT.repr(value)
+
+
+def shortened(text: str, most: int = 2000) -> str:
+    """Returns a message without its middle where it is too long to be read."""
+    return text if len(text) <= most else f"{text[: most - 400]} [...] {text[-400:]}"
+
 
 class InputError(ValueError):
     """An argument, a file or a configuration that the library refuses, with the rule, the reason and the way out."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(shortened(str(message)))
 
 
 class MissingPackageError(InputError, ImportError):

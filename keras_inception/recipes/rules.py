@@ -7,7 +7,7 @@ from dataclasses import Field, fields
 from functools import partial
 from typing import Any, TypeAlias
 
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, shown
 
 # What must hold of a field: in words, and as a function of its value.
 Rule: TypeAlias = dict[str, tuple[str, Callable[[Any], bool]]]
@@ -31,7 +31,7 @@ def check_value(field: Field[Any], value: Any, where: str = "") -> None:
     """Refuses a value that breaks the rule of a field, if it has one; the error begins with `where`."""
     for words, holds in field.metadata.values():
         if not holds(value):
-            raise InputError(f"{where}`{field.name}` must be {words}. Received: {field.name}={value!r}")
+            raise InputError(f"{where}`{field.name}` must be {words}. Received: {field.name}={shown(value)}")
 
 
 def is_number(value: Any, least: float = -math.inf, most: float = math.inf) -> bool:

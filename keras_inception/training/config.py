@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from keras_inception import architectures, files, recipes
 from keras_inception.architectures import Architecture
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, shown
 from keras_inception.recipes import Augmentation, Recipe
 from keras_inception.recipes.rules import (
     MAYBE_SHARE,
@@ -36,6 +36,9 @@ PRECISIONS: tuple[str, ...] = ("auto", "float32", "mixed_bfloat16", "mixed_float
 
 # A mirrored digit or letter is another one, or none.
 NOT_TO_BE_MIRRORED: tuple[str, ...] = ("digits", "mnist", "emnist", "kmnist", "svhn_cropped", "omniglot")
+
+
+MAYBE_TEXT = maybe("a text", lambda value: isinstance(value, str))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +86,20 @@ class TrainConfig:
             "the name of a dataset or the path of a folder", lambda value: isinstance(value, str) and value != ""
         ),
     )
-    architecture: str | Architecture = "googlenet"
+    architecture: str | Architecture = field(
+        default="googlenet",
+        metadata=rule(
+            "the name of an architecture or an `Architecture`",
+            lambda value: isinstance(value, (str, Architecture, Mapping)),
+        ),
+    )
     width: float = field(default=1.0, metadata=between(0.05, 10))
-    recipe: Recipe = field(default_factory=lambda: recipes.QUICK)
+    recipe: Recipe = field(
+        default_factory=lambda: recipes.QUICK,
+        metadata=rule(
+            f"a `Recipe` or one of {', '.join(recipes.RECIPES)}", lambda value: isinstance(value, (str, Recipe))
+        ),
+    )
     augmentation: Augmentation = None  # type: ignore[assignment]  # until `__post_init__`: the recipe's
     aux_heads: bool = field(default=True, metadata=SWITCH)
     image_size: int | None = field(
@@ -93,11 +107,14 @@ class TrainConfig:
     )
     dropout: float | None = field(default=None, metadata=MAYBE_SHARE)
     aux_dropout: float | None = field(default=None, metadata=MAYBE_SHARE)
-    weights: str | None = field(default=None, metadata=maybe("a text", lambda value: isinstance(value, str)))
-    freeze_through: str | None = None
+    weights: str | None = field(default=None, metadata=MAYBE_TEXT)
+    freeze_through: str | None = field(default=None, metadata=MAYBE_TEXT)
     precision: str = field(default="float32", metadata=one_of(PRECISIONS))
     strategy: str = field(default="auto", metadata=one_of(STRATEGIES))
-    seed: int = field(default=0, metadata=WHOLE)
+    seed: int = field(
+        default=0,
+        metadata=rule("a whole number from 0 to 4294967295", lambda value: is_whole(value, 0) and value < 2**32),
+    )
     deterministic: bool = field(default=False, metadata=SWITCH)
     validation_fraction: float = field(default=0.1, metadata=SHARE)
     test_fraction: float = field(default=0.1, metadata=SHARE)
@@ -112,7 +129,9 @@ class TrainConfig:
             flip = self.recipe.augmentation.flip and self.dataset not in NOT_TO_BE_MIRRORED
             object.__setattr__(self, "augmentation", replace(self.recipe.augmentation, flip=flip))
         if not isinstance(self.augmentation, Augmentation):
-            raise InputError(f"`augmentation` must be an `Augmentation`. Received: augmentation={self.augmentation!r}")
+            raise InputError(
+                f"`augmentation` must be an `Augmentation`. Received: augmentation={shown(self.augmentation)}"
+            )
         rows = [row.name for row in self.resolved_architecture.rows]
         if self.freeze_through not in (None, *rows):
             raise InputError(
@@ -182,13 +201,19 @@ OF_RECIPE: dict[str, Field[Any]] = {
 OF_AUGMENTATION: dict[str, Field[Any]] = {item.name: item for item in fields(Augmentation)}
 OPTIONS: dict[str, Field[Any]] = OF_TRAINING | OF_RECIPE | OF_AUGMENTATION
 
+# What "off" means in a file or on the command line, for the options that something can be left out with.
+OFF: dict[str, float | None] = {
+    **dict.fromkeys(("weights", "freeze_through", "crop_area", "randaugment", "mixup", "cutmix")),
+    **dict.fromkeys(("dropout", "aux_dropout"), 0.0),
+}
+
 
 def _check_names(options: Mapping[str, Any], where: str = "") -> None:
     for name in options:
         if name not in OPTIONS:
-            close = difflib.get_close_matches(str(name), OPTIONS, 1)
+            close = difflib.get_close_matches(str(name)[:99], OPTIONS, 1)
             hint = f"Did you mean {close[0]}? " if close else ""
-            raise InputError(f"{where}A training has no option of this name. {hint}Received: {name}")
+            raise InputError(f"{where}A training has no option of this name. {hint}Received: {shown(name)}")
 
 
 def to_options(config: TrainConfig) -> dict[str, Any]:
@@ -216,17 +241,12 @@ def changes(was: TrainConfig, now: TrainConfig) -> str:
     )
 
 
-def may_be_off(name: str) -> bool:
-    """Returns whether None is among the values of an option; files and commands say "off"."""
-    return type(None) in get_args(OPTIONS[name].type)
-
-
 def read(path: PathLike) -> dict[str, Any]:
     """Reads some options of a training from a file.
 
     Args:
         path: A TOML or YAML file, or a JSON file such as the `config.json` of a run, with `OPTIONS` on its top level.
-            "off" and false switch a step off that None switches off in Python.
+            "off" and false leave out what `OFF` names.
 
     Returns:
         The keyword arguments of `TrainConfig.of`.
@@ -236,9 +256,10 @@ def read(path: PathLike) -> dict[str, Any]:
     """
     values = parsed(path)
     if not isinstance(values, dict):
-        raise InputError(f"{path} must hold options of a training by name. Received: {values!r}")
+        raise InputError(f"{path} must hold options of a training by name. Received: {shown(values)}")
     _check_names(values, f"{path}: ")
-    old = re.fullmatch(r"(\w+)@(\d*\.?\d+)", str(values.get("architecture")))
+    architecture = values.get("architecture")
+    old = re.fullmatch(r"(\w+)@(\d*\.?\d+)", architecture) if isinstance(architecture, str) else None
     if old:  # earlier versions wrote the width into the name
         values |= {"architecture": old[1], "width": float(old[2])}
     values = normalised(values)
@@ -271,9 +292,9 @@ def _parsed_yaml(text: str) -> Any:
 
 
 def normalised(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns options with None where a file or a command says "off"; a 0 stays one."""
+    """Returns options with the values of `OFF` where a file or a command says "off" or false; a 0 stays one."""
 
     def is_off(value: Any) -> bool:
-        return value is False or value == "off" or value == ["off"]
+        return value is False or (isinstance(value, (str, list)) and value in ("off", ["off"]))
 
-    return {name: None if may_be_off(name) and is_off(value) else value for name, value in options.items()}
+    return {name: OFF[name] if name in OFF and is_off(value) else value for name, value in options.items()}

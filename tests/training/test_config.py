@@ -66,8 +66,9 @@ def test_digits_are_not_mirrored_unless_asked_for(options, flip):
         ({"bias_rate": 2}, '`bias_rate` needs `optimizer="sgd"`'),
         ({"crop_area": [0, 1]}, "`crop_area` must be None or two shares"),
         ({"mixup": 0}, "`mixup` must be None or a finite number above 0. Received: mixup=0"),
-        ({"seed": -1}, "`seed` must be a whole number of at least 0. Received: seed=-1"),
-        ({"seed": True}, "`seed` must be a whole number of at least 0. Received: seed=True"),
+        ({"seed": -1}, "`seed` must be a whole number from 0 to 4294967295. Received: seed=-1"),
+        ({"seed": 2**32}, "`seed` must be a whole number from 0 to 4294967295"),
+        ({"seed": True}, "`seed` must be a whole number from 0 to 4294967295. Received: seed=True"),
         ({"dropout": 1.0}, "`dropout` must be None or a number of at least 0 and below 1. Received: dropout=1.0"),
         (
             {"aux_dropout": "a"},
@@ -80,7 +81,7 @@ def test_digits_are_not_mirrored_unless_asked_for(options, flip):
         ({"width": "wide"}, "`width` must be a number from 0.05 to 10. Received: width='wide'"),
         ({"recipe": "best"}, "`recipe` must be a `Recipe` or one of quick, paper, bvlc, modern. Received: recipe='b"),
         ({"recipe": 3}, "`recipe` must be .* Received: recipe=3"),
-        ({"augmentation": "paper"}, "no option of this name.* Received: augmentation"),
+        ({"augmentation": "paper"}, "no option of this name.* Received: 'augmentation'"),
         ({"weights": 3}, "`weights` must be None or a text"),
         ({"precision": "int4"}, "`precision` must be one of .*Received: precision='int4'"),
         ({"strategy": ["one"]}, "`strategy` must be one of"),
@@ -88,7 +89,7 @@ def test_digits_are_not_mirrored_unless_asked_for(options, flip):
         ({"validation_fraction": 1.5}, "`validation_fraction` must be at least 0 and below 1"),
         ({"aux_heads": "yes"}, "`aux_heads` must be True or False"),
         ({"freeze_through": "inception_9z"}, "`freeze_through` must be a row of 'googlenet'"),
-        ({"epoch": 3}, "Did you mean epochs\\? Received: epoch"),
+        ({"epoch": 3}, "Did you mean epochs\\? Received: 'epoch'"),
     ],
 )
 def test_values_out_of_range_and_of_wrong_types_are_refused(options, message):
@@ -165,7 +166,7 @@ def test_the_files_of_earlier_versions_are_read(tmp_path):
         (
             "config.json",
             '{"epoch": 3}',
-            r"config.json: A training has no .* mean epochs\? Received: epoch",
+            r"config.json: A training has no .* mean epochs\? Received: 'epoch'",
         ),
         ("config.toml", "epochs 3", "is missing or no TOML file"),
         ("config.yaml", "[unclosed", "is missing or no YAML file"),
