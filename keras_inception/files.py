@@ -1,24 +1,30 @@
-"""Files that are written whole or not at all, tables as CSV files, and reading with one clear error."""
+"""Files that are written whole or not at all, folders that one process writes to, tables, and clear errors."""
 
 import contextlib
 import csv
 import json
+import math
 import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout
 
 from keras_inception.errors import InputError
 from keras_inception.types import PathLike
 
 T = TypeVar("T")
 
+LOCK: str = ".lock"
+
 
 @contextlib.contextmanager
 def written_aside(path: PathLike) -> Iterator[Path]:
     """Gives the path to write a file to, which takes its place when the context ends; on an error it is removed."""
     path = Path(path)
-    aside = path.with_name(f"part-{path.name}")
+    aside = path.with_name(f"part-{uuid.uuid4().hex}-{path.name}")  # no other process writes there
     try:
         yield aside
         with open(aside, "rb") as file:
@@ -29,10 +35,63 @@ def written_aside(path: PathLike) -> Iterator[Path]:
         raise
 
 
+@contextlib.contextmanager
+def locked(folder: PathLike) -> Iterator[None]:
+    """Makes a folder, if there is none, and keeps other processes out of it as long as the context lasts.
+
+    The lock ends with the process, so that a killed one keeps nobody out; what it had begun to write is removed. Of a
+    folder in which nothing was written nothing is left.
+
+    Raises:
+        InputError: Another process has locked it.
+        OSError: It cannot be made.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"Another process is writing to {folder}. Wait for it, or choose another folder with `--out`."
+        ) from None
+    except (OSError, NotImplementedError):
+        pass  # the file system knows no locks, or the folder is read-only
+    try:
+        if lock.is_locked:
+            for leftover in folder.glob(f"part-{'[0-9a-f]' * 32}-*"):
+                leftover.unlink(missing_ok=True)
+        yield
+    finally:
+        if folder.is_dir() and is_empty(folder):
+            (folder / LOCK).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        lock.release()
+
+
+def is_empty(folder: PathLike) -> bool:
+    """Returns whether a folder holds nothing, but for its lock."""
+    return all(path.name == LOCK for path in Path(folder).iterdir())
+
+
 def write_json(path: PathLike, value: Any) -> None:
     """Writes a JSON file whole or not at all."""
     with written_aside(path) as aside:
-        aside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        aside.write_text(to_json(value) + "\n", encoding="utf-8")
+
+
+def to_json(value: Any) -> str:
+    """Returns a value as JSON; a number that is not finite, for which JSON has no name, is null."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: finite(part) for name, part in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [finite(part) for part in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(finite(value), indent=2, allow_nan=False)
 
 
 def read_json(path: PathLike) -> Any:

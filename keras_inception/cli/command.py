@@ -1,4 +1,4 @@
-"""The command: which subcommand runs, and what becomes of an error.
+"""The command: which subcommand runs, and which line and exit code an error gives.
 
 Nothing heavy is imported before a subcommand has work for it, so that `--help` answers at once. What the library
 refuses or stops, and every failure of a file, becomes one line; anything else is a defect, and says so.
@@ -7,18 +7,19 @@ refuses or stops, and every failure of a file, becomes one line; anything else i
 import argparse
 import contextlib
 import errno
+import io
 import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from keras_inception import __version__
 from keras_inception.cli import convert, evaluate, exits, explain, export, predict, study, summary, train, tune
-from keras_inception.cli.console import BAD_INPUT, DEFECT, INTERRUPTED, PREEMPTED, add_debug
+from keras_inception.cli.console import BAD_INPUT, DEFECT, INTERRUPTED, PREEMPTED, add_debug, tensorflow_said
 from keras_inception.cli.quiet import import_tensorflow_quietly
-from keras_inception.errors import InputError, StoppedError
+from keras_inception.errors import InputError, StoppedError, shortened
 from keras_inception.training.interruption import PreemptedError
 
 # These come of writing alone.
@@ -33,9 +34,16 @@ WORDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    arguments = _parser().parse_args(argv)
+    with _writable_streams():
+        return _run(_parser().parse_args(argv))
+
+
+def _run(arguments: argparse.Namespace) -> int:
     name = f"keras-inception {arguments.command}"
     try:
+        for argument, value in vars(arguments).items():
+            if "" in (value if isinstance(value, list) else [value]):  # as a path it would be the current folder
+                raise InputError(f"`{argument}` must not be an empty string. Is a variable of the shell not set?")
         import_tensorflow_quietly()
         code: int = arguments.run(arguments)
         sys.stdout.flush()
@@ -45,16 +53,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         was_preempted = isinstance(error, PreemptedError)
         print(f"{name}: {'' if was_preempted else 'error: '}{told(error)}", file=sys.stderr)
         return PREEMPTED if was_preempted else BAD_INPUT
-    except KeyboardInterrupt:
-        print(f"\n{name}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"\n{name}: {str(interrupt) or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
+        said = tensorflow_said(error)
+        if said is not None:
+            print(f"{name}: error: {said}", file=sys.stderr)
+            return BAD_INPUT
         what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        if getattr(arguments, "debug", False):
+        try:
+            where = "" if getattr(arguments, "debug", False) else f"its traceback is in {_written_traceback()}"
+        except OSError:  # a full disk
+            where = ""
+        if not where:
             traceback.print_exc()
             where = "its traceback stands above"
-        else:
-            where = f"its traceback is in {_written_traceback()}"
         print(f"{name}: defect of keras-inception: {what} ({where})", file=sys.stderr)
         return DEFECT
     return code
@@ -63,8 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def told(error: InputError | StoppedError | OSError) -> str:
     """Returns an error as one line: what the library says is a sentence, what the system says is a number."""
     if not isinstance(error, OSError) or error.errno is None:
-        return " ".join(str(error).split())
-    where = f" ({error.filename})" if error.filename else ""
+        return shortened(" ".join(str(error).split()))
+    where = f" ({shortened(str(error.filename), 500)})" if error.filename else ""
     advice = ": choose another place, or make room" if _is_failed_write(error) else ""
     return f"{WORDS.get(error.errno, error.strerror)}{where}{advice}"
 
@@ -72,16 +86,43 @@ def told(error: InputError | StoppedError | OSError) -> str:
 def _is_failed_write(error: OSError) -> bool:
     if error.errno in FAILED_WRITES:
         return True
+    if error.errno not in NOT_PERMITTED or error.filename is None:
+        return False
     # A file that may be read, or that is not there, was not refused to a reader.
-    return error.errno in NOT_PERMITTED and (not os.path.lexists(error.filename) or os.access(error.filename, os.R_OK))
+    return not os.path.lexists(error.filename) or os.access(error.filename, os.R_OK)
 
 
 def _written_traceback() -> str:
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="keras-inception-", suffix=".txt", delete=False, encoding="utf-8"
-    ) as file:
+    descriptor, path = tempfile.mkstemp(prefix="keras-inception-", suffix=".txt")
+    with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
         traceback.print_exc(file=file)
-    return file.name
+    return path
+
+
+@contextlib.contextmanager
+def _writable_streams() -> Iterator[None]:
+    """Lets every line be printed: closed streams lead nowhere, and what a terminal cannot show is escaped."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # it is closed (`>&-`), and the next file to be opened would be printed into
+            os.open(os.devnull, os.O_RDWR)
+    with contextlib.ExitStack() as stack:
+        nowhere = stack.enter_context(open(os.devnull, "w"))
+        if sys.stdout is None:
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+        if sys.stderr is None:
+            stack.enter_context(contextlib.redirect_stderr(nowhere))
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            yield
+        finally:
+            try:
+                sys.stdout.flush()
+            except OSError:
+                _forget_output()
 
 
 def _forget_output() -> None:

@@ -33,7 +33,20 @@ def add_debug(parser: argparse.ArgumentParser) -> None:
 
 def files_of(folder: Path) -> str:
     """Returns the names of what a folder holds, as a text."""
-    return ", ".join(sorted(path.name for path in folder.iterdir()))
+    return ", ".join(sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")))
+
+
+def tensorflow_said(error: Exception) -> str | None:
+    """Returns in a line what TensorFlow or NumPy lacks of this machine: memory, room, a file; None for a defect."""
+    import tensorflow as tf
+
+    text = " ".join(str(error).split())[:300]
+    if "No space left on device" in text or "Disk quota exceeded" in text:
+        return f"no space left on the disk: choose another place, or make room ({text})"
+    if isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
+        return f"there is not enough memory: use smaller images, smaller batches, or a narrower network ({text})"
+    files = (tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.DataLossError)
+    return f"a file cannot be read or written ({text})" if isinstance(error, files) else None
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -70,6 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     except PreemptedError as error:
         raise PreemptedError("told to end (SIGTERM), and saved; the same command goes on") from error
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt("interrupted; the same command goes on") from interrupt
     print()
     for architecture in study.architectures:
         print_table(architecture, *findings.summary(study, architecture))

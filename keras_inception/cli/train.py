@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+import time
 from collections.abc import Callable, Container, Mapping
 from dataclasses import Field, replace
 from functools import partial
@@ -80,9 +81,11 @@ def configured(options: Mapping[str, Any], path: str | None = None) -> TrainConf
 def _add_field(group: Any, field: Field[Any], text: str) -> None:
     """Adds the option of a field; without a default, so that those of the file and of the recipe hold."""
     text = " ".join(text.replace("`", "").replace("%", "%%").split())
-    if configuration.may_be_off(field.name):
-        text += ' "off" for None.'
-    text += f" [{_defaults(field)}]"
+    if field.name in configuration.OFF:
+        text += ' "off" leaves it out.'
+    default = _defaults(field)
+    if default != "off" or configuration.OFF.get(field.name, 0) is None:  # otherwise the text says what the default is
+        text += f" [{default}]"
     name = f"--{field.name.replace('_', '-')}"
     options = {"dest": field.name, "default": argparse.SUPPRESS, "help": text}
     kind: Any = field.type
@@ -143,17 +146,36 @@ def run(arguments: argparse.Namespace) -> int:
 
     given = vars(arguments)
     config = config_of(given)
+    bar = sys.stdout.isatty()
     finished = train(
         config,
         given.get("resume", given.get("out")),
         resume="resume" in given,
         overwrite="overwrite" in given,
+        verbose=1 if bar else 0,
+        callbacks=[] if bar else [_epoch_lines(config.recipe.epochs)],
         on_data=partial(_say_data, config),
         report=lambda message: print(f"\nwarning: {message}", file=sys.stderr),
     )
     if finished.chief:
         _say_results(finished)
     return 0
+
+
+def _epoch_lines(epochs: int) -> Any:
+    """Returns the callback that prints a line an epoch, where a log or a pipe would hold every step of a bar."""
+    import keras
+
+    from keras_inception.training import distribute
+
+    begun = time.monotonic()
+
+    def say(epoch: int, logs: Mapping[str, float]) -> None:
+        if distribute.is_chief():
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in logs.items())
+            print(f"epoch {epoch + 1}/{epochs}: {shown} ({time.monotonic() - begun:.0f} s)", flush=True)
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=say)
 
 
 def config_of(given: Mapping[str, Any]) -> TrainConfig:
@@ -184,6 +206,8 @@ def _say_data(config: TrainConfig, data: "Data", progress: "Progress") -> None:
         print(f"images are scaled to {size}x{size} for {network}")
     if data.skipped:
         print(f"left out {len(data.skipped)} unreadable files: {', '.join(data.skipped[:5])}")
+    if data.added:
+        print(f"left out {len(data.added)} files that are newer than the run: {', '.join(data.added[:5])}")
     print("precision: {}, {}".format(*precision.resolve(config.precision)))
     if progress.epoch or progress.step:
         steps = f" and {progress.step} steps" if progress.step else ""

@@ -1,6 +1,8 @@
 """Images and labels for training: the bundled digits, any TFDS dataset, and folders of images."""
 
-from keras_inception.data.images import decode, resize, to_input
+from keras_inception.data.collection import fingerprint
+from keras_inception.data.decoding import decode
+from keras_inception.data.images import resize, to_input
 from keras_inception.data.loading import Data, choose_image_size, load
 
-__all__ = ["Data", "choose_image_size", "decode", "load", "resize", "to_input"]
+__all__ = ["Data", "choose_image_size", "decode", "fingerprint", "load", "resize", "to_input"]

@@ -5,7 +5,7 @@ import difflib
 import io
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -62,11 +62,36 @@ class Digits(tfds.core.GeneratorBasedBuilder):
             yield int(index), {"image": images[index], "label": int(labels[index])}
 
 
-def read(name: str, seed: int, validation_fraction: float, test_fraction: float) -> Collection:
-    """Returns the examples of a dataset; see `prepare` and `splits`."""
+def read(
+    name: str,
+    seed: int,
+    validation_fraction: float,
+    test_fraction: float,
+    *,
+    record: Mapping[str, Any] | None = None,
+) -> Collection:
+    """Returns the examples of a dataset; see `prepare` and `splits`.
+
+    Raises:
+        InputError: They are not those of `record`.
+    """
     builder = prepare(name)
     chosen = splits(builder, seed, validation_fraction, test_fraction)
     image, label = builder.info.supervised_keys
+    found = {
+        "source": builder.info.full_name,  # with its version
+        "classes": list(builder.info.features[label].names),
+        "splits": chosen,
+        "sizes": {split: info.num_examples for split, info in builder.info.splits.items()},
+    }
+    if record is not None and record != found:
+        different = [
+            f"{key} {record.get(key)} is now {value}" for key, value in found.items() if record.get(key) != value
+        ]
+        raise InputError(
+            "The images must be those that the run began with. Bring them back, or begin anew in another folder. "
+            f"Received: {name!r}, whose {'; '.join(different)}"
+        )
     sides = [side for side in builder.info.features[image].shape[:2] if side]
 
     def examples(split: str) -> Dataset:
@@ -76,7 +101,8 @@ def read(name: str, seed: int, validation_fraction: float, test_fraction: float)
     return Collection(
         examples=examples,
         encoded=lambda image: image,
-        class_names=list(builder.info.features[label].names),
+        class_names=found["classes"],
+        record=found,
         sizes={split: builder.info.splits[expression].num_examples for split, expression in chosen.items()},
         side=min(sides, default=10**6),  # where it is not known, images are taken to be large enough
         shuffle_buffer=SHUFFLE_BUFFER,

@@ -1,7 +1,10 @@
 """Where examples come from: what a folder of images and a TFDS dataset have in common."""
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import tensorflow as tf
 
@@ -20,7 +23,9 @@ class Collection:
         sizes: The number of examples by split: `"train"`, and those of `"validation"` and `"test"` that there are.
         side: The shorter side of the images in pixels; of images of many sizes the median one.
         shuffle_buffer: How many examples may wait in memory to be shuffled.
+        record: What tells these data from others, as JSON: the source, the classes, and the examples of each split.
         skipped: The paths of unreadable files that were left out.
+        added: The files that were left out because a record does not have them.
     """
 
     examples: Callable[[str], tf.data.Dataset]
@@ -29,4 +34,15 @@ class Collection:
     sizes: dict[str, int]
     side: int
     shuffle_buffer: int
+    record: dict[str, Any]
     skipped: list[str] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
+
+
+def fingerprint(record: Mapping[str, Any]) -> str:
+    """Returns what two records of the same examples have in common, whatever their splits."""
+    examples = record.get("sizes") or {
+        name: size for names in record["splits"].values() for name, size in names.items()
+    }
+    text = json.dumps([record["source"], record["classes"], sorted(examples.items())])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

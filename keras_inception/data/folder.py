@@ -1,14 +1,15 @@
 """A folder of class folders: its files, its classes, its splits."""
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 from keras_inception.data.collection import Collection
-from keras_inception.data.images import decode, why_unreadable
+from keras_inception.data.decoding import decode, why_unreadable
 from keras_inception.errors import InputError
 from keras_inception.types import Dataset, PathLike
 
@@ -18,6 +19,11 @@ SPLIT_FOLDERS: dict[str, tuple[str, ...]] = {
     "test": ("test", "testing"),
 }
 
+FOLDER = "folder"
+
+_NOT_THE_SAME = (
+    "The images must be those that the run began with. Bring them back as they were, or begin anew in another folder."
+)
 
 # By split, pairs of a path and the index of its class.
 Splits: TypeAlias = dict[str, list[tuple[str, int]]]
@@ -30,6 +36,7 @@ def read(
     test_fraction: float,
     *,
     skip_bad_images: bool = False,
+    record: Mapping[str, Any] | None = None,
 ) -> Collection:
     """Finds the images of a folder, checks that each can be read, and splits what the folder does not.
 
@@ -39,12 +46,14 @@ def read(
         validation_fraction: Share of the training images for validation where there is no folder of it, in [0, 1).
         test_fraction: Share of the images for testing where there is no folder of it, in [0, 1).
         skip_bad_images: Whether to leave out unreadable files rather than refuse them.
+        record: The record of an earlier reading, whose files and splits are taken; newer files are left out.
 
     Returns:
         The files, sorted by path; their classes are called as the class folders are.
 
     Raises:
-        InputError: The folder has no images, fewer than two classes, classes without images, or unreadable files.
+        InputError: The folder has no images, fewer than two classes, classes without images, or unreadable files, or
+            lacks files of the record.
     """
     folder = Path(folder)
     roots = _split_roots(folder)
@@ -58,8 +67,13 @@ def read(
         split: [(str(path), label) for label, name in enumerate(classes) for path in _files(root / name)]
         for split, root in roots.items()
     }
+    names = {path: Path(path).relative_to(folder).as_posix() for files in splits.values() for path, _ in files}
+    added: list[str] = []
+    if record is not None:
+        known = {names[file[0]]: file for files in splits.values() for file in files}
+        splits, added = _of_record(folder, record, classes, known)
     sides, reasons = _check([path for files in splits.values() for path, _ in files])
-    if reasons and not skip_bad_images:
+    if reasons and (record is not None or not skip_bad_images):
         listed = "; ".join(f"{path}: {reason}" for path, reason in list(reasons.items())[:5])
         more = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""
         raise InputError(
@@ -68,7 +82,14 @@ def read(
         )
     splits = {split: [file for file in files if file[0] not in reasons] for split, files in splits.items()}
     _check_every_class(folder, splits["train"], classes)
-    splits = _complete(splits, seed, validation_fraction, test_fraction)
+    if record is None:
+        splits = _complete(splits, seed, validation_fraction, test_fraction)
+        record = {
+            "source": FOLDER,
+            "classes": classes,
+            "splits": {split: {names[path]: _size(path) for path, _ in files} for split, files in splits.items()},
+            "skipped": sorted(names[path] for path in reasons),
+        }
 
     def examples(split: str) -> Dataset:
         paths, labels = zip(*splits[split])
@@ -82,8 +103,34 @@ def read(
         sizes=sizes,
         side=int(np.median(sides)),
         shuffle_buffer=sizes["train"],  # paths are small
-        skipped=sorted(reasons),
+        record=dict(record),
+        skipped=[str(folder / name) for name in record["skipped"]],
+        added=added,
     )
+
+
+def _of_record(
+    folder: Path, record: Mapping[str, Any], classes: list[str], files: dict[str, tuple[str, int]]
+) -> tuple[Splits, list[str]]:
+    """Returns the files of the splits of a record, and the names of those that are newer."""
+    if record["source"] != FOLDER:
+        raise InputError(f"{_NOT_THE_SAME} They were {record['source']!r} and are a folder. Received: {folder}")
+    if record["classes"] != classes:
+        raise InputError(f"{_NOT_THE_SAME} Classes {record['classes']} are now {classes}. Received: {folder}")
+    was = {name: size for split in record["splits"].values() for name, size in split.items()}
+    gone = [name for name in was if name not in files]
+    changed = [name for name in was if name in files and _size(files[name][0]) != was[name]]
+    if gone or changed:
+        raise InputError(
+            f"{_NOT_THE_SAME} {len(gone)} files are gone and {len(changed)} are of another size, such as "
+            f"{(gone + changed)[0]}. Received: {folder}"
+        )
+    added = sorted(files.keys() - was.keys() - set(record["skipped"]))
+    return {split: [files[name] for name in names] for split, names in record["splits"].items()}, added
+
+
+def _size(path: str) -> int:
+    return Path(path).stat().st_size
 
 
 def _folders(root: Path) -> list[Path]:

@@ -1,7 +1,8 @@
 """Training from a configuration to a run folder."""
 
+import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -84,16 +85,26 @@ def train(
     begun = runs.begun(folder) if resume else TrainConfig()
     training = Training(begun if config is None else config, folder, verbose=verbose, report=report)
     training.check_folder(resume, overwrite)
-    with termination_signal() as terminated, distribute.lost_workers(training.strategy):
-        training.begin(overwrite, on_data)
-        training.fit(terminated, callbacks)
-        return training.finish()
+    alone = files.locked(training.folder) if training.chief else contextlib.nullcontext()
+    with alone, termination_signal() as terminated, distribute.lost_workers(training.strategy):
+        training.check_folder(resume, overwrite)  # another process may have been faster
+        try:
+            training.begin(on_data)
+            training.fit(terminated, callbacks)
+            return training.finish()
+        except KeyboardInterrupt as interrupt:
+            if not runs.is_unfinished(training.folder):
+                raise
+            raise KeyboardInterrupt(
+                f"interrupted after {training.progress.epoch} epochs; go on with {runs.resuming(training.folder)}"
+            ) from interrupt
 
 
 class Training:
     """A training under way; see `train`."""
 
-    data: Data  # there once it has begun, as are `model` and `progress`
+    goes_on: bool  # with the run in the folder, which `check_folder` tells
+    data: Data  # there once it has begun, as is `model`
     model: InceptionModel
     progress: checkpoint.Progress
 
@@ -106,6 +117,7 @@ class Training:
         report: Callable[[str], None] = diagnosis.warn,
     ) -> None:
         self.config: TrainConfig = config
+        self.progress = checkpoint.Progress()
         self.strategy: Strategy = distribute.get_strategy(config.strategy)  # before anything else happens
         self.chief: bool = distribute.is_chief(self.strategy)
         name = f"{Path(config.dataset).name}-{config.resolved_architecture.name}"
@@ -117,9 +129,10 @@ class Training:
 
     def check_folder(self, resume: bool = False, overwrite: bool = False) -> None:
         """Refuses a folder in which there is neither room for a new run nor the one to go on with."""
+        self.goes_on = not overwrite and runs.is_unfinished(self.folder)
         if not self.chief:
             return
-        if overwrite or not runs.is_unfinished(self.folder):
+        if not self.goes_on:
             if resume:
                 raise InputError(f"{self.folder} holds a finished run: there is nothing to go on with.")
             runs.check_free(self.folder, overwrite=overwrite)
@@ -130,17 +143,24 @@ class Training:
                 f"{self.folder} holds an unfinished run of another configuration: {different}. Go on with it with "
                 "`--resume`, replace it with `--overwrite`, or choose another folder with `--out`."
             )
+        checkpoint.progress(self._checkpoint)  # refuses a damaged one before the images are read
+        finished = [name for name in (runs.HISTORY, runs.BEST, runs.MODEL) if (self.folder / name).exists()]
+        if finished and not self._checkpoint.is_file():
+            raise InputError(
+                f"{self.folder} lacks {runs.CHECKPOINT}, without which its run cannot go on, and would lose "
+                f"{', '.join(finished)}. Bring it back, replace the run with `--overwrite`, or choose another folder "
+                "with `--out`."
+            )
 
-    def begin(
-        self,
-        overwrite: bool = False,
-        on_data: Callable[[Data, checkpoint.Progress], None] | None = None,
-    ) -> None:
+    def begin(self, on_data: Callable[[Data, checkpoint.Progress], None] | None = None) -> None:
         """Loads the data, builds the model, prepares the folder, and goes back to the last checkpoint."""
         keras.utils.set_random_seed(self.config.seed)
-        self.data = load_data(self.config, batch=partial(distribute.batch, strategy=self.strategy))
+        record = runs.record_of(self.folder) if self.goes_on else None
+        if self.goes_on and record is None:
+            self._report(f"{self.folder} did not note its images (an earlier version began it): they may be others")
+        self.data = load_data(self.config, batch=partial(distribute.batch, strategy=self.strategy), record=record)
         if on_data is not None and self.chief:
-            on_data(self.data, checkpoint.Progress() if overwrite else checkpoint.progress(self._checkpoint))
+            on_data(self.data, checkpoint.progress(self._checkpoint) if self.goes_on else checkpoint.Progress())
         with self.strategy.scope(), precision.policy(precision.resolve(self.config.precision)[0]):
             self.model = compiled_model(
                 self.config,
@@ -150,7 +170,7 @@ class Training:
                 self.data.steps_per_epoch,
             )
         if self.chief:
-            self._prepare_folder(overwrite)
+            self._prepare_folder()
         self._restore()
 
     def fit(self, terminated: threading.Event, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
@@ -184,12 +204,12 @@ class Training:
     def _checkpoint(self) -> Path:
         return self.folder / runs.CHECKPOINT
 
-    def _prepare_folder(self, overwrite: bool) -> None:
+    def _prepare_folder(self) -> None:
         """Makes the folder of a new run, without what an earlier one left there, and writes the configuration."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if overwrite or not runs.is_unfinished(self.folder):
+        if not self.goes_on:
             runs.clear(self.folder)
         (self.folder / STOP).unlink(missing_ok=True)
+        files.write_json(self.folder / runs.DATA, self.data.record)
         # The configuration makes the folder one of a run.
         config = replace(self.config, image_size=self.data.image_shape[0])
         files.write_json(self.folder / runs.CONFIG, to_options(config))
@@ -254,6 +274,7 @@ def load_data(
     config: TrainConfig,
     preprocessing: str | None = None,
     batch: Callable[..., Dataset] | None = None,
+    record: Mapping[str, Any] | None = None,
 ) -> Data:
     """Loads the images and labels that a configuration names.
 
@@ -261,6 +282,7 @@ def load_data(
         config: What is trained.
         preprocessing: What the network wants; by default what the configuration's will.
         batch: How batches are made of examples; see `data.load`.
+        record: What a run noted of its data; see `data.load`.
     """
     architecture = config.resolved_architecture
     published = source_of(config.weights, architecture)
@@ -278,6 +300,7 @@ def load_data(
         skip_bad_images=config.skip_bad_images,
         augmentation=config.augmentation,
         batch=batch,
+        record=record,
     )
 
 

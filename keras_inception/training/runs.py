@@ -7,13 +7,16 @@ history.csv    losses and metrics of each epoch
 curves.png     the same as a plot
 gradients.csv  the norm of the gradient that reaches each row from each head's loss, where it was asked for
 config.json    all that is needed to run it again
+data.json      what tells its images from others: the classes, and the files of each split with their sizes
 results.json   loss and accuracies of each head on the test images
 exits.json     thresholds of early exits, where they were calibrated, with their table in exits.csv and exits.png
 samples/       some test images to predict on
 """
 
+import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -25,9 +28,9 @@ from keras_inception.network.model import InceptionModel
 from keras_inception.training.config import TrainConfig
 from keras_inception.types import PathLike
 
-MODEL, BEST, CHECKPOINT, HISTORY, CURVES, GRADIENTS, CONFIG, RESULTS, SAMPLES = (
+MODEL, BEST, CHECKPOINT, HISTORY, CURVES, GRADIENTS, CONFIG, DATA, RESULTS, SAMPLES = (
     "model.keras", "best.keras", "checkpoint.npz", "history.csv", "curves.png", "gradients.csv", "config.json",
-    "results.json", "samples",
+    "data.json", "results.json", "samples",
 )  # fmt: skip
 EXITS, EXITS_TABLE, EXITS_PLOT = "exits.json", "exits.csv", "exits.png"
 
@@ -48,7 +51,7 @@ def check_free(folder: PathLike, *, overwrite: bool = False) -> None:
         InputError: The folder is not empty and not to be overwritten, is not a run, or is a file.
     """
     folder = Path(folder)
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and files.is_empty(folder)):
         return
     if not folder.is_dir():
         raise InputError(f"A run needs a folder of its own, and this is a file. Received: {folder}")
@@ -74,15 +77,38 @@ def begun(folder: PathLike | None) -> TrainConfig:
     return TrainConfig.from_file(Path(folder) / CONFIG)
 
 
+def record_of(folder: PathLike) -> dict[str, Any] | None:
+    """Returns what a run noted of its data, see `Data.record`; None of one of an earlier version, which noted nothing.
+
+    Raises:
+        InputError: The file is damaged.
+    """
+    path = Path(folder) / DATA
+    if not path.is_file():
+        return None
+    record = files.read_json(path)
+    keys = {"source": str, "classes": list, "splits": dict}
+    if not isinstance(record, dict) or not all(isinstance(record.get(key), kind) for key, kind in keys.items()):
+        raise InputError(
+            f"{path} must hold the source, classes and splits of a run's data, and is damaged. Begin anew."
+        )
+    return record
+
+
 def is_unfinished(folder: PathLike) -> bool:
     """Returns whether a folder holds a run that was begun and has not come to its end."""
     return (Path(folder) / CONFIG).is_file() and not (Path(folder) / RESULTS).is_file()
 
 
+def resuming(folder: PathLike) -> str:
+    """Returns the command that goes on with the run in a folder."""
+    return f"`keras-inception train --resume {shlex.quote(str(folder))}`"
+
+
 def clear(folder: PathLike) -> None:
     """Removes what an earlier run left in a folder, so that nothing of it is taken for the new one's."""
     exits = (EXITS, EXITS_TABLE, EXITS_PLOT)
-    for name in (*exits, RESULTS, CHECKPOINT, HISTORY, CURVES, GRADIENTS, BEST, MODEL, CONFIG):
+    for name in (*exits, RESULTS, CHECKPOINT, HISTORY, CURVES, GRADIENTS, BEST, MODEL, CONFIG, DATA):
         (Path(folder) / name).unlink(missing_ok=True)
     shutil.rmtree(Path(folder) / SAMPLES, ignore_errors=True)
 

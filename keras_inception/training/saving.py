@@ -95,7 +95,7 @@ class SaveRun(keras.callbacks.Callback):
     def _end(self, steps: str = "") -> None:
         raise PreemptedError(
             f"told to end (SIGTERM), so the training was saved after {self.progress.epoch} epochs{steps}. Go on with "
-            f"`keras-inception train --resume {self.folder}`"
+            f"{runs.resuming(self.folder)}"
         )
 
 

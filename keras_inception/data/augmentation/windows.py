@@ -6,7 +6,9 @@ from functools import partial
 import tensorflow as tf
 
 from keras_inception.data.augmentation.operations import distort_colours, move, rand_augment
-from keras_inception.data.images import centred_window, cut, decode, with_channels
+from keras_inception.data.decoding import decode, with_channels
+from keras_inception.data.images import centred_window, cut
+from keras_inception.data.orientation import orientation, stored_window, swapped, upright
 from keras_inception.recipes.augmentation import Augmentation
 from keras_inception.types import Tensor
 
@@ -93,24 +95,25 @@ def decode_window(encoded: Tensor, choose_window: Callable[[Tensor], Tensor], ch
     """
     is_jpeg = tf.io.is_jpeg(encoded)
 
-    def header() -> tuple[Tensor, Tensor]:
-        return tf.zeros((0, 0, 3), tf.uint8), tf.io.extract_jpeg_shape(encoded)[:2]
+    def header() -> tuple[Tensor, Tensor, Tensor]:
+        stored = orientation(encoded)
+        return tf.zeros((0, 0, 3), tf.uint8), swapped(tf.io.extract_jpeg_shape(encoded)[:2], stored), stored
 
-    def whole() -> tuple[Tensor, Tensor]:
+    def whole() -> tuple[Tensor, Tensor, Tensor]:
         image = decode(encoded)
-        return image, tf.shape(image)[:2]
+        return image, tf.shape(image)[:2], tf.constant(1)
 
     # The window is chosen between two branchings: inside, its many small operations would be there twice.
-    image, size = tf.cond(is_jpeg, header, whole)
+    image, size, stored = tf.cond(is_jpeg, header, whole)
     size.set_shape((2,))
-    window = choose_window(size)
+    window = stored_window(choose_window(size), size, stored)
     # Chroma is interpolated from the neighbours, which the decoder lacks at the edges of what it decodes. With two
     # pixels more on each side, the pixels of the window are those of the whole image.
     begin = tf.maximum(window[:2] - 2, 0)
-    wider = tf.concat([begin, tf.minimum(window[:2] + window[2:] + 2, size) - begin], 0)
+    wider = tf.concat([begin, tf.minimum(window[:2] + window[2:] + 2, swapped(size, stored)) - begin], 0)
     image = tf.cond(is_jpeg, lambda: tf.io.decode_and_crop_jpeg(encoded, wider, channels=3), lambda: cut(image, wider))
     image.set_shape((None, None, 3))
-    return with_channels(cut(image, tf.concat([window[:2] - begin, window[2:]], 0)), channels)
+    return with_channels(upright(cut(image, tf.concat([window[:2] - begin, window[2:]], 0)), stored), channels)
 
 
 def resize_randomly(image: Tensor, height: int, width: int, seed: Tensor) -> Tensor:

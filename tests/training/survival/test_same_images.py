@@ -1,0 +1,170 @@
+"""A run goes on with the images, the splits and the checkpoint that it began with, or not at all."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import keras
+import pytest
+from tiny_network import TINY
+
+pytest.importorskip("tensorflow")
+
+from keras_inception import data, files
+from keras_inception.errors import InputError
+from keras_inception.training.config import TrainConfig
+from keras_inception.training.loop import train
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Interrupts a training within its second epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def interrupted(image_folder, tmp_path_factory):
+    """A run folder after one of two epochs."""
+    folder = tmp_path_factory.mktemp("interrupted") / "run"
+    config = TrainConfig.of(
+        dataset=str(image_folder), architecture=TINY, epochs=2, batch_size=16, dropout=0.0, aux_dropout=0.0
+    )
+    with pytest.raises(KeyboardInterrupt, match=r"after 1 epochs; go on with `keras-inception train --resume .*/run`"):
+        train(config, folder, verbose=0, report=lambda message: None, callbacks=[Interrupt()])
+    return folder
+
+
+@pytest.fixture
+def run(interrupted, image_folder, tmp_path):
+    """A copy of that run and of its images, `tmp_path / "images"`."""
+    shutil.copytree(interrupted, tmp_path / "run")
+    shutil.copytree(image_folder, tmp_path / "images")
+    change_config(tmp_path / "run", dataset=str(tmp_path / "images"))
+    return tmp_path / "run"
+
+
+def change_config(run, **values):
+    files.write_json(run / "config.json", files.read_json(run / "config.json") | values)
+
+
+def go_on(run, reports=None):
+    report = (lambda message: None) if reports is None else reports.append
+    return train(folder=run, resume=True, verbose=0, report=report)
+
+
+def test_a_run_notes_the_classes_and_the_files_of_each_split(interrupted, image_folder):
+    record = json.loads((interrupted / "data.json").read_text())
+    assert (record["source"], record["classes"], record["skipped"]) == ("folder", ["dark", "light"], [])
+    assert {split: len(names) for split, names in record["splits"].items()} == {"train": 32, "validation": 4, "test": 4}
+    sizes = {name: size for names in record["splits"].values() for name, size in names.items()}
+    found = {path.relative_to(image_folder).as_posix(): path.stat().st_size for path in image_folder.rglob("*.png")}
+    assert sizes == found
+
+
+def rename_a_class(images):
+    (images / "light").rename(images / "bright")
+
+
+def rename_so_that_labels_swap(images):
+    (images / "light").rename(images / "a light one")
+
+
+def add_a_class(images):
+    shutil.copytree(images / "dark", images / "middle")
+
+
+def remove_a_file(images):
+    (images / "dark" / "7.png").unlink()
+
+
+def change_a_file(images):
+    shutil.copy(images / "light" / "0.png", images / "dark" / "7.png")
+    with open(images / "dark" / "7.png", "ab") as file:
+        file.write(b"more")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (rename_a_class, r"Classes \['dark', 'light'\] are now \['bright', 'dark'\]"),
+        (rename_so_that_labels_swap, r"Classes \['dark', 'light'\] are now \['a light one', 'dark'\]"),
+        (add_a_class, r"Classes .* are now \['dark', 'light', 'middle'\]"),
+        (remove_a_file, r"1 files are gone and 0 are of another size, such as dark/7\.png"),
+        (change_a_file, r"0 files are gone and 1 are of another size, such as dark/7\.png"),
+    ],
+)
+def test_other_images_are_refused_with_what_is_different(change, message, run, tmp_path):
+    change(tmp_path / "images")
+    before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    resume = change is not rename_a_class  # otherwise the same command is repeated
+    config = None if resume else TrainConfig.from_file(run / "config.json")
+    with pytest.raises(InputError, match=rf"must be those that the run began with\. .*begin anew.*{message}"):
+        train(config, run, resume=resume, verbose=0)
+    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+def test_files_that_came_later_are_left_out_and_the_run_keeps_its_splits(run, tmp_path):
+    was = (run / "data.json").read_text()
+    for index in range(30):  # with these, the splits would be drawn otherwise
+        shutil.copy(tmp_path / "images" / "light" / "0.png", tmp_path / "images" / "light" / f"0-{index}.png")
+    finished = go_on(run)
+    assert finished.sizes == {"train": 32, "validation": 4, "test": 4}
+    assert (run / "data.json").read_text() == was
+    record = json.loads(was)
+    again = data.load(tmp_path / "images", architecture=TINY, record=record)
+    assert (len(again.added), again.sizes) == (30, finished.sizes)
+
+
+def test_a_run_of_an_earlier_version_goes_on_and_says_that_it_cannot_know_its_images(run):
+    (run / "data.json").unlink()
+    reports = []
+    go_on(run, reports)
+    assert [report for report in reports if "did not note its images" in report]
+    assert (run / "results.json").is_file()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"source": "folder", "classes": 3, "splits": {}}', "\x00"])
+def test_a_damaged_note_is_refused(text, run):
+    (run / "data.json").write_text(text)
+    with pytest.raises(InputError, match=r"data\.json"):
+        go_on(run)
+
+
+def test_a_dataset_of_another_version_or_split_is_refused(tmp_path):
+    record = data.load("digits", architecture=TINY).record
+    assert record["source"] == "digits/1.0.0"
+    assert data.load("digits", architecture=TINY, record=json.loads(json.dumps(record))).record == record
+    for other in ({"source": "digits/0.9.0"}, {"sizes": {"train": 3}}, {"source": "folder"}):
+        with pytest.raises(InputError, match=f"must be those that the run began with.*{next(iter(other))} .* is now"):
+            data.load("digits", architecture=TINY, record=record | other)
+    with pytest.raises(InputError, match=r"source .* is now"):
+        data.load("digits", architecture=TINY, record=json.loads('{"source": "folder", "classes": [], "splits": {}}'))
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_run_without_its_checkpoint_does_not_begin_anew_over_its_epochs(resume, run):
+    (run / "checkpoint.npz").unlink()
+    before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    config = None if resume else TrainConfig.from_file(run / "config.json")
+    with pytest.raises(
+        InputError, match=r"lacks checkpoint\.npz, .*history\.csv, best\.keras, model\.keras.*--overwrite"
+    ):
+        train(config, run, resume=resume, verbose=0)
+    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+def test_a_run_that_was_killed_in_its_first_epoch_begins_it_again(run):
+    for name in ("checkpoint.npz", "history.csv", "best.keras", "model.keras"):
+        (run / name).unlink()
+    change_config(run, epochs=1)
+    assert go_on(run).results
+
+
+def test_a_dropout_of_0_goes_on_as_it_was(run):
+    config = TrainConfig.from_file(run / "config.json")
+    assert (config.dropout, config.aux_dropout) == (0, 0)  # None stands for the architecture's own
+    finished = train(replace(config, dropout=0), run, verbose=0, report=lambda message: None)
+    rates = [layer.rate for layer in finished.model.layers if isinstance(layer, keras.layers.Dropout)]
+    assert not any(rates)
