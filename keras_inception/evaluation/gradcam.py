@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from keras_inception import architectures
 from keras_inception.errors import InputError
-from keras_inception.network.model import InceptionModel, gives_logits
+from keras_inception.evaluation.measures import no_numbers
+from keras_inception.network.model import InceptionModel, check_finite, check_model, gives_logits
 from keras_inception.network.views import features
 from keras_inception.types import Array, Tensor
 
@@ -61,9 +62,12 @@ def explain(
 
     Reference: Selvaraju et al., arXiv:1610.02391, equations 1 and 2.
     """
+    check_model(model)
+    check_finite(model)
     image = tf.convert_to_tensor(image, tf.float32)
     names = model.class_labels
     _check(model, image, names, class_name, top)
+    model.look_at(image[None])
     network = _maps_and_logits(model)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(image)  # so that everything is recorded, also in a network whose weights are frozen
@@ -78,6 +82,8 @@ def explain(
         activations = outputs[head]["map"]
         heatmap = _heatmap(activations, tape.gradient(score, activations), image.shape[:2])
         probabilities = tf.nn.softmax(tf.cast(outputs[head]["logits"][0], tf.float32)).numpy()
+        if not np.isfinite([probabilities.sum(), heatmap.sum()]).all():
+            raise no_numbers(f"not-a-number from head {head!r}")
         order = np.argsort(-probabilities, kind="stable")[:top]
         likeliest = [(names[i], float(probabilities[i])) for i in order]
         found.append(Explanation(head, likeliest, names[index], float(probabilities[index]), heatmap))

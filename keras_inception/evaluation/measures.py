@@ -1,4 +1,8 @@
-"""What the probabilities of one head are worth: pure functions of labels `(images,)` and `(images, classes)`."""
+"""What the probabilities of one head are worth: pure functions of labels `(images,)` and `(images, classes)`.
+
+Each of them refuses, with an `InputError`, probabilities that are not numbers: `argmax` would make the first class of
+them, and so a right answer wherever that is the label.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,6 +67,7 @@ def scores(labels: Array, probabilities: Array, top_ks: Sequence[int] = (1, 5)) 
     Raises:
         InputError: A number of answers is below 1.
     """
+    answers_of(probabilities)
     if min(top_ks, default=1) < 1:
         raise InputError(f"`top_ks` must be numbers of answers of at least 1. Received: top_ks={tuple(top_ks)}")
     of_label = np.take_along_axis(probabilities, labels[:, None], axis=1)
@@ -75,14 +80,32 @@ def scores(labels: Array, probabilities: Array, top_ks: Sequence[int] = (1, 5)) 
     return found
 
 
+def no_numbers(received: str) -> InputError:
+    """Returns the error of answers that are not numbers."""
+    return InputError(
+        "Answers must be numbers to be counted, and those to an image that holds NaN or infinite values are none, nor "
+        f"those that overflow. Leave such images out, or use weights that answer them. Received: {received}"
+    )
+
+
+def answers_of(probabilities: Array) -> Array:
+    """Returns the likeliest class of each image, `(images,)`.
+
+    Raises:
+        InputError: A probability is not a number.
+    """
+    wrong = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
+    if len(wrong):
+        raise no_numbers(f"not-a-number for {len(wrong)} of {len(probabilities)} images, the first one at {wrong[0]}")
+    return probabilities.argmax(axis=1)
+
+
 def per_class(labels: Array, probabilities: Array) -> list[ClassScore]:
     """Returns the score of each class, counted over the likeliest answers."""
     from sklearn.metrics import precision_recall_fscore_support
 
     classes = range(probabilities.shape[1])
-    columns = precision_recall_fscore_support(
-        labels, probabilities.argmax(axis=1), labels=classes, zero_division=np.nan
-    )
+    columns = precision_recall_fscore_support(labels, answers_of(probabilities), labels=classes, zero_division=np.nan)
     return [
         ClassScore(int(images), float(precision), float(recall), float(f1))
         for precision, recall, f1, images in zip(*columns)
@@ -93,7 +116,7 @@ def confusion(labels: Array, probabilities: Array) -> Array:
     """Returns how many images of each class, by row, are called each class, by column: `(classes, classes)`."""
     from sklearn.metrics import confusion_matrix
 
-    return confusion_matrix(labels, probabilities.argmax(axis=1), labels=range(probabilities.shape[1]))
+    return confusion_matrix(labels, answers_of(probabilities), labels=range(probabilities.shape[1]))
 
 
 def calibration(labels: Array, probabilities: Array, bins: int = 15) -> Calibration:
@@ -108,8 +131,8 @@ def calibration(labels: Array, probabilities: Array, bins: int = 15) -> Calibrat
 
     Reference: Guo et al., On Calibration of Modern Neural Networks, arXiv:1706.04599, section 2, with its 15 bins.
     """
+    right = answers_of(probabilities) == labels
     confidence = probabilities.max(axis=1).astype("float64")
-    right = probabilities.argmax(axis=1) == labels
     edges = np.linspace(0, 1, bins + 1)
     index = np.clip(np.searchsorted(edges, confidence) - 1, 0, bins - 1)  # a little more than 1 is rounding
     images = np.bincount(index, minlength=bins)
@@ -122,5 +145,5 @@ def calibration(labels: Array, probabilities: Array, bins: int = 15) -> Calibrat
 
 def confident_mistakes(labels: Array, probabilities: Array, count: int = 20) -> Array:
     """Returns the indices of the wrong answers of the highest confidence, the highest first, at most `count`."""
-    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    wrong = np.flatnonzero(answers_of(probabilities) != labels)
     return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:count]

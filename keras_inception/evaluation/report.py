@@ -19,7 +19,7 @@ from keras_inception import __version__, architectures, evaluation, files
 from keras_inception.errors import InputError
 from keras_inception.network import cost
 from keras_inception.network.blocks import MAIN
-from keras_inception.network.model import InceptionModel
+from keras_inception.network.model import InceptionModel, check_model
 from keras_inception.network.views import inference_model
 from keras_inception.plots import report as plots
 from keras_inception.types import Array, PathLike
@@ -74,6 +74,8 @@ def write(
         InputError: The folder holds something else, or a model has no fixed image size.
     """
     check_free(folder)
+    for model in models:
+        check_model(model)
     folder = Path(folder)
     names = _told_apart(models[0].class_labels)
     answering = MAIN if MAIN in predictions.probabilities else next(iter(predictions.probabilities))

@@ -14,7 +14,7 @@ from keras_inception.errors import InputError
 from keras_inception.evaluation import cropping, measures
 from keras_inception.network.labels import check_labels
 from keras_inception.network.losses import logs_by_head
-from keras_inception.network.model import InceptionModel, gives_logits
+from keras_inception.network.model import InceptionModel, check_finite, check_model, gives_logits
 from keras_inception.network.preprocess import preprocess_input
 from keras_inception.types import Array
 
@@ -48,7 +48,7 @@ def evaluate(
     """Scores every head of a model, or of an ensemble of models, on labelled images.
 
     Args:
-        model: A compiled model, or a list of models whose softmaxes are averaged.
+        model: A model, or a list of models whose softmaxes are averaged.
         examples: What `model.evaluate` takes as `x`: batches of `(image, label)`, preprocessed; with `crops` the
             original images. See `predict`.
         crops: How many crops of each image to average, 1, 10 or 144; by default the images are taken as they are.
@@ -64,8 +64,13 @@ def evaluate(
     Raises:
         InputError: As `predict` and `measures.scores`.
     """
-    if isinstance(model, InceptionModel) and crops is None and top_ks is None:
-        logs = model.evaluate(examples, return_dict=True, verbose=verbose)
+    if isinstance(model, InceptionModel) and model.compiled and crops is None and top_ks is None:
+        check_model(model)
+        check_finite(model)
+        batches = examples if _is_pair_of_arrays(examples) else (examples,)
+        logs = model.evaluate(*batches, return_dict=True, verbose=verbose)
+        if not np.isfinite(logs["loss"]):
+            raise measures.no_numbers(f"a loss of {logs['loss']}")
         return logs_by_head(logs, model.output_names)
     predictions = predict(model, examples, crops=crops, batch_size=batch_size, verbose=verbose)
     return predictions.scores() if top_ks is None else predictions.scores(top_ks)
@@ -97,7 +102,10 @@ def predict(
     Raises:
         InputError: There is no such number of crops, no image or no such model, or images or labels do not fit it.
     """
-    models = [model] if isinstance(model, InceptionModel) else list(model)
+    models = list(model) if isinstance(model, (list, tuple)) else [model]
+    for member in models:
+        check_model(member)
+        check_finite(member)
     names = _common_heads(models)
     if batch_size < 1:
         raise InputError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
@@ -107,8 +115,13 @@ def predict(
     pairs, labels, averaged = one_by_one(examples), [], []
     while chunk := list(islice(pairs, max(1, batch_size // (crops or 1)))):
         images = [image for image, _ in chunk]
+        if crops is None and not labels:
+            for member in models:
+                member.look_at(np.stack(images))
         labels += [class_indices(label[None], models[0].classes) for _, label in chunk]
         averaged.append(np.mean([_softmaxes(model, names, images, crops, batch_size) for model in models], axis=0))
+        if len(wrong := np.flatnonzero(~np.isfinite(averaged[-1]).all(axis=(1, 2)))):
+            raise measures.no_numbers(f"not-a-number for image {len(labels) - len(images) + wrong[0]}")
         progress.update(len(labels))
     if not labels:
         raise InputError("A model is scored on labelled images, and there are none. Received: empty `examples`")
@@ -119,10 +132,7 @@ def predict(
 
 def one_by_one(examples: Any) -> Iterator[tuple[Array, Array]]:
     """Yields pairs of one image and its label from such pairs, from batches of images, or from a pair of arrays."""
-    is_pair = (
-        isinstance(examples, (tuple, list)) and len(examples) == 2 and all(hasattr(part, "shape") for part in examples)
-    )
-    for pair in [examples] if is_pair else examples:
+    for pair in [examples] if _is_pair_of_arrays(examples) else examples:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise InputError(f"`examples` must give pairs of image and label. Received: {type(pair).__name__}")
         image, label = map(np.asarray, pair)
@@ -134,6 +144,10 @@ def one_by_one(examples: Any) -> Iterator[tuple[Array, Array]]:
             yield from zip(image, label)
         else:
             yield image, label
+
+
+def _is_pair_of_arrays(examples: Any) -> bool:
+    return isinstance(examples, (tuple, list)) and len(examples) == 2 and all(hasattr(x, "shape") for x in examples)
 
 
 def class_indices(labels: Array, classes: int) -> Array:

@@ -89,12 +89,24 @@ class EarlyExitModel(keras.Model):
         # A probability is never above 1.
         self.heads_in_use: list[str] = [*(head for head, threshold in thresholds.items() if threshold <= 1), MAIN]
         self.class_names: list[str] | None = model.class_names
-        self.preprocessing: str = model.preprocessing
+        self.preprocessing: str | None = model.preprocessing
         self._graph = tf.function(self.router(model, _call), autograph=False, reduce_retracing=True)
         self.built = True
 
     def call(self, inputs: Tensor) -> dict[str, Tensor]:
         return self._graph(inputs)
+
+    def make_predict_function(self, force: bool = False) -> Callable[..., Any]:
+        if self.predict_function is None or force:
+            super().make_predict_function(force)
+            predict = self.predict_function
+
+            def function(batches: list[Any]) -> Any:
+                self.model.look_at(tf.nest.flatten(batches, expand_composites=True)[0])
+                return predict(batches)
+
+            self.predict_function = function
+        return self.predict_function
 
     def get_config(self) -> dict[str, Any]:
         return {

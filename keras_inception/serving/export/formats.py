@@ -158,8 +158,13 @@ def _quantization(calibration: Iterable[Any] | None, model: InceptionModel) -> d
     """Returns the converter's options."""
     if calibration is None:
         return {}
-    batches = (batch[0] if isinstance(batch, (tuple, list)) else batch for batch in calibration)
-    images = itertools.chain.from_iterable(_pixels(batch, model.preprocessing) for batch in batches)
+
+    def pixels(batch: Any) -> Array:
+        images = batch[0] if isinstance(batch, (tuple, list)) else batch
+        model.look_at(images)
+        return _pixels(images, model.preprocessing)
+
+    images = itertools.chain.from_iterable(map(pixels, calibration))
     chosen = [image[None] for image in itertools.islice(images, CALIBRATION_IMAGES)]
     if not chosen:
         raise InputError("`calibration` must hold at least one image. Received: none")

@@ -8,10 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_inception import architectures
 from keras_inception.errors import InputError
 from keras_inception.network.blocks import MAIN
 from keras_inception.network.layers import LocalResponseNormalization, negative_power
-from keras_inception.network.model import InceptionModel
+from keras_inception.network.model import InceptionModel, check_finite, check_model, gives_logits
 from keras_inception.types import Array, Tensor
 
 PRECISIONS: tuple[str, ...] = ("float32", "bfloat16")
@@ -45,11 +46,12 @@ def serving_network(
         weights are copies.
 
     Raises:
-        InputError: A head or the precision is unknown, the images are channels first, or an output is neither a
-            softmax nor logits.
+        InputError: It is no such model, a weight is not finite, a head or the precision is unknown, or an output is
+            neither a softmax nor logits.
     """
     _check(model, heads, precision)
     part = keras.Model(model.input, [model.outputs[model.output_names.index(head)] for head in heads])
+    check_finite(part)
     folded = _folded_convolutions(part)
     gone = {name for convolution in folded.values() for name in convolution.absorbed}
 
@@ -96,22 +98,27 @@ def frozen(network: keras.Model) -> Callable[[Tensor], dict[str, Tensor]]:
 
 
 def _check(model: InceptionModel, heads: Sequence[str], precision: str) -> None:
+    check_model(model)
+    architectures.of(model)
     if precision not in PRECISIONS:
         raise InputError(f"`precision` must be one of {PRECISIONS}. Received: precision={precision!r}")
+    for head in heads:
+        if head not in model.output_names:
+            raise InputError(
+                f"An export needs the head {head!r}. Build the network with `include_top=True` and its heads. "
+                f"Received: a model with the outputs {model.output_names}"
+            )
+        gives_logits(model, head)  # refuses other activations
+    if None in model.input_shape[1:]:
+        raise InputError(
+            "An export scales images to the size of its network's input. Build the network with a fixed "
+            f"`input_shape`. Received: a model with input_shape={model.input_shape[1:]}"
+        )
     if any(getattr(layer, "data_format", None) == "channels_first" for layer in model.layers):
         raise InputError(
             "An export takes images of (height, width, channels). Build the network under "
             '`keras.config.set_image_data_format("channels_last")`. Received: a model with data_format="channels_first"'
         )
-    for head in heads:
-        if head not in model.output_names:
-            raise InputError(f"`heads` must be outputs of the model, {model.output_names}. Received: {head!r}")
-        activation = getattr(model.get_layer(head), "activation", None)
-        if activation not in (keras.activations.softmax, keras.activations.linear):
-            raise InputError(
-                'An export gives probabilities: build the network with `classifier_activation` of "softmax" or None. '
-                f"Received: output {head!r} with activation={getattr(activation, '__name__', activation)}"
-            )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """What a request brings to what the network takes, inside the graph.
 
-Every function returns the network's inputs with at least one row, a black one where the request has no image to
-compute: an empty batch crashes oneDNN's fused convolutions.
+Every function returns the network's inputs for the images that can be read, `(max(readable, 1), *image_shape)` float32,
+and their places in the batch, `(readable,)` int64, ascending. Where there are none the one row is black: an empty batch
+crashes oneDNN's fused convolutions.
 """
 
 from collections.abc import Callable
@@ -16,16 +17,13 @@ from keras_inception.types import Dataset, Tensor
 PARALLEL_IMAGES: int = 8
 
 
-def from_pixels(images: Tensor, image_shape: tuple[int, int, int], preprocessing: str) -> Tensor:
-    """Resizes and preprocesses decoded images.
+def from_pixels(images: Tensor, image_shape: tuple[int, int, int], preprocessing: str) -> tuple[Tensor, Tensor]:
+    """Resizes and preprocesses decoded images; those that cannot be pixels are left out.
 
     Args:
         images: `(batch, height, width, channels)` of any height and width, [0, 255].
         image_shape: `(height, width, channels)` of the network's input.
         preprocessing: The mode of `preprocess_input`.
-
-    Returns:
-        `(max(batch, 1), *image_shape)`, float32.
     """
     # The loader that TensorFlow Serving uses does not compare what it is fed with the signature's shape.
     images = tf.ensure_shape(images, (None, None, None, image_shape[-1]))
@@ -34,10 +32,13 @@ def from_pixels(images: Tensor, image_shape: tuple[int, int, int], preprocessing
         tf.reduce_all(size[1:3] > 0), ["`images` must be (batch, height, width, channels) with pixels. Received:", size]
     )
     with tf.control_dependencies([check]):
-        empty = tf.equal(size[0], 0)
+        places = tf.range(tf.cast(size[0], tf.int64))
+    if images.dtype.is_floating:
+        places = tf.where(_are_pixels(images))[:, 0]
+        images = tf.gather(images, places)
     inputs = tf.case(
         [
-            (empty, lambda: tf.zeros((1, *image_shape))),
+            (tf.equal(tf.size(places), 0), lambda: tf.zeros((1, *image_shape))),
             (
                 tf.reduce_all(size[1:3] == image_shape[:2]),
                 lambda: preprocess_input(images, "channels_last", preprocessing=preprocessing),
@@ -45,7 +46,18 @@ def from_pixels(images: Tensor, image_shape: tuple[int, int, int], preprocessing
         ],
         default=lambda: _each(images, lambda image: to_input(image, image_shape, preprocessing)).get_single_element(),
     )
-    return tf.ensure_shape(inputs, (None, *image_shape))
+    return tf.ensure_shape(inputs, (None, *image_shape)), places
+
+
+def _are_pixels(images: Tensor) -> Tensor:
+    """Returns for each image whether it can be in [0, 255].
+
+    What was preprocessed or scaled to 1 cannot, nor what lies farther outside than a sharp resizing leads.
+    """
+    axes = (1, 2, 3)
+    low, high = tf.reduce_min(images, axes), tf.reduce_max(images, axes)
+    is_scaled = (low >= -1) & (high <= 1) & tf.reduce_any(images != tf.floor(images), axes)
+    return tf.reduce_all(tf.math.is_finite(images), axes) & (low >= -64) & (high <= 255 + 64) & ~is_scaled
 
 
 def from_files(encoded: Tensor, image_shape: tuple[int, int, int], preprocessing: str) -> tuple[Tensor, Tensor]:
@@ -55,10 +67,6 @@ def from_files(encoded: Tensor, image_shape: tuple[int, int, int], preprocessing
         encoded: `(batch,)` strings, each the bytes of one JPEG, PNG, BMP, GIF or WebP file.
         image_shape: `(height, width, channels)` of the network's input; 1, 3 or 4 channels.
         preprocessing: The mode of `preprocess_input`.
-
-    Returns:
-        The inputs of the images that could be read, `(max(readable, 1), *image_shape)`, float32, and their places in
-        the batch, `(readable,)`, int64, ascending.
     """
     encoded = tf.ensure_shape(encoded, (None,))
     places = tf.range(tf.size(encoded, tf.int64))

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_inception import architectures
 from keras_inception.errors import InputError
 from keras_inception.network.blocks import MAIN
-from keras_inception.network.model import InceptionModel
+from keras_inception.network.model import InceptionModel, check_model
 from keras_inception.serving.exits import ExitCalibration, early_exit_model
 from keras_inception.serving.export import card, versions, warmup
 from keras_inception.serving.export.inference_graph import frozen, serving_network
@@ -53,12 +53,12 @@ def export_saved_model(
     Args:
         model: A trained model.
         folder: The folder of the versions.
-        version: The number of the version; by default one more than the highest, or 1.
+        version: The number of the version, from 1 to 2^63 - 1; by default one more than the highest, or 1.
         precision: `"float32"`, or `"bfloat16"` for weights and maps of 16 bits, which is faster on processors that
             compute with them. What goes in and comes out is float32.
         top: The number of classes in `classes` and `scores`, at least 1; all where there are fewer.
-        on_bad_image: What happens to a request of `serving_bytes` with an image that cannot be read: `"error"` fails
-            it with the index of the image, `"mask"` answers with NaN and empty names in that image's row.
+        on_bad_image: What happens to a request with an image that cannot be read, or whose values are no pixels:
+            `"error"` fails it with the index of the image, `"mask"` answers with NaN and empty names in its row.
         all_heads: Whether to serve the auxiliary heads in the signature `all_heads`; without it nothing of them is in
             the graph.
         exits: What `calibrate_exits` returned, or thresholds as `early_exit_model` takes them, to let images leave
@@ -73,7 +73,11 @@ def export_saved_model(
         InputError: An argument is out of range, the version exists, or the model cannot be served.
         OSError: The folder cannot be written.
     """
-    _check(model, top, on_bad_image)
+    if not isinstance(top, int) or top < 1:
+        raise InputError(f"`top` must be a whole number of at least 1. Received: top={top!r}")
+    if on_bad_image not in ON_BAD_IMAGE:
+        raise InputError(f"`on_bad_image` must be one of {ON_BAD_IMAGE}. Received: on_bad_image={on_bad_image!r}")
+    check_model(model)
     heads = tuple(model.output_names) if all_heads else (MAIN,)
     run = _traced(frozen(serving_network(model, heads, precision)), model)
 
@@ -117,23 +121,6 @@ def early_exit_network(
 def _traced(network: Callable[[Tensor], dict[str, Tensor]], model: InceptionModel) -> Callable[..., Any]:
     """Returns a function of one trace, so that the graph has the weights once, however many signatures call it."""
     return tf.function(network, input_signature=[tf.TensorSpec((None, *model.input_shape[1:]))], autograph=False)
-
-
-def _check(model: InceptionModel, top: int, on_bad_image: str) -> None:
-    if None in model.input_shape[1:]:
-        raise InputError(
-            "An export scales images to the size of its network's input. Build the network with a fixed "
-            f"`input_shape`. Received: a model with input_shape={model.input_shape[1:]}"
-        )
-    if MAIN not in model.output_names:
-        raise InputError(
-            "An export needs the main head, which classifies. Build the network with `include_top=True`. "
-            f"Received: a model with the outputs {model.output_names}"
-        )
-    if not isinstance(top, int) or top < 1:
-        raise InputError(f"`top` must be a whole number of at least 1. Received: top={top!r}")
-    if on_bad_image not in ON_BAD_IMAGE:
-        raise InputError(f"`on_bad_image` must be one of {ON_BAD_IMAGE}. Received: on_bad_image={on_bad_image!r}")
 
 
 class _Assets(tf.Module):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
@@ -10,6 +10,9 @@ from keras_inception.network.model import InceptionModel
 from keras_inception.serving.export import requests
 from keras_inception.serving.export.inference_graph import FEATURES
 from keras_inception.types import Tensor
+
+Answer: TypeAlias = dict[str, Tensor]
+Network: TypeAlias = Callable[[Tensor], Answer]
 
 ON_BAD_IMAGE: tuple[str, ...] = ("error", "mask")
 
@@ -29,8 +32,8 @@ class Signatures:
         metadata: What the signature `metadata` returns besides the names of the classes: strings and numbers.
     """
 
-    network: Callable[[Tensor], dict[str, Tensor]]
-    parts: Callable[[Tensor], dict[str, Tensor]]
+    network: Network
+    parts: Network
     model: InceptionModel
     top: int
     on_bad_image: str
@@ -47,37 +50,45 @@ class Signatures:
         channels = self.image_shape[-1]
         pixels = {dtype: tf.TensorSpec((None, None, None, channels), dtype, "images") for dtype in ("float32", "uint8")}
         functions = {
-            "serving_default": (self._classify_pixels, pixels["float32"]),
-            "serving_uint8": (self._classify_pixels, pixels["uint8"]),
-            FEATURES: (self._give(FEATURES), pixels["float32"]),
+            "serving_default": (self._answer(self._classify, requests.from_pixels), pixels["float32"]),
+            "serving_uint8": (self._answer(self._classify, requests.from_pixels), pixels["uint8"]),
+            FEATURES: (self._answer(self._give(FEATURES), requests.from_pixels), pixels["float32"]),
             "metadata": (self._describe, None),
         }
         if channels in (1, 3, 4):  # images of other kinds have no file format
-            functions["serving_bytes"] = self._classify_files, tf.TensorSpec((None,), tf.string, "image_bytes")
+            files = tf.TensorSpec((None,), tf.string, "image_bytes")
+            functions["serving_bytes"] = self._answer(self._classify, requests.from_files), files
         if self.heads:
-            functions["all_heads"] = self._give(*self.heads), pixels["float32"]
+            functions["all_heads"] = self._answer(self._give(*self.heads), requests.from_pixels), pixels["float32"]
         return {
             name: tf.function(function, [] if spec is None else [spec], autograph=False).get_concrete_function()
             for name, (function, spec) in functions.items()
         }
 
-    def _classify_pixels(self, images: Tensor) -> dict[str, Tensor]:
-        return self._named(_of_batch(self.network(self._inputs(images)), tf.shape(images)[0]))
+    def _answer(self, network: Network, read: Callable[..., tuple[Tensor, Tensor]]) -> Callable[[Tensor], Answer]:
+        """Returns a signature's function: what the network says of the images that can be read of a request."""
 
-    def _classify_files(self, image_bytes: Tensor) -> dict[str, Tensor]:
-        inputs, places = requests.from_files(image_bytes, self.image_shape, self.model.preprocessing)
-        count = tf.size(image_bytes)
-        if self.on_bad_image == "error":
-            with tf.control_dependencies([_all_readable(places, count)]):
-                inputs = tf.identity(inputs)
-        answer = self._named(_of_batch(self.network(inputs), tf.shape(places)[0]))
-        if self.on_bad_image == "error":
-            return answer
-        return {name: _in_place(rows, places, count) for name, rows in answer.items()}
+        def answer(images: Tensor) -> Answer:
+            inputs, places = read(images, self.image_shape, self.model.preprocessing)
+            count = tf.shape(images)[0]
+            if self.on_bad_image == "error":
+                with tf.control_dependencies([_all_readable(places, count, images.dtype)]):
+                    inputs = tf.identity(inputs)
+            answers = {name: rows[: tf.shape(places)[0]] for name, rows in network(inputs).items()}
+            if self.on_bad_image == "error":
+                return answers
+            return {name: _in_place(rows, places, count) for name, rows in answers.items()}
 
-    def _give(self, *names: str) -> Callable[[Tensor], dict[str, Tensor]]:
-        def parts(images: Tensor) -> dict[str, Tensor]:
-            found = _of_batch(self.parts(self._inputs(images)), tf.shape(images)[0])
+        return answer
+
+    def _classify(self, inputs: Tensor) -> Answer:
+        answer = self.network(inputs)
+        scores, indices = tf.math.top_k(answer["probabilities"], min(self.top, len(self.model.class_labels)))
+        return {**answer, "classes": tf.gather(tf.constant(self.model.class_labels), indices), "scores": scores}
+
+    def _give(self, *names: str) -> Network:
+        def parts(inputs: Tensor) -> Answer:
+            found = self.parts(inputs)
             return {name: found[name] for name in names}
 
         return parts
@@ -86,29 +97,19 @@ class Signatures:
         said = {"class_names": self.model.class_labels, **self.metadata}
         return {name: tf.constant(value) for name, value in said.items()}
 
-    def _inputs(self, images: Tensor) -> Tensor:
-        return requests.from_pixels(images, self.image_shape, self.model.preprocessing)
 
-    def _named(self, answer: dict[str, Tensor]) -> dict[str, Tensor]:
-        scores, indices = tf.math.top_k(answer["probabilities"], min(self.top, len(self.model.class_labels)))
-        return {**answer, "classes": tf.gather(tf.constant(self.model.class_labels), indices), "scores": scores}
-
-
-def _of_batch(outputs: dict[str, Tensor], count: Tensor) -> dict[str, Tensor]:
-    """Returns the outputs without the row that stands for an empty batch."""
-    return {name: rows[:count] for name, rows in outputs.items()}
-
-
-def _all_readable(places: Tensor, count: Tensor) -> Any:
+def _all_readable(places: Tensor, count: Tensor, dtype: tf.DType) -> Any:
     """Returns the operation that fails where some of `count` images are missing in `places`."""
     every = tf.range(tf.cast(count, tf.int64))
     is_missing = tf.reduce_all(every[:, None] != places[None, :], axis=1)
+    rule = (
+        "`image_bytes` must be complete JPEG, PNG, BMP, GIF or WebP images. Not readable"
+        if dtype == tf.string
+        else "`images` must be pixels from 0 to 255, as they are before any preprocessing. Not such"
+    )
     return tf.debugging.Assert(
         ~tf.reduce_any(is_missing),
-        [
-            "`image_bytes` must be complete JPEG, PNG, BMP, GIF or WebP images. Not readable, by index in the batch:",
-            tf.boolean_mask(every, is_missing),
-        ],
+        [f"{rule}, by index in the batch:", tf.boolean_mask(every, is_missing)],
         summarize=100,
     )
 

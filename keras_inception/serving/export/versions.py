@@ -1,6 +1,7 @@
 """The numbered folders that TensorFlow Serving polls: a version is there whole or not at all, and is never replaced."""
 
 import contextlib
+import numbers
 import os
 import shutil
 import uuid
@@ -9,11 +10,12 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, shown
 from keras_inception.types import PathLike
 
 # What a server that polls does not look at: beside the versions, and no number.
 LOCK: str = ".lock"
+HIGHEST: int = 2**63 - 1  # the server counts in 64 bits
 
 
 def publish(write: Callable[[Path], object], folder: PathLike, version: int | None = None) -> Path:
@@ -25,7 +27,7 @@ def publish(write: Callable[[Path], object], folder: PathLike, version: int | No
     Args:
         write: Called with the path of an empty folder.
         folder: The folder of the versions; made if there is none.
-        version: The number, at least 0; by default one more than the highest, or 1.
+        version: The number, from 1 to 2^63 - 1; by default one more than the highest, or 1.
 
     Returns:
         The path of the version, `folder/NUMBER`.
@@ -56,7 +58,7 @@ def _write(write: Callable[[Path], object], folder: Path, version: int | None) -
         write(aside)
         _synchronize(aside)
         _check(folder, version)  # another export may have been faster
-        number = max(_versions(folder), default=0) + 1 if version is None else version
+        number = _next(folder) if version is None else version
         target = aside.rename(folder / str(number))  # fails where there is a version, which is never empty
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
@@ -69,21 +71,35 @@ def _check(folder: Path, version: int | None) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"`folder` must be a folder, and this is a file. Received: folder={str(folder)!r}")
     if version is None:
+        _next(folder)
         return
-    if not isinstance(version, int) or isinstance(version, bool) or version < 0:
+    if not isinstance(version, numbers.Integral) or isinstance(version, bool) or not 1 <= version <= HIGHEST:
         raise InputError(
-            "`version` must be a whole number of at least 0, the only names that TensorFlow Serving looks at, or None "
-            f"for the next one. Received: version={version!r}"
+            "`version` must be a whole number from 1 to 2^63 - 1, as TensorFlow Serving reads them, or None for the "
+            f"next one. Received: version={shown(version)}"
         )
-    if folder.is_dir() and version in _versions(folder):
+    if version in _versions(folder):
         raise InputError(
             f"{folder / str(version)} exists, and a version is never replaced while a server may read it. Choose "
             f"another number, or None for the next one. Received: version={version}"
         )
 
 
+def _next(folder: Path) -> int:
+    number = max(_versions(folder), default=0) + 1
+    if number > HIGHEST:
+        raise InputError(
+            f"{folder} holds the highest version that TensorFlow Serving reads, 2^63 - 1, and no next one can follow. "
+            "Give a `version` that is free. Received: version=None"
+        )
+    return number
+
+
 def _versions(folder: Path) -> set[int]:
-    return {int(path.name) for path in folder.iterdir() if path.name.isascii() and path.name.isdigit()}
+    """Returns the numbers that a server finds in a folder; names that are too long for one are none."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    found = {int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 4000}
+    return {number for number in found if number <= HIGHEST}
 
 
 def _synchronize(folder: Path) -> None:

@@ -62,6 +62,44 @@ def test_masked_images_leave_the_others_as_they_are(server, masking_server):
     assert np.isnan(answer["probabilities"]).all()
 
 
+def not_pixels():
+    """Returns a batch of photographs, of which 8 is almost black and 9 sharpened, and the indices of what are none."""
+    images = np.random.default_rng(0).uniform(0, 255, (10, 9, 7, 3)).astype("float32")
+    for index, value in ((1, np.nan), (2, np.inf), (4, -np.inf), (5, 1e38)):
+        images[index, 3, 2, 1] = value
+    images[6] = images[6] / 127.5 - 1  # preprocessed
+    images[7] /= 255
+    images[8] = np.round(images[8] / 255)
+    images[9] = images[9] * 1.2 - 25
+    return images, [1, 2, 4, 5, 6, 7]
+
+
+@WAYS
+@pytest.mark.parametrize("signature", ["serving_default", "features"])
+def test_what_cannot_be_pixels_fails_the_request_with_its_index(way, signature, request):
+    images, bad = not_pixels()
+    call = request.getfixturevalue(way)
+    with pytest.raises(
+        (RuntimeError, tf.errors.OpError), match=r"must be pixels from 0 to 255.*batch:\] \[1 2 4 5 6 7\]"
+    ):
+        call(signature, images=images)
+    assert np.isfinite(next(iter(call(signature, images=np.delete(images, bad, 0)).values()))).all()
+
+
+def test_what_cannot_be_pixels_is_masked(server, masking_server, exiting_server):
+    images, bad = not_pixels()
+    is_bad = np.isin(np.arange(len(images)), bad)
+    good = server("serving_default", images=images[~is_bad])
+    answer = masking_server("serving_default", images=images)
+    np.testing.assert_allclose(answer["probabilities"][~is_bad], good["probabilities"], rtol=0, atol=1e-6)
+    assert np.isnan(answer["scores"][is_bad]).all()
+    assert (answer["classes"][is_bad] == b"").all()
+    exits = exiting_server("serving_default", images=images)["exit"]
+    np.testing.assert_array_equal(exits == -1, is_bad)
+    for head, rows in masking_server("all_heads", images=images).items():
+        np.testing.assert_array_equal(np.isnan(rows).all(axis=1), is_bad, err_msg=head)
+
+
 @WAYS
 def test_an_empty_batch_has_an_empty_answer(way, request):
     call = request.getfixturevalue(way)

@@ -68,7 +68,7 @@ def test_local_response_normalization_is_the_layer_s(channels):
 
 def test_outputs_that_are_no_probabilities_are_refused():
     model = build(classifier_activation="sigmoid")
-    with pytest.raises(InputError, match=r"An export gives probabilities.*'main' with activation=sigmoid"):
+    with pytest.raises(InputError, match=r"must be softmaxes or logits.*'main' with activation=sigmoid"):
         serving_network(model)
-    with pytest.raises(InputError, match=r"`heads` must be outputs of the model.*Received: 'aux3'"):
+    with pytest.raises(InputError, match=r"An export needs the head 'aux3'.*outputs \['main', 'aux1', 'aux2'\]"):
         serving_network(build(), ["aux3"])

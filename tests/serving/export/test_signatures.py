@@ -1,5 +1,6 @@
 """What an export answers to, and what is not in its graph."""
 
+import itertools
 import json
 
 import numpy as np
@@ -103,10 +104,13 @@ def test_nothing_of_the_training_is_in_the_graph(exports):
 
 
 def test_the_weights_are_there_once(exports, model):
-    main = ki.inference_model(model)
-    for version, parameters in (("1", main.count_params()), ("2", model.count_params())):
-        size = (exports / version / "saved_model.pb").stat().st_size
-        assert 0.95 * 4 * parameters < size < 4 * parameters + 0.4e6, version
+    for version, network in (("1", ki.inference_model(model)), ("2", model)):
+        kernels = sum(np.prod(weight.shape) for weight in network.weights if len(weight.shape) >= 2)
+        nodes = itertools.chain(*graph_of(exports / version))
+        tensors = [node.attr["value"].tensor for node in nodes if node.op == "Const"]
+        shapes = [[dim.size for dim in tensor.tensor_shape.dim] for tensor in tensors]
+        found = sum(np.prod(shape) for shape in shapes if len(shape) >= 2)
+        assert kernels <= found < 1.5 * kernels, version  # a black image and tables of the decoder are constants too
 
 
 def test_bfloat16_is_near_and_half_the_size(model, tmp_path):
@@ -119,8 +123,8 @@ def test_bfloat16_is_near_and_half_the_size(model, tmp_path):
     assert server("features", images=images())["features"].dtype == np.float32
     # 8 bits of mantissa through 22 layers.
     np.testing.assert_allclose(answer["probabilities"], expected, rtol=0, atol=0.05)
-    size = (version / "saved_model.pb").stat().st_size
-    assert size < 2.1 * ki.inference_model(model).count_params() + 0.4e6
+    weights = [node.attr["value"].tensor for node in graph_of(version)[1] if node.op == "Const"]
+    assert max(weights, key=lambda tensor: len(tensor.tensor_content)).dtype == tf.bfloat16.as_datatype_enum
     server.close()
 
 
@@ -136,8 +140,7 @@ def test_the_exit_of_an_image_that_cannot_be_read_is_masked(exiting_server):
         ({"top": 0}, "`top` must be a whole number of at least 1.*top=0"),
         ({"on_bad_image": "skip"}, "`on_bad_image` must be one of.*on_bad_image='skip'"),
         ({"precision": "int8"}, "`precision` must be one of.*precision='int8'"),
-        ({"version": -1}, "`version` must be a whole number of at least 0.*version=-1"),
-        ({"version": "2"}, "`version` must be a whole number of at least 0.*version='2'"),
+        ({"version": 0}, "`version` must be a whole number from 1 .*version=0"),
     ],
 )
 def test_arguments_out_of_range_are_refused(model, tmp_path, options, message):
@@ -148,7 +151,7 @@ def test_arguments_out_of_range_are_refused(model, tmp_path, options, message):
 
 def test_models_that_cannot_be_served_are_refused(tmp_path, channels_first):
     for options, message in (
-        ({"include_top": False, "pooling": "avg"}, r"An export needs the main head.*include_top=True"),
+        ({"include_top": False, "pooling": "avg"}, r"An export needs the head 'main'.*include_top=True"),
         ({"aux_heads": False, "input_shape": (3, None, None)}, "Build the network with a fixed `input_shape`"),
         ({}, r"An export takes images of \(height, width, channels\)"),
     ):

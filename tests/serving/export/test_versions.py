@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 
 from keras_inception.errors import InputError
@@ -102,10 +103,20 @@ def test_a_file_system_without_locks_gets_versions_too(tmp_path, monkeypatch):
     assert names(tmp_path) == ["1", f"part-{'0' * 32}"]
 
 
-@pytest.mark.parametrize("version", [-1, 1.0, "1", True])
+@pytest.mark.parametrize("version", [-1, 0, 2**63, 10**400, 1.0, 1.5, "1", "", True, float("nan")])
 def test_what_is_no_number_is_refused(tmp_path, version):
-    with pytest.raises(InputError, match="`version` must be a whole number"):
-        publish(write, tmp_path, version)
+    with pytest.raises(InputError, match=r"`version` must be a whole number from 1 to 2\^63 - 1.*Received: version="):
+        publish(write, tmp_path / "model", version)
+    assert not (tmp_path / "model").exists()
+
+
+def test_no_version_follows_the_highest(tmp_path):
+    assert publish(write, tmp_path, 2**63 - 1).name == str(2**63 - 1)
+    with pytest.raises(InputError, match="holds the highest version that TensorFlow Serving reads"):
+        publish(write, tmp_path)
+    assert publish(write, tmp_path, np.int64(7)).name == "7"
+    (tmp_path / str(2**63)).mkdir()  # the server does not read it either
+    assert names(tmp_path) == ["7", str(2**63 - 1), str(2**63)]
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
