@@ -1,0 +1,65 @@
+"""Configuration of the documentation: `sphinx-build -W -b html docs docs/_build`."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras_inception
+
+HERE = Path(__file__).parent
+
+project = "keras-inception"
+author = "The keras-inception authors"
+release = version = keras_inception.__version__
+copyright = author  # noqa: A001, the name that Sphinx reads
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+exclude_patterns = ["_build", "jupyter_execute"]
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+suppress_warnings = ["misc.highlighting_failure"]
+
+# The notebook lives with the examples; the build runs it, and shows what it prints.
+shutil.copy(HERE.parent / "examples" / "three_softmaxes.ipynb", HERE / "lesson.ipynb")
+nb_execution_mode = "force"
+nb_execution_timeout = 600
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+nb_execution_in_temp = True
+nb_output_stderr = "remove"
+
+# Docstrings are in Google's style, with single backticks for code.
+default_role = "code"
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+maximum_signature_line_length = 88
+python_use_unqualified_type_names = True
+
+html_theme = "furo"
+html_title = f"keras-inception {release}"
+html_static_path: list[str] = []
+
+
+def code_as_rest(app, what, name, obj, options, lines):
+    """Turns fenced and indented blocks of docstrings into blocks of reStructuredText."""
+    text = re.sub(
+        r"^```\w*\n(.*?)^```$",
+        lambda block: "::\n\n" + re.sub("^", "    ", block[1], flags=re.MULTILINE),
+        "\n".join(lines),
+        flags=re.MULTILINE | re.DOTALL,
+    )
+    if what == "module":
+        text = re.sub(r"(?<=\n\n)(?= {4})(?<!::\n\n)", "::\n\n", text)
+    lines[:] = text.split("\n")
+
+
+def setup(app):
+    """Connects what the build changes."""
+    app.connect("autodoc-process-docstring", code_as_rest, priority=100)

@@ -1,0 +1,119 @@
+"""What the documentation shows works: its Python runs, its commands are parsed and run, its links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("tensorflow")
+
+import keras
+import numpy as np
+from PIL import Image
+
+import keras_inception as ki
+from keras_inception.cli.command import _parser, main
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(path for path in (ROOT / "docs").glob("*.md") if "{include}" not in path.read_text(encoding="utf-8"))
+TEXTS = [
+    *PAGES,
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "saved_models/README.md", "tuning/README.md")),
+]
+NAMES = [str(path.relative_to(ROOT)) for path in TEXTS]
+
+
+def blocks(path, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def commands(path):
+    """Returns the arguments of each `keras-inception` of the page's shell blocks."""
+    found = []
+    for block in blocks(path, "sh"):
+        for line in block.replace("\\\n", "").splitlines():
+            words = shlex.split(line, comments=True)
+            for part in (words[i + 1 :] for i, word in enumerate(words) if word == "keras-inception"):
+                end = next((i for i, word in enumerate(part) if word in ("&&", "|", "&")), len(part))
+                found.append(part[:end])
+    return found
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=NAMES)
+def test_the_command_knows_the_options_that_a_page_shows(path):
+    for arguments in commands(path):
+        _parser().parse_args(arguments)
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=NAMES)
+def test_links_to_files_lead_to_files(path):
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if "://" not in target and target != "lesson.ipynb":  # the build copies the notebook
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_the_reference_has_every_public_name():
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs/reference").glob("*.md"))
+    listed = set(re.findall(r"^\.\. (?:auto|py:)\w+:: keras_inception\.([\w.]+)$", text, re.MULTILINE))
+    for name in ki.__all__:
+        home = getattr(getattr(ki, name), "__module__", "").removeprefix("keras_inception.")
+        assert name.startswith("_") or name in listed or home in listed, name
+
+
+@pytest.mark.parametrize("path", PAGES, ids=[path.name for path in PAGES])
+def test_configurations_are_read(path, tmp_path):
+    for text in blocks(path, "toml"):
+        (tmp_path / "file.toml").write_text(text)
+        assert ki.TrainConfig.from_file(tmp_path / "file.toml").recipe.epochs == 60
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with what the pages speak of: photographs, single images, and runs of a narrow network on them."""
+    root = tmp_path_factory.mktemp("pages")
+    generator = np.random.default_rng(0)
+    for index, name in enumerate(("daisy", "rose", "tulip")):
+        (root / "photographs" / name).mkdir(parents=True)
+        for number in range(24):
+            pixels = generator.integers(60 * index, 60 * index + 100, (90, 100, 3), dtype="uint8")
+            Image.fromarray(pixels).save(root / "photographs" / name / f"{number}.png")
+    (root / "more").mkdir()
+    for name in ("rose.jpg", "tulip.png", "holiday.jpg", "more/1.png"):
+        Image.fromarray(pixels).save(root / name)
+    config = ki.TrainConfig.of(
+        dataset=str(root / "photographs"), architecture="googlenet_bn", width=0.05, epochs=1, image_size=79
+    )
+    ki.train(config, root / "runs/flowers", verbose=0, report=lambda message: None)
+    for name in ("photographs-googlenet_bn", "cifar10", "a", "b", "c", "digits-googlenet"):
+        (root / "runs" / name).symlink_to(root / "runs/flowers")
+    return root
+
+
+# Keras says so to everybody who fits a `tf.data.Dataset` without `shuffle=False`.
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [path for path in PAGES if blocks(path, "python")], ids=lambda path: path.name)
+def test_the_python_of_a_page_runs(path, trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    model = keras.saving.load_model("runs/flowers/model.keras")
+    images = np.random.default_rng(0).uniform(-1, 1, (40, *model.input_shape[1:])).astype("float32")
+    names = {"model": model, "images": images, "validation": (images, np.arange(40) % 3)}
+    source = "\n".join(blocks(path, "python"))
+    source = source.replace("epochs=10", "epochs=1").replace(
+        "classes=10,", "classes=10, width=0.05,"
+    )  # as fast as can be
+    exec(compile(source, str(path), "exec"), names)
+
+
+RUN = ("photographs.md", "evaluation.md", "early-exits.md", "serving.md")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUN)
+def test_the_commands_of_a_page_run(name, trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    for arguments in commands(ROOT / "docs" / name):
+        if arguments[0] != "train" and "onnx" not in arguments:  # `trained` is one; another test exports ONNX
+            assert main(arguments) == 0, arguments
