@@ -151,7 +151,7 @@ def read(source: Source, path: PathLike, rename: Mapping[str, str] | None = None
     if bad:
         raise InputError(f"The file must hold the network of {source.publisher}. {LOADED} {_listing(bad)}. {received}")
     known = {tensor.name for tensor in tensors.values()}
-    others = {name: array.shape for name, array in found.items() if name not in known}
+    others = {name: array.shape for name, array in found.items() if name not in known and array.shape}
     return Published(source, tensors, arrays, others, received)
 
 

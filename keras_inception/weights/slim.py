@@ -3,6 +3,8 @@
 Reference: TF-slim, `tf_slim/nets/inception_v1.py`, for the names of the variables.
 """
 
+import glob
+import math
 import os
 import tarfile
 import tempfile
@@ -64,11 +66,15 @@ def _read_checkpoint(checkpoint: str, path: str) -> dict[str, Array]:
 
     try:
         reader = tf.train.load_checkpoint(checkpoint)
-        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        shapes = reader.get_variable_to_shape_map()
+        size = sum(os.path.getsize(file) for file in glob.glob(f"{glob.escape(checkpoint)}*"))
+        if any(math.prod(shape) > size for shape in shapes.values()):
+            raise ValueError(f"it has {size:,} bytes, and a variable has more values.")
+        return {name: reader.get_tensor(name) for name in shapes}
+    except Exception as error:  # TensorFlow has no end of classes for what is wrong with a file
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"The file is cut short or is no TensorFlow checkpoint: {str(error).splitlines()[0]} "
-            f"Received: path={path!r}"
+            f"The file is cut short or is no TensorFlow checkpoint: {reason} Received: path={path!r}"
         ) from error
 
 

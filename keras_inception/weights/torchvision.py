@@ -3,7 +3,7 @@
 Reference: torchvision, `torchvision/models/googlenet.py`, for the names of the parameters and buffers.
 """
 
-import pickle
+import os
 from functools import partial
 
 from keras_inception.architectures import Architecture
@@ -37,7 +37,9 @@ def read(path: PathLike) -> dict[str, Array]:
         ) from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # PyTorch has no end of classes for what is wrong with a file
         raise InputError(
             "The file is cut short, is no PyTorch file, or holds other things than tensors, and those are not loaded, "
             "because they can execute code. Save it with `torch.save(model.state_dict(), path)`. "
@@ -48,7 +50,19 @@ def read(path: PathLike) -> dict[str, Array]:
             "The file must hold a state dict, names with tensors, as `torch.save(model.state_dict(), path)` writes it. "
             f"Received: path={str(path)!r}"
         )
-    return {name: tensor.detach().float().numpy() for name, tensor in state.items()}
+    arrays, size = {}, os.path.getsize(path)
+    for name, tensor in state.items():
+        try:
+            if tensor.is_complex() or tensor.nbytes > size:
+                raise ValueError("its values are not those of a file of this size")
+            arrays[str(name)] = tensor.detach().float().resolve_neg().numpy()
+        except Exception as error:  # PyTorch's classes again: of sparse tensors, of those without data, ...
+            raise InputError(
+                "The tensors of a state dict must be dense, with real values, and neither quantized nor on the device "
+                f'"meta", which has no values. Received: path={str(path)!r}, in which {name!r} is of {tensor.dtype}, '
+                f"layout {tensor.layout}, device {tensor.device}"
+            ) from error
+    return arrays
 
 
 def layout(architecture: Architecture) -> dict[str, Stored]:

@@ -191,6 +191,22 @@ def test_foreign_checkpoints_are_refused(untouched, tmp_path):
     refuses(model, "tf_slim", path, InputError, "is no TensorFlow checkpoint")
 
 
+@pytest.mark.parametrize("kept", [0, 300, None], ids=["empty", "cut short", "missing"])
+def test_a_checkpoint_without_all_of_its_data_is_refused(untouched, tmp_path, kept):
+    tensorflow = pytest.importorskip("tensorflow", reason="checkpoints are written by TensorFlow")
+    path = tmp_path / "slim.ckpt"
+    variables = {"InceptionV1/Conv2d_1a_7x7/BatchNorm/beta": np.arange(64, dtype="float32"), "step": np.int64(7)}
+    published.write_checkpoint(tensorflow, path, variables, version=2)
+    data = tmp_path / "slim.ckpt.data-00000-of-00001"
+    content = data.read_bytes()
+    data.unlink()
+    if kept is not None:
+        data.write_bytes(content[: kept and len(content) - 8])
+    refuses(
+        untouched("tf_slim"), "tf_slim", path, InputError, "is cut short or is no TensorFlow checkpoint: .*slim.ckpt"
+    )
+
+
 def test_broken_archives_are_refused(untouched, tmp_path):
     path = tmp_path / "inception_v1.tar.gz"
     model = untouched("tf_slim")
@@ -207,24 +223,69 @@ def test_broken_archives_are_refused(untouched, tmp_path):
     refuses(model, "tf_slim", path, InputError, "is cut short or damaged")
 
 
-def test_state_dict_of_another_network_is_refused(monkeypatch, tmp_path, tensors):
+@pytest.fixture
+def holding(monkeypatch, tmp_path):
+    """Returns `holding(source, tensors)`, the path of a file of which the source's reader says that it holds these."""
+
+    def holding(name, tensors):
+        monkeypatch.setitem(SOURCES, name, dataclasses.replace(SOURCES[name], read=lambda path: tensors))
+        (tmp_path / "given").touch()
+        return tmp_path / "given"
+
+    return holding
+
+
+def test_state_dict_of_another_network_is_refused(holding, tensors):
     arrays = dict(tensors("torchvision"))
     arrays["inception4e.branch2.1.conv.weight"] = np.zeros((320, 160), "float32")
     del arrays["aux2.fc1.bias"]
-    source = dataclasses.replace(SOURCES["torchvision"], read=lambda path: arrays)
-    monkeypatch.setitem(SOURCES, "torchvision", source)
-    (tmp_path / "x.pth").touch()
+    path = holding("torchvision", arrays)
     model = ki.GoogLeNet(architecture="inception_v1_torchvision", input_shape=(64, 64, 3))
-    message = r"shapes that no such network has: `inception4e.branch2.1.conv.weight` of shape \(320, 160\)"
-    refuses(model, "torchvision", tmp_path / "x.pth", InputError, message)
+    message = r"`inception4e.branch2.1.conv.weight` has the shape \(320, 160\), which no such network has"
+    refuses(model, "torchvision", path, InputError, message)
     del arrays["inception4e.branch2.1.conv.weight"]
     message = r"lacks 2 .*`inception4e.branch2.1.conv.weight`.*`aux2.fc1.bias` \(for `loss2_fc/bias`\)"
-    refuses(model, "torchvision", tmp_path / "x.pth", InputError, message)
+    refuses(model, "torchvision", path, InputError, message)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("InceptionV1/Mixed_4d/Branch_0/Conv2d_0a_1x1/weights", np.nan, "holds 1 values that are NaN or infinite"),
+        ("InceptionV1/Conv2d_1a_7x7/BatchNorm/beta", -np.inf, "holds 1 values that are NaN or infinite"),
+        ("InceptionV1/Conv2d_1a_7x7/BatchNorm/moving_mean", 1e300, "holds 1 values that are NaN or infinite"),
+        ("InceptionV1/Mixed_5c/Branch_3/Conv2d_0b_1x1/BatchNorm/moving_variance", -1e-6, "holds variances below 0"),
+    ],
+)
+def test_values_with_which_no_network_computes_are_refused_and_named(untouched, holding, tensors, name, value, message):
+    array = tensors("tf_slim")[name].astype("float64")
+    array.flat[-1] = value
+    path = holding("tf_slim", {**tensors("tf_slim"), name: array})
+    refuses(untouched("tf_slim"), "tf_slim", path, InputError, rf"Nothing was loaded\. `{name}` {message}")
+
+
+def test_renamed_classifiers_are_loaded_when_their_names_are_told(holding, tensors):
+    arrays = {name.replace("fc.", "head.1.") if name.startswith("fc.") else name: array
+              for name, array in tensors("torchvision").items()}  # fmt: skip
+    path = holding("torchvision", arrays)
+    model = ki.GoogLeNet(architecture="inception_v1_torchvision", input_shape=(64, 64, 3), aux_heads=False)
+    message = (
+        r"lacks 2 .*`fc\.weight`.*It holds besides: .*`head\.1\.weight` of shape \(1000, 1024\).*Say with `rename`"
+    )
+    refuses(model, "torchvision", path, InputError, message)
+    load_published_weights(model, "torchvision", path, rename={"fc": "head.1"})
+    np.testing.assert_array_equal(model.get_layer("loss3_classifier").get_weights()[0], arrays["head.1.weight"].T)
+    with pytest.raises(
+        InputError, match=r"must name layers of torchvision, such as `fc`, `aux1\.fc2`.*\{'head': 'fc'\}"
+    ):
+        load_published_weights(model, "torchvision", path, rename={"head": "fc"})
 
 
 def test_models_that_the_weights_do_not_fit_are_refused(caffemodel):
     model = ki.GoogLeNet(input_shape=(299, 299, 3))
-    refuses(model, "bvlc", caffemodel, InputError, "maps of 4x4 pixels.* or with `aux_heads=False`")
+    refuses(
+        model, "bvlc", caffemodel, InputError, r"`aux_heads=False`\) does without these\. They read maps of 4x4 pixels"
+    )
     model = ki.GoogLeNet(include_top=False, input_shape=(64, 64, 1))
     refuses(model, "bvlc", caffemodel, InputError, "The published networks see images of 3 channels")
     message = r'graph of `GoogLeNet\(architecture="inception_v1_slim"\)`.*architecture=\'googlenet\''
@@ -240,6 +301,7 @@ def test_unknown_sources_and_files_are_refused(untouched, tmp_path):
     message = "`source` must be one of bvlc, tf_slim, torchvision. Received: source='caffe'"
     refuses(model, "caffe", None, InputError, message)
     refuses(model, "bvlc", tmp_path / "none.caffemodel", MissingFileError, "none.caffemodel")
+    refuses(model, "bvlc", tmp_path, MissingFileError, "must be a file of BVLC Caffe's")  # a folder
 
 
 def test_missing_pytorch_is_named(untouched, monkeypatch, tmp_path):

@@ -15,6 +15,7 @@ from test_weights_numbers import HEADS, TOLERANCE, VECTORS, preprocessed
 
 import keras_inception as ki
 from keras_inception.weights import load_published_weights
+from keras_inception.weights.torchvision import read
 
 pytestmark = [
     pytest.mark.slow,
@@ -114,7 +115,7 @@ def test_code_in_a_pytorch_file_is_not_executed(tensors, tmp_path, zipped):
 
 
 @pytest.mark.parametrize("damage", ["cut short", "a module", "text", "a list"])
-def test_other_pytorch_files_are_refused(tensors, tmp_path, damage):
+def test_other_pytorch_files_are_refused(tmp_path, damage):
     torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     path = tmp_path / "googlenet.pth"
     with warnings.catch_warnings():
@@ -124,6 +125,23 @@ def test_other_pytorch_files_are_refused(tensors, tmp_path, damage):
         path.write_bytes(path.read_bytes()[:200])
     if damage == "text":
         path.write_text("<html>404</html>")
-    model = ki.GoogLeNet(architecture="inception_v1_torchvision", include_top=False)
     with pytest.raises(ki.InputError, match=r"torch.save\(model.state_dict\(\), path\).*googlenet.pth"):
-        load_published_weights(model, "torchvision", path)
+        read(path)
+
+
+@pytest.mark.parametrize("kind", ["meta", "sparse", "complex", "quantized", "expanded"])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch gives quantized tensors up
+def test_tensors_without_dense_real_values_are_named(tmp_path, kind):
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
+    tensor = {
+        "meta": lambda: torch.zeros(3, device="meta"),
+        "sparse": lambda: torch.eye(3).to_sparse(),
+        "complex": lambda: torch.zeros(3, dtype=torch.complex64),
+        "quantized": lambda: torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8),
+        "expanded": lambda: torch.ones(1).expand(10**12),  # a terabyte in a file of some hundred bytes
+    }[kind]()
+    torch.save({"ok.weight": torch.ones(2), "bad.weight": tensor}, tmp_path / "googlenet.pth")
+    with pytest.raises(
+        ki.InputError, match=r"must be dense, with real values.*googlenet.pth', in which 'bad.weight' is"
+    ):
+        read(tmp_path / "googlenet.pth")

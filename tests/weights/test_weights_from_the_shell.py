@@ -5,6 +5,7 @@ import urllib.error
 
 import keras
 import numpy as np
+import published_networks as published
 import pytest
 from PIL import Image
 
@@ -51,7 +52,7 @@ def test_a_converted_network_predicts_files_as_the_model_does(caffemodel, class_
 def test_conversion_without_the_class_names_says_so(caffemodel, no_network, tmp_path, capsys):
     out = tmp_path / "bvlc.keras"
     assert main(["convert", "bvlc", str(caffemodel), str(out)]) == 0
-    assert "predictions will show numbers" in capsys.readouterr().out
+    assert "predictions will show numbers for names" in capsys.readouterr().out
     assert runs.load_model(out).class_names is None
 
 
@@ -74,6 +75,58 @@ def test_conversions_that_cannot_be_are_refused_in_one_line(arguments, message, 
     assert message in printed
     assert printed.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def flowers(tmp_path):
+    """Returns `flowers(aux_classes)`, a fine-tuned network's file of 5 classes with a renamed main classifier."""
+
+    def flowers(aux_classes=None):
+        layers = published.bvlc_tensors(classes=5)
+        layers["loss3/flowers"] = layers.pop("loss3/classifier")
+        for name in [name for name in layers if name.startswith(("loss1/", "loss2/"))]:
+            if aux_classes is None:
+                del layers[name]
+            elif name.endswith("classifier"):
+                layers[name] = [blob[:aux_classes] for blob in layers[name]]
+        (tmp_path / "flowers.caffemodel").write_bytes(published.caffemodel(layers))
+        return layers["loss3/flowers"][0].T
+
+    return flowers
+
+
+def test_a_network_of_other_classes_is_converted_with_them(flowers, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    kernel = flowers()
+    (tmp_path / "names.txt").write_text("rose\ntulip\naster\niris\nlily\n")
+    arguments = ["convert", "bvlc", "flowers.caffemodel", "flowers.keras", "--rename", "loss3/classifier=loss3/flowers"]
+    assert main([*arguments, "--class-names", "names.txt"]) == 0
+    assert "5 classes, heads main\n" in capsys.readouterr().out
+    model = runs.load_model(tmp_path / "flowers.keras")
+    assert model.class_names == ["rose", "tulip", "aster", "iris", "lily"]
+    np.testing.assert_array_equal(model.get_layer("loss3_classifier").get_weights()[0], kernel)
+    assert main([*arguments, "--overwrite"]) == 0
+    assert "show numbers for names of classes, because nobody named them" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("aux_classes", "options", "message"),
+    [
+        (None, [], "lacks 2 of the model's weights: `loss3/classifier[0]`"),
+        (None, ["--rename", "loss3/flowers"], "--rename must be NAME=NAME. Received: loss3/flowers"),
+        (None, ["--rename", "loss3/classifier=loss3/flowers", "--classes", "7"], "the file's, which has 5. Received: "),
+        (None, ["--rename", "loss3/classifier=loss3/flowers", "--classes", "0"], "the file's, which has 5. Received: "),
+        (3, ["--rename", "loss3/classifier=loss3/flowers"], "loss3_classifier 5, loss1_classifier 3, loss2_classifier"),
+    ],
+)
+def test_no_classifier_is_made_up(aux_classes, options, message, flowers, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flowers(aux_classes)
+    assert main(["convert", "bvlc", "flowers.caffemodel", "out.keras", *options]) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["flowers.caffemodel"]
 
 
 def test_an_existing_file_is_not_replaced_unless_told_to(caffemodel, no_network, tmp_path, capsys):
