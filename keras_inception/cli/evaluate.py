@@ -1,11 +1,11 @@
 """`keras-inception evaluate`."""
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from keras_inception import files
 from keras_inception.cli import images
 from keras_inception.cli.console import command, print_table
 from keras_inception.errors import InputError
@@ -49,17 +49,18 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"there are no {arguments.split} images; choose another --split of {sorted(data.sizes)}")
     title = f"{data.sizes[arguments.split]:,} {arguments.split} images"
 
-    if arguments.crops or arguments.others or arguments.top or arguments.out:
-        examples = data.originals(arguments.split) if arguments.crops else batches
-        verbose = int(sys.stdout.isatty() and not arguments.json)
-        predictions = evaluation.predict(
-            models, examples, crops=arguments.crops, batch_size=arguments.batch_size, verbose=verbose
-        )
-        results = predictions.scores(tops)
-    else:
-        results = evaluation.evaluate(models[0], batches)
+    with data.reading():
+        if arguments.crops or arguments.others or arguments.top or arguments.out:
+            examples = data.originals(arguments.split) if arguments.crops else batches
+            verbose = int(sys.stdout.isatty() and not arguments.json)
+            predictions = evaluation.predict(
+                models, examples, crops=arguments.crops, batch_size=arguments.batch_size, verbose=verbose
+            )
+            results = predictions.scores(tops)
+        else:
+            results = evaluation.evaluate(models[0], batches)
     if arguments.json:
-        print(json.dumps(results, indent=2))
+        print(files.to_json(results))
     else:
         _print(title, results, tops)
     if arguments.out:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_inception import architectures
 from keras_inception.errors import InputError
 from keras_inception.evaluation.measures import no_numbers
-from keras_inception.network.model import InceptionModel, check_finite, check_model, gives_logits
+from keras_inception.network.model import InceptionModel, check_finite, check_images, check_model, gives_logits
 from keras_inception.network.views import features
 from keras_inception.types import Array, Tensor
 
@@ -67,6 +67,7 @@ def explain(
     image = tf.convert_to_tensor(image, tf.float32)
     names = model.class_labels
     _check(model, image, names, class_name, top)
+    check_images(image[None])
     model.look_at(image[None])
     network = _maps_and_logits(model)
     with tf.GradientTape(persistent=True) as tape:

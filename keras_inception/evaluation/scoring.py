@@ -14,7 +14,7 @@ from keras_inception.errors import InputError
 from keras_inception.evaluation import cropping, measures
 from keras_inception.network.labels import check_labels
 from keras_inception.network.losses import logs_by_head
-from keras_inception.network.model import InceptionModel, check_finite, check_model, gives_logits
+from keras_inception.network.model import InceptionModel, check_finite, check_images, check_model, gives_logits
 from keras_inception.network.preprocess import preprocess_input
 from keras_inception.types import Array
 
@@ -169,7 +169,9 @@ def _softmaxes(
     views = iter(images) if crops is None else _crops(model, images, crops)
     rows = []
     while batch := list(islice(views, batch_size)):
-        outputs = model.predict_on_batch(np.stack(batch))
+        x = np.stack(batch)
+        check_images(x)
+        outputs = model.predict_on_batch(x)
         of_heads = dict(zip(model.output_names, outputs if isinstance(outputs, list) else [outputs]))
         heads = [(np.asarray(of_heads[name], "float64"), gives_logits(model, name)) for name in names]
         rows.append(np.stack([softmax(x, axis=1) if are_logits else x for x, are_logits in heads], axis=1))

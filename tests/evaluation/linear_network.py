@@ -18,5 +18,6 @@ def build(seed, size=SIZE, classes=CLASSES, heads=("main", "aux1", "aux2"), acti
     for name in heads:
         y = keras.layers.Dense(classes, kernel_initializer=keras.initializers.RandomNormal(stddev=2.0))(x)
         outputs.append(keras.layers.Activation(activation, name=name)(y))
-    model = ki.InceptionModel(image, outputs if len(outputs) > 1 else outputs[0], name=f"linear_{seed}", **options)
+    options = {"name": f"linear_{seed}", "preprocessing": "inception", **options}
+    model = ki.InceptionModel(image, outputs if len(outputs) > 1 else outputs[0], **options)
     return ki.compile_model(model)

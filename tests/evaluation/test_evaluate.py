@@ -119,6 +119,54 @@ def test_memory_grows_with_neither_crops_nor_images(model, monkeypatch):
     assert max(alive) <= 1
 
 
+def with_nan(model, layer=-1):
+    """Returns the model with one weight that is not a number."""
+    weight = model.weights[layer]
+    values = np.array(weight)
+    values.flat[0] = np.nan
+    weight.assign(values)
+    return model
+
+
+@pytest.mark.parametrize("options", [{}, {"crops": 10}, {"top_ks": (1, 2)}])
+@pytest.mark.parametrize("ensemble", [False, True])
+def test_weights_that_are_not_numbers_are_never_scored(originals, options, ensemble):
+    models = [build(1), with_nan(build(2))] if ensemble else with_nan(build(1))
+    examples = originals if "crops" in options else (np.zeros((3, SIZE, SIZE, 3), "float32"), np.zeros(3, int))
+    with pytest.raises(InputError, match=r"weights must be finite, and \S+ holds 1 values? that"):
+        evaluation.evaluate(models, examples, **options)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_image_that_holds_no_numbers_is_never_scored(model, value):
+    images = np.zeros((5, SIZE, SIZE, 3), "float32")
+    images[3, 2, 2, 1] = value
+    for options in ({}, {"crops": 10, "batch_size": 20}, {"top_ks": (1, 2), "batch_size": 2}):
+        with pytest.raises(InputError, match=r"finite numbers|must be numbers"):
+            evaluation.evaluate(model, (images, np.zeros(5, int)), **options)
+
+
+def test_answers_that_overflow_are_never_scored(monkeypatch, model):
+    answer = np.full((5, CLASSES), 0.25)
+    answer[3] = np.nan
+    monkeypatch.setattr(model, "predict_on_batch", lambda x: [answer] * 3)
+    with pytest.raises(InputError, match=r"must be numbers.* Received: not-a-number for image 3"):
+        evaluation.predict(model, (np.zeros((5, SIZE, SIZE, 3)), np.zeros(5, int)))
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_keras_s_own_evaluation_counts_what_is_not_a_number_as_wrong(one_hot):
+    model = with_nan(build(1, classes=6))  # six classes have a top-5 accuracy
+    labels = np.zeros(4, int)  # of NaN, `argmax` makes class 0
+    images = np.zeros((4, SIZE, SIZE, 3), "float32")
+    logs = model.evaluate(images, np.eye(6)[labels] if one_hot else labels, return_dict=True, verbose=0)
+    last = model.output_names[-1]  # the weight is that of the last head
+    assert [logs[f"{last}_accuracy"], logs[f"{last}_top_5_accuracy"]] == [0, 0]
+    assert np.isnan(logs["loss"])
+    logs = build(1, classes=6).evaluate(images, labels, return_dict=True, verbose=0)
+    assert logs[f"{last}_top_5_accuracy"] == 1
+
+
 IMAGE = np.zeros((9, 9, 3), "uint8")
 
 

@@ -200,6 +200,18 @@ def test_what_cannot_be_explained_is_refused(build, shape, options, message):
         ki.explain(build(), np.zeros(shape), **options)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_a_number_is_not_explained(build, image, value):
+    image[2, 2, 0] = value
+    with pytest.raises(ValueError, match="must hold finite numbers"):
+        ki.explain(build(), image)
+    model = build()
+    kernel, bias = model.get_layer("loss1_classifier").get_weights()
+    model.get_layer("loss1_classifier").set_weights([kernel, np.full_like(bias, value)])
+    with pytest.raises(ValueError, match="weights must be finite"):
+        ki.explain(model, np.zeros((8, 8, 3)))
+
+
 def test_models_without_classifiers_and_channels_first_are_refused(build, image):
     with pytest.raises(ValueError, match=r"must end in classifiers.*Received: a model with outputs \['avg_pool'\]"):
         ki.explain(build(include_top=False, pooling="avg", class_names=None), image)

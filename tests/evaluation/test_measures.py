@@ -76,3 +76,23 @@ def test_confident_mistakes_are_the_most_confident_first_and_no_right_answers():
     assert evaluation.confident_mistakes(LABELS, PROBABILITIES).tolist() == [4, 2, 5]
     assert evaluation.confident_mistakes(LABELS, PROBABILITIES, 1).tolist() == [4]
     assert evaluation.confident_mistakes(LABELS[:2], PROBABILITIES[:2]).tolist() == []
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        evaluation.scores,
+        evaluation.per_class,
+        evaluation.confusion,
+        evaluation.calibration,
+        evaluation.confident_mistakes,
+    ],
+)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_a_number_is_never_counted(measure, value):
+    probabilities = PROBABILITIES.copy()
+    probabilities[[1, 3], 0] = value
+    with pytest.raises(
+        ValueError, match=r"must be numbers .* Received: not-a-number for 2 of 6 images, the first one at 1"
+    ):
+        measure(LABELS, probabilities)
