@@ -1,9 +1,11 @@
-"""What becomes of an error at the command: one line for what is refused, a file with the traceback for a defect."""
+"""The errors of the command: one line for what is refused, a file with the traceback for a defect."""
 
 import errno
 import os
 import pathlib
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 
@@ -17,6 +19,8 @@ from keras_inception.training.diagnosis import NotFiniteError
 from keras_inception.training.distribute import WorkerLostError
 from keras_inception.training.interruption import PreemptedError
 from keras_inception.tuning.search import SearchFailedError
+
+ROOT = pathlib.Path(command.__file__).parents[2]
 
 
 @pytest.fixture
@@ -126,14 +130,67 @@ def python(*arguments, **options):
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=120, **options)
 
 
-def test_a_reader_that_is_gone_ends_the_command_with_one_line():
-    reading, writing = os.pipe()
-    os.close(reading)
-    arguments = [sys.executable, "-m", "keras_inception", "summary", "--architecture", "googlenet_small"]
-    finished = subprocess.run(arguments, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120)
-    os.close(writing)
-    assert finished.returncode == 2
-    assert finished.stderr == "keras-inception summary: error: nothing reads the output any more\n"
+SUMMARY = f"{shlex.quote(sys.executable)} -m keras_inception summary --architecture googlenet_small"
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "error"),
+    [
+        ("| true", 2, "nothing reads the output any more"),
+        ("> /dev/full", 2, "No space left on device: choose another place, or make room"),
+        ("<&- >&-", 0, ""),  # and no file gets the numbers of these streams
+    ],
+)
+def test_output_that_goes_nowhere_is_one_line_or_none(redirection, code, error):
+    before, after = (SUMMARY, redirection) if "|" in redirection else (f"{SUMMARY} {redirection}", "")
+    line = f"set -o pipefail; {before} {after}"
+    finished = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120)
+    assert finished.stderr == (f"keras-inception summary: error: {error}\n" if error else "")
+    assert finished.returncode == code
+
+
+def test_a_terminal_of_ascii_gets_what_it_can_show(run, image_folder, tmp_path):
+    image = os.fsencode(tmp_path) + "/häus-".encode() + b"\xff.png"  # the last letter is no UTF-8
+    shutil.copy(image_folder / "dark" / "3.png", image)
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    line = [sys.executable, "-m", "keras_inception", "predict", str(run.folder), image]
+    finished = subprocess.run(line, capture_output=True, env=environment, timeout=120)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.startswith(os.fsencode(tmp_path) + rb"/h\udcc3\udca4us-\udcff.png  dark ")
+
+
+EMPTY = {
+    "dataset": ["train --dataset", "tune --dataset", "study heads --dataset", "evaluate run --dataset"],
+    "out": ["train --out", "tune --out", "study heads --out", "explain run x.png --out", "export run --out",
+            "convert bvlc x.caffemodel"],
+    "model": ["predict", "evaluate", "exits", "explain", "export", "summary"],
+    "images": ["predict run x.png", "explain run"],
+    "resume": ["train --resume"], "config": ["train --config", "tune --config"], "others": ["evaluate run"],
+    "plot": ["summary --plot"], "path": ["convert bvlc"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "line"), [(name, line) for name, lines in EMPTY.items() for line in lines])
+def test_an_empty_string_is_no_path(name, line, refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # Arguments that follow are given, so that the empty one is the only fault.
+    arguments = [
+        *line.split(),
+        "",
+        *{"predict": ["x.png"], "explain": ["x.png"], "convert bvlc": ["x.keras"]}.get(line, []),
+    ]
+    assert f"`{name}` must not be an empty string. Is a variable of the shell not set?" in refused(*arguments)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["keras-inception.py", "keras_inception.exe.py", "my-keras-inception"])
+def test_programs_of_any_name_load_keras_files(run, tmp_path, name):
+    program = tmp_path / name
+    program.write_text(
+        "import sys, keras\nimport keras_inception\nprint(type(keras.saving.load_model(sys.argv[1])).__name__)"
+    )
+    finished = python(program, run.folder / "model.keras", env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert finished.stdout == "InceptionModel\n", finished.stderr
 
 
 def test_the_package_runs_as_a_module():
