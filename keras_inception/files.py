@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, shown
 from keras_inception.types import PathLike
 
 T = TypeVar("T")
@@ -73,6 +73,20 @@ def locked(folder: PathLike) -> Iterator[None]:
 def is_empty(folder: PathLike) -> bool:
     """Returns whether a folder holds nothing, but for its lock."""
     return all(path.name == LOCK for path in Path(folder).iterdir())
+
+
+def named(path: PathLike, argument: str) -> Path:
+    """Returns the path that someone gave as an argument.
+
+    Raises:
+        InputError: It is an empty string, which would mean the current folder, or can name no file.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path) or "\0" in str(path):
+        raise InputError(
+            f"`{argument}` must be the path of a file or folder, and not empty: a dot names the current folder. "
+            f"Received: {argument}={shown(path)}"
+        )
+    return Path(path)
 
 
 def write_json(path: PathLike, value: Any) -> None:

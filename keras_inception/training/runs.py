@@ -13,8 +13,10 @@ exits.json     thresholds of early exits, where they were calibrated, with their
 samples/       some test images to predict on
 """
 
+import os
 import shlex
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,11 @@ def record_of(folder: PathLike) -> dict[str, Any] | None:
     return record
 
 
+def unknown_images(folder: PathLike) -> str:
+    """Returns what is to be said of a run without such a record."""
+    return f"{folder} did not note its images, for an earlier version began it: they and their splits may be others now"
+
+
 def is_unfinished(folder: PathLike) -> bool:
     """Returns whether a folder holds a run that was begun and has not come to its end."""
     return (Path(folder) / CONFIG).is_file() and not (Path(folder) / RESULTS).is_file()
@@ -126,20 +133,58 @@ def load_model(run: PathLike) -> InceptionModel:
         run: The run's folder, or a `.keras` file.
 
     Raises:
-        InputError: It is neither, or the file cannot be read.
+        InputError: It is neither, or the file is damaged or holds something else.
+        OSError: The file may not be read.
     """
-    path = Path(run)
-    if path.is_dir():
-        path = path / MODEL
+    given = files.named(run, "run")
+    path = given / MODEL if given.is_dir() else given
     if path.suffix != ".keras" or not path.is_file():
         raise InputError(
-            f"A run is a folder with a {MODEL} that `keras-inception train` wrote, or a .keras file. Received: {run}"
+            f"A run is a folder with a {MODEL} that `keras-inception train` wrote, or a .keras file. "
+            f"Received: {given}, {_what_it_is(given)}"
         )
     try:
-        model = keras.saving.load_model(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:  # what Keras raises for files of all kinds
-        reason = str(error).strip().splitlines()[0][:200]
-        raise InputError(f"{path} is no Keras model that can be read here ({reason}).") from error
+        reason = _why_unreadable(path)
+        model = None if reason else keras.saving.load_model(path)
+    except OSError as error:
+        if error.errno is not None:  # of the system, which says which file and why
+            raise
+        reason = str(error)
+    except Exception as error:  # Keras raises errors of all kinds for what the file's parts may hold
+        reason = str(error) or type(error).__name__
+    if reason:
+        raise InputError(f"{path} is no Keras model that can be read here: {' '.join(reason.split())[:200]}.")
     if not isinstance(model, InceptionModel):
         raise InputError(f"{path} holds a Keras model that keras-inception did not build. Use one that it trained.")
     return model
+
+
+def _what_it_is(run: Path) -> str:
+    """Returns why a path is neither a run with a model nor a `.keras` file."""
+    if run.is_dir():
+        if not (run / CONFIG).is_file():
+            return "a folder without one"
+        return f"whose training has not come to the end of an epoch; go on with {resuming(run)}"
+    if not os.path.lexists(run):
+        return "where nothing is"
+    if run.suffix.lower() in (".h5", ".hdf5"):
+        return "an HDF5 file, from which Keras cannot load such a network; save the model as .keras where it was built"
+    return "a file whose name does not end in .keras" if run.is_file() else "which is no file"
+
+
+def _why_unreadable(path: Path) -> str:
+    """Returns why a file is no complete `.keras` file, which is a zip archive; an empty text where it is one."""
+    with open(path, "rb") as file:
+        start = file.read(4)
+    if not start:
+        return "it is empty"
+    if not start.startswith(b"PK"):
+        return "it is no .keras file, whatever its name says"
+    if not zipfile.is_zipfile(path):
+        return "it is truncated, as after an interrupted copy or download"
+    with zipfile.ZipFile(path) as archive:
+        missing = {"metadata.json", "config.json", "model.weights.h5"} - set(archive.namelist())
+        if missing:
+            return f"it is a zip archive without {', '.join(sorted(missing))}"
+        damaged = archive.testzip()
+    return f"its {damaged} is damaged" if damaged else ""

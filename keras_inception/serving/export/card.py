@@ -1,6 +1,5 @@
 """The page that says what a version of a served model is."""
 
-import json
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
@@ -51,7 +50,6 @@ def text(name: str, class_names: list[str], facts: Mapping[str, Any], signatures
         inputs = {spec.name: spec for spec in function.structured_input_signature[0]}
         cells = (f"`{signature}`", _tensors(inputs), _tensors(function.structured_outputs), _SAYS[signature])
         rows.append(f"| {' | '.join(cells)} |")
-    summary = json.loads(facts["training"])
     return _PAGE.format(
         **{key: facts[key] for key in ("architecture", "preprocessing", "precision")},
         name=name,
@@ -63,7 +61,7 @@ def text(name: str, class_names: list[str], facts: Mapping[str, Any], signatures
         signatures="\n".join(rows),
         bad_image=_BAD_IMAGE[facts["on_bad_image"]],
         some_classes=", ".join(class_names[:20]) + (", ..." if len(class_names) > 20 else ""),
-        training=f"```json\n{json.dumps(summary, indent=2)}\n```" if summary else "Nothing is known of it.",
+        training="Nothing is known of it." if facts["training"] == "{}" else f"```json\n{facts['training']}\n```",
     )
 
 

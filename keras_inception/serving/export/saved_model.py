@@ -1,6 +1,5 @@
 """A trained model as a numbered SavedModel that TensorFlow Serving takes as it is."""
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -9,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_inception import architectures
+from keras_inception import architectures, files
 from keras_inception.errors import InputError
 from keras_inception.network.blocks import MAIN
 from keras_inception.network.model import InceptionModel, check_model
@@ -91,7 +90,7 @@ def export_saved_model(
         "image_shape": list(model.input_shape[1:]),
         "precision": precision,
         "on_bad_image": on_bad_image,
-        "training": json.dumps(summary or {}),
+        "training": files.to_json(summary or {}),
     }
     signatures = Signatures(
         main_head if exits is None else early_exit_network(model, exits, precision),
@@ -147,7 +146,7 @@ def _assets(folder: Path, names: list[str], facts: dict[str, Any]) -> list[str]:
     preprocessing = {name: facts[name] for name in ("preprocessing", "image_shape")}
     texts = {
         "class_names.txt": "".join(f"{name}\n" for name in names),
-        "preprocessing.json": json.dumps(preprocessing, indent=2) + "\n",
+        "preprocessing.json": files.to_json(preprocessing) + "\n",
         "training.json": facts["training"] + "\n",
     }
     for name, text in texts.items():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from keras_inception import files
 from keras_inception.errors import InputError, shown
 from keras_inception.types import PathLike
 
@@ -36,7 +37,7 @@ def publish(write: Callable[[Path], object], folder: PathLike, version: int | No
         InputError: The version exists, is no number, or the folder is a file.
         OSError: The disk is full, or the folder may not be written to.
     """
-    folder = Path(folder)
+    folder = files.named(folder, "folder")
     _check(folder, version)
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
