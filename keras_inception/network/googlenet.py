@@ -1,6 +1,5 @@
 """GoogLeNet with three softmaxes: the builder, and its compilation."""
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ from keras import layers
 
 from keras_inception import architectures
 from keras_inception.architectures import Architecture, AuxiliaryHead
-from keras_inception.errors import InputError, MissingFileError
+from keras_inception.errors import InputError
 from keras_inception.network import blocks, losses
 from keras_inception.network.model import InceptionModel, check_model, gives_logits
 from keras_inception.network.record import Preprocessing
@@ -131,24 +130,12 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
     if source is not None:
         load_published_weights(model, source.name, None if weights == "imagenet" else weights)
     elif weights is not None:
-        _load_weights_file(model, weights)
+        model.load_weights(weights)
     if sources[0] is not image and not include_preprocessing:
         model.preprocessing = None
     if include_top and classifier_activation in ("softmax", "linear", None):
         compile_model(model)
     return model
-
-
-def _load_weights_file(model: InceptionModel, path: PathLike) -> None:
-    if not os.path.exists(path):
-        raise MissingFileError(f'`weights` must be None, "imagenet" or the path of a file. Received: {str(path)!r}')
-    try:
-        model.load_weights(path)
-    except (ValueError, KeyError, OSError) as error:  # other shapes, other layers, no HDF5
-        raise InputError(
-            "A weights file must be what `save_weights` wrote of the same model, built with the same arguments. "
-            f"Received: weights={str(path)!r}, of which Keras says: {error}"
-        ) from error
 
 
 def compile_model(

@@ -26,7 +26,7 @@ def check_labels(labels: Array, classes: int) -> None:
     """
     labels = np.asarray(labels)
     rule = f"Labels must be integers from 0 to {classes - 1}, or one-hot, for a model of {classes} classes."
-    if labels.dtype.kind in "OSUM":
+    if labels.dtype.kind in "cmMOSU":
         raise InputError(f"{rule} Number the classes. Received: labels of type {labels.dtype}")
     if labels.dtype.kind not in "biu":
         labels = labels.astype("float64")  # NumPy has no arithmetic for bfloat16
@@ -61,8 +61,8 @@ def check_weights(weights: Any, argument: str) -> None:
             values = np.array(np.nan)
     bad = ~(np.isfinite(values) & (values >= 0))
     if bad.any():
-        shown = values[bad].flat[0] if values.ndim else weights
-        raise InputError(f"`{argument}` must be finite numbers of at least 0. Received: {shown!r} among {argument}")
+        shown = values[bad].item(0) if values.ndim else repr(weights)
+        raise InputError(f"`{argument}` must be finite numbers of at least 0. Received: {shown} among {argument}")
 
 
 def class_weight_by_index(class_weight: Any, classes: int, class_names: Sequence[str] | None) -> dict[int, float]:

@@ -1,5 +1,6 @@
 """The model whose heads all learn from the same label."""
 
+import os
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 
 from keras_inception import architectures
 from keras_inception.architectures import Architecture, described
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, MissingFileError, shortened
 from keras_inception.network import losses
 from keras_inception.network.labels import check_class_names, check_labels, check_weights, class_weight_by_index
 from keras_inception.network.preprocess import check_mode, contradiction
@@ -57,7 +58,7 @@ class InceptionModel(Step):
     default_loss_weights: Sequence[float] | None = None
     _looks_at_images: bool = True
     _is_fitting: bool = False
-    _reported: tuple[str, ...] = ()
+    _has_warned: bool = False
 
     def __init__(
         self,
@@ -138,6 +139,7 @@ class InceptionModel(Step):
             metrics = self.head_losses.compiled_metrics
         head_losses = losses.spread(loss, names, "loss")
         if loss_weights is not None:
+            loss_weights = loss_weights.tolist() if isinstance(loss_weights, np.ndarray) else loss_weights
             loss_weights = losses.spread(loss_weights, names, "loss_weights")
             check_weights(loss_weights, "loss_weights")
             if not any(loss_weights):
@@ -165,8 +167,10 @@ class InceptionModel(Step):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        if y is None or self.head_losses is None:
+        if self.head_losses is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
+        if y is None:
+            raise InputError("A training or an evaluation needs labels: data of (images, labels). Received: y=None")
         loss = self.head_losses.total(*self._spread(y, y_pred, sample_weight))
         return sum((keras.ops.sum(extra) / replica_count() for extra in self.losses), start=loss)
 
@@ -196,6 +200,32 @@ class InceptionModel(Step):
             )
         super().save(filepath, *args, **kwargs)
 
+    def load_weights(self, filepath: PathLike, skip_mismatch: bool = False, **kwargs: Any) -> None:
+        """Loads weights from a file, all of them or, on an error, none; see `keras.Model.load_weights`.
+
+        Raises:
+            MissingFileError: There is no such file.
+            InputError: The file is damaged, of another model, or holds values that are NaN or infinite.
+        """
+        path = os.path.expanduser(os.fspath(filepath))
+        if not os.path.isfile(path):
+            raise MissingFileError(f"There is no weights file of that name. Received: filepath={path!r}")
+        variables = [*self.variables, *(self.optimizer.variables if self.compiled and self.optimizer else ())]
+        before = [np.array(variable) for variable in variables]
+        try:
+            super().load_weights(path, skip_mismatch, **kwargs)
+            check_finite(self)
+        except Exception as error:  # Keras and HDF5 have no end of classes for what is wrong with a file
+            for variable, value in zip(variables, before):
+                variable.assign(value)
+            if isinstance(error, PermissionError):
+                raise
+            raise InputError(
+                "A weights file must be what `save_weights` wrote of the same model, built with the same arguments, "
+                "and its weights must be finite. Nothing was loaded. "
+                f"Received: filepath={path!r}; {shortened(' '.join(str(error).split()), 500)}"
+            ) from error
+
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains the model; see `keras.Model.fit`.
 
@@ -207,11 +237,11 @@ class InceptionModel(Step):
                 looked at before the first step.
         """
         self._check_targets(y, kwargs.get("sample_weight"))
-        self._number_class_weight(kwargs)
+        self._number_class_weight(y, kwargs)
         validation_data = kwargs.get("validation_data")
         if isinstance(validation_data, (list, tuple)) and len(validation_data) >= 2:
             self._check_targets(*validation_data[1:3])
-        self._looks_at_images, self._is_fitting, self._reported = True, True, ()
+        self._looks_at_images, self._is_fitting, self._has_warned = True, True, False
         try:
             return super().fit(x, y, *args, **kwargs)
         finally:
@@ -220,19 +250,24 @@ class InceptionModel(Step):
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Returns the losses and metrics; see `keras.Model.evaluate`. What `fit` refuses is refused."""
         self._check_targets(y, kwargs.get("sample_weight"))
-        self._looks_at_images, self._reported = True, self._reported if self._is_fitting else ()
+        self._looks_at_images, self._has_warned = True, self._has_warned and self._is_fitting
         return super().evaluate(x, y, *args, **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Returns the outputs; see `keras.Model.predict`."""
-        self._looks_at_images, self._reported = True, ()
+        self._looks_at_images, self._has_warned = True, False
         return super().predict(x, *args, **kwargs)
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Takes one step; see `keras.Model.train_on_batch`. What `fit` refuses is refused."""
         self._check_targets(y)
-        self._number_class_weight(kwargs)
+        self._number_class_weight(y, kwargs)
         return super().train_on_batch(x, y, *args, **kwargs)
+
+    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Scores one batch; see `keras.Model.test_on_batch`. What `fit` refuses is refused."""
+        self._check_targets(y)
+        return super().test_on_batch(x, y, *args, **kwargs)
 
     def check_batch(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
         """Refuses a batch of which a label names no class, a weight is not at least 0, or anything is not finite.
@@ -255,10 +290,13 @@ class InceptionModel(Step):
             self.look_at(x)
 
     def look_at(self, images: Any) -> None:
-        """Warns of a batch of images, `(batch, height, width, channels)`, whose range contradicts `preprocessing`."""
+        """Warns of a batch of images, `(batch, height, width, channels)`, whose range contradicts `preprocessing`.
+
+        After the first warning no other one follows before the next call of `fit`, `evaluate` or `predict`.
+        """
         said = contradiction(_as_numpy(keras.tree.flatten(images)[0]), self.preprocessing)
-        if said and said not in self._reported:
-            self._reported = (*self._reported, said)
+        if said and not self._has_warned:
+            self._has_warned = True
             warnings.warn(said, stacklevel=2)
 
     def _check_targets(self, y: Any, sample_weight: Any = None) -> None:
@@ -269,10 +307,18 @@ class InceptionModel(Step):
                 check_labels(_as_numpy(labels), self.classes)
         for weights in losses.spread(sample_weight, self.output_names, "sample_weight"):
             if weights is not None:
-                check_weights(_as_numpy(weights), "sample_weight")
+                weights = _as_numpy(weights)
+                if weights.shape not in ((len(weights),), (len(weights), 1)):
+                    raise InputError(f"`sample_weight` must be (batch,). Received: sample_weight.shape={weights.shape}")
+                check_weights(weights, "sample_weight")
 
-    def _number_class_weight(self, arguments: dict[str, Any]) -> None:
+    def _number_class_weight(self, y: Any, arguments: dict[str, Any]) -> None:
         if arguments.get("class_weight") is not None:
+            if isinstance(y, (list, tuple, dict)):
+                raise InputError(
+                    "`class_weight` goes with labels that are given once for all heads. Give those, or `sample_weight` "
+                    f"by head. Received: y={type(y).__name__}, class_weight={arguments['class_weight']}"
+                )
             arguments["class_weight"] = class_weight_by_index(arguments["class_weight"], self.classes, self.class_names)
 
     def get_config(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 
 import keras
 import numpy as np
@@ -100,7 +101,7 @@ def contradiction(images: Array, preprocessing: str | None) -> str:
     # A single image may well have no dark pixel, but hardly one of exactly medium brightness as its darkest.
     not_shifted = least < 0 <= low < (width / 50 if len(images) == 1 else math.inf)
     center, radius = (-1.0, 0.01) if preprocessing == "inception" else (0.0, 1.01)
-    scaled = center - radius <= low and high <= center + radius
+    scaled = center - radius <= low and high <= center + radius and bool((images != np.floor(images)).any())
     if not outside and (low == high or not (not_shifted or scaled)):
         return ""
     way_out = "The network preprocesses by itself: give it pixels from 0 to 255."
@@ -165,10 +166,13 @@ def decode_predictions(preds: Tensor, top: int = 5) -> list[list[tuple[str, str,
 def imagenet_class_names() -> list[str]:
     """Returns the names of ImageNet's 1,000 classes in the order of every published network's outputs.
 
-    They are downloaded once, as for `decode_predictions`.
+    They are downloaded once, as for `decode_predictions`. Names that two classes have, such as the bird and the machine
+    "crane", get their WordNet id.
     """
     index = _imagenet_class_index()
-    return [index[str(i)][1] for i in range(1000)]
+    pairs = [index[str(i)] for i in range(1000)]
+    counts = Counter(name for _, name in pairs)
+    return [name if counts[name] == 1 else f"{name} ({identity})" for identity, name in pairs]
 
 
 def _imagenet_class_index() -> dict[str, list[str]]:

@@ -70,6 +70,10 @@ def test_images_of_another_range_contradict(images, mode, received):
     assert ("include_preprocessing=True" in said) == (mode != "pixels")
 
 
+def reports(warnings):
+    return sum("The images must be" in str(warning.message) for warning in warnings)
+
+
 def test_each_way_in_reports_a_contradiction_once():
     model, match = build(), "The images must be from -1 to 1.*Received: images from "
     for call in (
@@ -80,7 +84,7 @@ def test_each_way_in_reports_a_contradiction_once():
     ):
         with pytest.warns(UserWarning, match=match) as said:
             call()
-        assert len(said) == 1
+        assert reports(said) == 1
     model.preprocessing = None  # other images are meant
     model.predict(PIXELS, verbose=0)
 
@@ -100,15 +104,23 @@ def fit_a_dataset(model):
     [
         fit_batch_by_batch,
         fit_a_dataset,
+        lambda model: ki.evaluation.evaluate(model, (PIXELS, Y)),
         pytest.param(lambda model: ki.Classifier(model).predict(PIXELS), marks=pytest.mark.tensorflow),
+        pytest.param(lambda model: ki.explain(model, PIXELS[0]), marks=pytest.mark.tensorflow),
+        pytest.param(lambda model: ki.calibrate_exits(model, (PIXELS, Y)), marks=pytest.mark.tensorflow),
+        pytest.param(
+            lambda model: ki.early_exit_model(model, 0.5).predict(PIXELS, batch_size=8, verbose=0),
+            marks=pytest.mark.tensorflow,
+        ),
+        pytest.param(lambda model: ki.diagnosis.head_gradients(model, PIXELS, Y), marks=pytest.mark.tensorflow),
     ],
-    ids=["batches", "dataset", "classifier"],
+    ids=["batches", "dataset", "evaluation", "classifier", "explain", "exits", "early exits", "gradients"],
 )
 def test_pixels_are_reported_in_every_form(use):
     model = build()
     with pytest.warns(UserWarning, match="The images must be from -1 to 1") as said:
         use(model)
-    assert len(said) == 1
+    assert reports(said) == 1
 
 
 @pytest.mark.parametrize("record", [TINY, CAFFE], ids=lambda record: record.name)

@@ -1,5 +1,6 @@
 """Labels that name no class are refused, in words, before the step that would learn from them."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -74,16 +75,16 @@ def test_labels_of_any_head_are_looked_at_before_the_first_step(three_heads):
 
 # Keras says so to everybody who fits a `tf.data.Dataset` without `shuffle=False`.
 @pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
-@pytest.mark.tensorflow
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras has no `steps_per_execution` there")
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}, {"steps_per_execution": 3}], ids=str)
 @pytest.mark.parametrize("labels", [changed(Y, 4, 7), changed(Y, 4, 0.5), changed(ONE_HOT, 4, 0)])
-def test_a_late_batch_of_a_dataset_is_refused_before_its_step(labels, smoothing, three_heads):
-    import tensorflow as tf
+def test_a_late_batch_of_a_dataset_is_refused_before_its_step(labels, options, three_heads):
+    tf = pytest.importorskip("tensorflow")
 
     def data(y):
         return tf.data.Dataset.from_tensor_slices((X, y)).batch(2)
 
-    model = ki.compile_model(three_heads(CLASSES), label_smoothing=smoothing)
+    model = ki.compile_model(three_heads(CLASSES), **options)
     with pytest.raises(InputError, match=RULE):
         model.fit(data(labels), verbose=0)
     assert int(model.optimizer.iterations) == 2  # the third batch is wrong
@@ -92,3 +93,96 @@ def test_a_late_batch_of_a_dataset_is_refused_before_its_step(labels, smoothing,
     with pytest.raises(InputError, match=RULE):
         model.fit(data(Y), validation_data=data(labels), verbose=0)
     assert int(model.optimizer.iterations) == 5
+
+
+WEIGHTS = np.ones(5, "float32")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1])
+@pytest.mark.parametrize("per_head", [False, True])
+def test_weights_of_examples_that_harm_are_refused_before_the_first_step(three_heads, value, per_head):
+    weights = changed(WEIGHTS, 4, value)
+    weights = {"aux1": weights} if per_head else weights
+    model = three_heads(CLASSES)
+    match = rf"`sample_weight` must be finite numbers of at least 0. Received: {value}.* among sample_weight"
+    for train in (model.fit, model.evaluate):
+        with pytest.raises(InputError, match=match):
+            train(X, Y, sample_weight=weights, batch_size=2, verbose=0)
+    with pytest.raises(InputError, match=match):
+        model.fit(X, Y, validation_data=(X, Y, weights), verbose=0)
+    with pytest.raises(InputError, match=match):
+        model.train_on_batch(X, Y, sample_weight=weights)
+    assert int(model.optimizer.iterations) == 0
+
+
+def test_weights_of_another_shape_are_refused(three_heads):
+    with pytest.raises(InputError, match=r"`sample_weight` must be \(batch,\). Received: sample_weight.shape=\(5, 4\)"):
+        three_heads(CLASSES).fit(X, Y, sample_weight=np.ones((5, 4)), verbose=0)
+
+
+def test_classes_are_weighed_by_their_names_too(three_heads):
+    logs = []
+    for class_weight in ({1: 2.0, 3: 0.5}, {"b": 2.0, 3: 0.5}, {np.int64(1): 2, "d": 0.5}):
+        model = three_heads(CLASSES)
+        model.set_weights([np.full(w.shape, 0.1 * i) for i, w in enumerate(model.get_weights())])
+        model.class_names = list("abcd")
+        logs.append(model.fit(X, Y, class_weight=class_weight, verbose=0).history["loss"])
+        model.train_on_batch(X, Y, class_weight=class_weight)
+    assert logs[0] == logs[1] == logs[2]
+    assert logs[0] != three_heads(CLASSES).fit(X, Y, verbose=0).history["loss"]
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "match"),
+    [
+        (
+            {"main": {0: 2.0}},
+            r"`class_weight` must be a dict.*`sample_weight` may be given by head. Received: .* 'main'",
+        ),
+        ({"b": 1.0, "z": 2.0}, "or by the model's class names.*Received: the key 'z'"),
+        ({4: 1.0}, "from 0 to 3.*Received: the key 4"),
+        ({-1: 1.0}, "Received: the key -1"),
+        ({0.5: 1.0}, "Received: the key 0.5"),
+        ([1, 2, 3, 4], r"Received: class_weight=\[1, 2, 3, 4\]"),
+        ("balanced", "Received: class_weight='balanced'"),
+        ({0: np.nan}, "`class_weight` must be finite numbers of at least 0. Received: nan among"),
+        ({0: -2}, "`class_weight` must be finite.*Received: -2"),
+        ({0: None}, "`class_weight` must be finite"),
+        ({0: {"main": 1}}, "`class_weight` must be finite"),
+    ],
+)
+def test_weights_of_no_classes_are_refused(three_heads, class_weight, match):
+    model = three_heads(CLASSES)
+    model.class_names = list("abcd")
+    for train in (model.fit, model.train_on_batch):
+        with pytest.raises(InputError, match=match):
+            train(X, Y, class_weight=class_weight)
+    with pytest.raises(InputError, match=r"goes with labels that are given once for all heads.*Received: y=dict"):
+        model.fit(X, {"main": Y, "aux1": Y, "aux2": Y}, class_weight={0: 1.0}, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("loss_weights", "match"),
+    [
+        ([1.0, np.nan, 0.3], "finite numbers of at least 0. Received: nan"),
+        ({"main": 1.0, "aux1": -0.3, "aux2": 0.3}, "finite numbers of at least 0. Received: -0.3"),
+        (np.array([1.0, np.inf, 1.0]), "finite numbers of at least 0. Received: inf"),
+        ([1.0, None, 0.3], "finite numbers of at least 0"),
+        ("heavy", "finite numbers of at least 0"),
+        ([0, 0, 0], r"One of `loss_weights` must be above 0. Received: loss_weights=\[0, 0, 0\]"),
+        ([1.0, 0.3, 0.3, 0.3], "once per head, 3 times for .*Received: a list of 4"),
+        (
+            {"main": 1.0, "aux3": 0.3},
+            r"by output names must be given for .*Received: loss_weights for \['aux3', 'main'\]",
+        ),
+    ],
+)
+def test_loss_weights_that_do_nothing_or_harm_are_refused(three_heads, loss_weights, match):
+    with pytest.raises(InputError, match=match):
+        ki.compile_model(three_heads(CLASSES), loss_weights=loss_weights)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="Keras makes arrays of what is there before its step")
+def test_a_training_without_labels_is_refused(three_heads):
+    with pytest.raises(InputError, match=r"needs labels: data of \(images, labels\). Received: y=None"):
+        three_heads(CLASSES).fit(X, verbose=0)

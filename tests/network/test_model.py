@@ -310,7 +310,7 @@ def test_weights_argument_loads_a_weights_file(saved, images, tmp_path):
     (tmp_path / "text.weights.h5").write_text("no HDF5")
     with pytest.raises(ki.InputError, match=r"wrote of the same model.*text.weights.h5"):
         small(weights=tmp_path / "text.weights.h5")
-    with pytest.raises(MissingFileError, match=r"or the path of a file\. Received: 'none.weights.h5'"):
+    with pytest.raises(MissingFileError, match=r"no weights file of that name\. Received: filepath='none.weights.h5'"):
         small(weights="none.weights.h5")
 
 

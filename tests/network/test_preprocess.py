@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_inception as ki
-from keras_inception.network.preprocess import decode_predictions, undo_preprocessing
+from keras_inception.network.preprocess import decode_predictions, imagenet_class_names, undo_preprocessing
 
 # Three pixels of red, green, blue: black, white, and one whose channels can be told apart.
 PIXELS = np.array([[[[0, 0, 0], [255, 255, 255], [51, 102, 204]]]], "uint8")
@@ -150,6 +150,15 @@ def test_predictions_are_decoded(class_index, background):
     address = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
     assert class_index[0][0] == ("imagenet_class_index.json", address)
     assert class_index[0][1] == {"cache_subdir": "models", "file_hash": "c2c37ea517e94d9795004a39431a14cb"}
+
+
+def test_classes_of_imagenet_that_share_a_name_get_their_id(class_index, tmp_path):
+    path = tmp_path / "imagenet_class_index.json"
+    index = json.loads(path.read_text()) | {"134": ["n02012849", "crane"], "517": ["n03126707", "crane"]}
+    path.write_text(json.dumps(index))
+    names = imagenet_class_names()
+    assert len(set(names)) == 1000
+    assert [names[i] for i in (133, 134, 517)] == ["class_133", "crane (n02012849)", "crane (n03126707)"]
 
 
 @pytest.mark.parametrize("preds", [np.zeros((2, 10)), np.zeros(1000), [np.zeros((2, 1000))] * 3])

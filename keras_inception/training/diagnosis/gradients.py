@@ -30,9 +30,10 @@ def head_gradients(model: InceptionModel, images: Tensor, labels: Any) -> dict[s
         gradients are tensors, 0 where the head's loss does not depend on the weight.
 
     Raises:
-        InputError: The model is not compiled.
+        InputError: The model is not compiled, or a label names no class.
     """
     head_losses = head_losses_of(model)
+    model.check_batch(images, labels)
     names, weights = model.output_names, model.trainable_variables
     kept = [(variable, keras.ops.copy(variable.value)) for variable in model.non_trainable_variables]
     with tf.GradientTape(persistent=True) as tape:
