@@ -7,6 +7,7 @@ moment the last checkpoint is whole.
 
 import json
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -74,7 +75,12 @@ def progress(path: Path) -> Progress:
     Raises:
         InputError: The file is damaged.
     """
-    return Progress(**json.loads(str(_read(path)[PROGRESS]))) if path.is_file() else Progress()
+    if not path.is_file():
+        return Progress()
+    try:
+        return Progress(**json.loads(str(_read(path)[PROGRESS])))
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise _damaged(path, error) from error
 
 
 def restore(path: Path, model: InceptionModel, *groups: str) -> None:
@@ -108,5 +114,9 @@ def _read(path: Path) -> dict[str, Array]:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
-    except (zipfile.BadZipFile, ValueError, EOFError, KeyError) as error:
-        raise InputError(f"{path} cannot be read ({error}); begin anew with `--overwrite`.") from error
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, RuntimeError, MemoryError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} is damaged and cannot be read ({error}); begin anew with `--overwrite`.")

@@ -54,6 +54,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     verbose: Any = "auto",
+    on_check: Callable[[int, int], None] | None = None,
     on_data: Callable[[Data, checkpoint.Progress], None] | None = None,
     report: Callable[[str], None] = diagnosis.warn,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -71,6 +72,7 @@ def train(
         resume: Whether the folder must hold a run to go on with. A finished one is left as it is.
         overwrite: Whether to replace a run in that folder.
         verbose: Keras's: 0 is silent, 1 shows a progress bar, 2 a line an epoch.
+        on_check: Called, while a folder of images is checked, with how many were and how many there are.
         on_data: Called with the data and the progress before the first step.
         report: Called with each message about what goes wrong in the training, see `diagnosis`.
         callbacks: Further Keras callbacks, called before an epoch is saved.
@@ -89,9 +91,10 @@ def train(
     with alone, termination_signal() as terminated, distribute.lost_workers(training.strategy):
         training.check_folder(resume, overwrite)  # another process may have been faster
         try:
-            training.begin(on_data)
-            training.fit(terminated, callbacks)
-            return training.finish()
+            training.begin(on_data, on_check)
+            with training.data.reading():
+                training.fit(terminated, callbacks)
+                return training.finish()
         except KeyboardInterrupt as interrupt:
             if not runs.is_unfinished(training.folder):
                 raise
@@ -121,7 +124,7 @@ class Training:
         self.strategy: Strategy = distribute.get_strategy(config.strategy)  # before anything else happens
         self.chief: bool = distribute.is_chief(self.strategy)
         name = f"{Path(config.dataset).name}-{config.resolved_architecture.name}"
-        self.folder: Path = Path(folder) if folder else runs.free_folder(name)
+        self.folder: Path = Path(folder) if folder is not None else runs.free_folder(name)
         self._verbose: Any = verbose if self.chief else 0
         self._report: Callable[[str], None] = report if self.chief else lambda message: None
         if config.deterministic:
@@ -152,13 +155,18 @@ class Training:
                 "with `--out`."
             )
 
-    def begin(self, on_data: Callable[[Data, checkpoint.Progress], None] | None = None) -> None:
+    def begin(
+        self,
+        on_data: Callable[[Data, checkpoint.Progress], None] | None = None,
+        on_check: Callable[[int, int], None] | None = None,
+    ) -> None:
         """Loads the data, builds the model, prepares the folder, and goes back to the last checkpoint."""
         keras.utils.set_random_seed(self.config.seed)
         record = runs.record_of(self.folder) if self.goes_on else None
         if self.goes_on and record is None:
-            self._report(f"{self.folder} did not note its images (an earlier version began it): they may be others")
-        self.data = load_data(self.config, batch=partial(distribute.batch, strategy=self.strategy), record=record)
+            self._report(runs.unknown_images(self.folder))
+        batch = partial(distribute.batch, strategy=self.strategy)
+        self.data = load_data(self.config, batch=batch, record=record, on_check=on_check if self.chief else None)
         if on_data is not None and self.chief:
             on_data(self.data, checkpoint.progress(self._checkpoint) if self.goes_on else checkpoint.Progress())
         with self.strategy.scope(), precision.policy(precision.resolve(self.config.precision)[0]):
@@ -275,6 +283,7 @@ def load_data(
     preprocessing: str | None = None,
     batch: Callable[..., Dataset] | None = None,
     record: Mapping[str, Any] | None = None,
+    on_check: Callable[[int, int], None] | None = None,
 ) -> Data:
     """Loads the images and labels that a configuration names.
 
@@ -283,6 +292,7 @@ def load_data(
         preprocessing: What the network wants; by default what the configuration's will.
         batch: How batches are made of examples; see `data.load`.
         record: What a run noted of its data; see `data.load`.
+        on_check: See `data.load`.
     """
     architecture = config.resolved_architecture
     published = source_of(config.weights, architecture)
@@ -301,6 +311,7 @@ def load_data(
         augmentation=config.augmentation,
         batch=batch,
         record=record,
+        on_check=on_check,
     )
 
 

@@ -72,7 +72,7 @@ def test_the_checkpoint_of_another_network_is_refused(trained, three_heads, tmp_
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 truncated"])
 def test_a_damaged_checkpoint_is_refused(content, trained, tmp_path):
     (tmp_path / "checkpoint.npz").write_bytes(content)
-    with pytest.raises(ValueError, match=r"checkpoint\.npz cannot be read .*--overwrite"):
+    with pytest.raises(ValueError, match=r"checkpoint\.npz is damaged .*--overwrite"):
         checkpoint.restore(tmp_path / "checkpoint.npz", trained, "model")
 
 

@@ -1,0 +1,76 @@
+"""`keras-inception train` as a user sees it: its lines, what Ctrl-C says, and what TensorFlow lacks of the machine."""
+
+import json
+import re
+import shlex
+
+import pytest
+from tiny_network import TINY
+
+pytest.importorskip("tensorflow")
+
+import tensorflow as tf
+
+from keras_inception.cli import main
+from keras_inception.cli.console import tensorflow_said
+from keras_inception.training import saving
+
+
+@pytest.fixture
+def config(image_folder, tmp_path):
+    """A file that configures a short training of the tiny network."""
+    path = tmp_path / "tiny.json"
+    options = {"architecture": TINY.to_dict(), "dataset": str(image_folder), "epochs": 2, "batch_size": 16}
+    path.write_text(json.dumps(options))
+    return str(path)
+
+
+def test_a_log_has_a_line_an_epoch_and_ctrl_c_says_the_command_that_goes_on(config, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "my run"
+    on_epoch_end = saving.SaveRun.on_epoch_end
+
+    def interrupted(self, epoch, logs=None):
+        on_epoch_end(self, epoch, logs)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(saving.SaveRun, "on_epoch_end", interrupted)
+        assert main(["train", "--config", config, "--out", str(run)]) == 130
+    first = capsys.readouterr()
+    command = re.search(r"interrupted after 1 epochs; go on with `(.*)`\n", first.err)[1]
+    assert shlex.split(command) == ["keras-inception", "train", "--resume", str(run)]
+    assert main(shlex.split(command)[1:]) == 0
+    second = capsys.readouterr()
+    assert "going on after 1 epochs" in second.out
+    for output, epoch in ((first.out, "epoch 1/2: "), (second.out, "epoch 2/2: ")):
+        lines = [line for line in output.splitlines() if line.startswith("epoch ")]
+        assert len(lines) == 1
+        assert lines[0].startswith(epoch)
+        assert re.search(r"val_main_accuracy \d\.\d{4}.* \(\d+ s\)$", lines[0])
+        assert not re.search(r"[\r\x08\x1b]|step", output)
+
+
+def test_too_little_memory_is_one_line(config, tmp_path, capsys):
+    # One image has more bytes than a process has addresses, so that no machine tries.
+    assert main(["train", "--config", config, "--out", str(tmp_path / "run"), "--image-size", "10000000"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(r"keras-inception train: error: there is not enough memory: use smaller images, smaller", error)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError("cannot allocate 4 TiB"), r"not enough memory: .* \(cannot allocate 4 TiB\)"),
+        (tf.errors.ResourceExhaustedError(None, None, "OOM when\nallocating"), "not enough memory: .*OOM when alloc"),
+        (tf.errors.ResourceExhaustedError(None, None, "a/b.tmp; No space left on device"), "no space left.*a/b.tmp"),
+        (tf.errors.UnknownError(None, None, "events; Disk quota exceeded"), "no space left on the disk: choose"),
+        (tf.errors.NotFoundError(None, None, "a/1.png; No such file"), r"cannot be read or written \(a/1\.png; No"),
+        (tf.errors.DataLossError(None, None, "corrupted record at 12"), "cannot be read or written .*at 12"),
+        (tf.errors.InvalidArgumentError(None, None, "Incompatible shapes"), None),
+        (RuntimeError("what nobody thought of"), None),
+    ],
+)
+def test_what_tensorflow_lacks_of_the_machine_is_told_from_a_defect(error, line):
+    said = tensorflow_said(error)
+    assert (said is None) == (line is None)
+    assert said is None or re.search(line, said)
