@@ -2,12 +2,12 @@
 
 import argparse
 import glob
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_inception import files
 from keras_inception.cli.console import BAD_INPUT, command
 from keras_inception.errors import InputError
 
@@ -43,21 +43,24 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.json:
             print(f"{path}  " + "  ".join(f"{name} {score:.2%}" for name, score in answer))
     if arguments.json:
-        print(json.dumps(answers, indent=2))
+        print(files.to_json(answers))
     return BAD_INPUT if failed else 0
 
 
 def image_paths(patterns: Sequence[str]) -> list[Path]:
     """Returns the files that paths, folders and glob patterns name; refuses one that names none."""
+    from keras_inception.data.image_files import files_in, is_hidden
+
     paths: list[Path] = []
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+            found = files_in(path)
         elif path.exists():
             found = [path]
         else:
-            found = [Path(match) for match in sorted(glob.glob(pattern, recursive=True)) if Path(match).is_file()]
+            matches = map(Path, sorted(glob.glob(pattern, recursive=True)))
+            found = [match for match in matches if not match.is_dir() and not is_hidden(match.name)]
         if not found:
             raise InputError(f"there is no image at {pattern}")
         paths += found

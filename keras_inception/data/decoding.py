@@ -69,15 +69,14 @@ def with_channels(image: Tensor, channels: int) -> Tensor:
     return tf.image.grayscale_to_rgb(image) if channels == 3 else tf.image.rgb_to_grayscale(image)
 
 
-def why_unreadable(encoded: bytes) -> str | None:
-    """Returns in a few words why these bytes are no image that `decode` reads; None if they are one."""
+def decode_or_say_why(encoded: bytes) -> Tensor | str:
+    """Returns what `decode` makes of these bytes, or in a few words why they are no image that it reads."""
     if not encoded:
         return "it is empty"
     try:
-        _decoder()(tf.constant(encoded))
+        return _decoder()(tf.constant(encoded))
     except tf.errors.OpError as error:
         return next((reason for reason in (_UNKNOWN, _TOO_LARGE, _BMP) if reason in error.message), _DAMAGED)
-    return None
 
 
 @functools.cache

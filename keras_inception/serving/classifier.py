@@ -1,37 +1,49 @@
 """From image files to class names."""
 
+import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.data.decoding import why_unreadable
+from keras_inception.data.decoding import decode_or_say_why
+from keras_inception.data.image_files import read_bytes
 from keras_inception.data.images import read
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, shown
 from keras_inception.network.blocks import MAIN
-from keras_inception.network.model import InceptionModel, gives_logits
+from keras_inception.network.model import InceptionModel, check_finite, check_images, check_model, gives_logits
 from keras_inception.network.preprocess import check_mode
 from keras_inception.network.views import inference_model
+from keras_inception.training import runs
 from keras_inception.types import Array, PathLike, Tensor
 
 Answer = list[tuple[str, float]]
 
 
 class Classifier:
-    """One head of a trained model that answers with class names.
+    """One head of a trained model that answers with class names. It can be copied, and pickled for other processes.
 
     Args:
-        model: A trained model.
+        model: A trained model, or the path of a run's folder or of a `.keras` file.
         head: The output that answers.
 
     Attributes:
         model: The model of that head alone.
         class_names: The names of the classes; their numbers where the model has no names.
+
+    Raises:
+        InputError: It is no such model or path, has no such head or no fixed image size, or holds weights that are not
+            finite.
     """
 
-    def __init__(self, model: InceptionModel, head: str = MAIN) -> None:
-        self.model: InceptionModel = inference_model(model, head)
+    def __init__(self, model: InceptionModel | PathLike, head: str = MAIN) -> None:
+        if isinstance(model, (str, os.PathLike)):
+            model = runs.load_model(model)
+        check_model(model)
+        self.model: InceptionModel = model if model.output_names == [head] else inference_model(model, head)
+        check_finite(self.model)
+        self._head = head
         self.class_names: list[str] = self.model.class_labels
         self._image_shape = tuple(self.model.input_shape[1:])
         if None in self._image_shape:
@@ -47,6 +59,9 @@ class Classifier:
         )
         self._forward = tf.function(lambda x: self.model(x, training=False), reduce_retracing=True)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.model, self._head)
+
     def predict(self, images: Tensor) -> Array:
         """Returns the probabilities of the classes for a batch of images.
 
@@ -56,14 +71,32 @@ class Classifier:
 
         Returns:
             `(batch, classes)`, float32, rows that sum to 1.
+
+        Raises:
+            InputError: The images have another shape, or hold what is no finite number.
         """
-        images = tf.convert_to_tensor(images)
+        try:
+            images = tf.cast(tf.convert_to_tensor(images), tf.float32)
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            raise InputError(f"`images` must be an array of numbers. Received: {type(images).__name__}") from error
+        if tuple(images.shape)[1:] != self._image_shape:
+            raise InputError(
+                f"`images` must be a batch of shape (batch, {', '.join(map(str, self._image_shape))}), which "
+                f"`predict_files` makes of any files. Received: images.shape={tuple(images.shape)}"
+            )
+        check_images(images)
         self.model.look_at(images)
         return self._probabilities(images)
 
     def _probabilities(self, images: Tensor) -> Array:
+        if not len(images):  # oneDNN's fused convolutions crash
+            return np.zeros((0, self.model.classes), "float32")
         outputs = self._forward(images)
-        return (tf.nn.softmax(outputs) if self._logits else outputs).numpy()
+        probabilities = (tf.nn.softmax(outputs) if self._logits else outputs).numpy()
+        if not np.isfinite(probabilities).all():
+            check_finite(self.model)  # it may have been trained on
+            raise InputError("The network's answers overflow. Received: images whose probabilities are not finite")
+        return probabilities
 
     def predict_files(
         self, paths: Sequence[PathLike], *, top: int = 3, batch_size: int = 32
@@ -79,6 +112,11 @@ class Classifier:
             Pairs of path and answer: a list of `(class name, probability)`, the most probable first, or a string that
             says why the file cannot be read.
         """
+        if isinstance(paths, (str, bytes, os.PathLike)):
+            raise InputError(f"`paths` must be a list of paths. Received: paths={shown(paths)}")
+        for name, number in (("top", top), ("batch_size", batch_size)):
+            if not isinstance(number, int) or number < 1:
+                raise InputError(f"`{name}` must be a whole number of at least 1. Received: {name}={shown(number)}")
         for start in range(0, len(paths), batch_size):
             part = paths[start : start + batch_size]
             images = [self.read(path) for path in part]
@@ -90,13 +128,16 @@ class Classifier:
     def read(self, path: PathLike) -> Tensor | str:
         """Returns the network's input of an image file, `(height, width, channels)`, or why it cannot be read."""
         try:
-            encoded = Path(path).read_bytes()
-        except OSError as error:
-            return error.strerror
+            encoded = read_bytes(path)
+        except InputError as error:
+            return str(error)
         try:
             return self._input(encoded)
         except tf.errors.OpError:
-            return why_unreadable(encoded)
+            reason = decode_or_say_why(encoded)
+            if isinstance(reason, str):
+                return reason
+            raise
 
     def _top(self, probabilities: Array, top: int) -> Answer:
         order = np.argsort(-probabilities, kind="stable")[:top]

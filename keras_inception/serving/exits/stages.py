@@ -12,10 +12,10 @@ import tensorflow as tf
 from keras_inception import architectures
 from keras_inception.errors import InputError
 from keras_inception.network.blocks import MAIN
-from keras_inception.network.model import InceptionModel, gives_logits
+from keras_inception.network.model import InceptionModel, check_finite, check_images, check_model, gives_logits
 from keras_inception.network.views import features
 from keras_inception.serving.exits.calibration import ExitCalibration, exit_names
-from keras_inception.types import Tensor
+from keras_inception.types import Array, Tensor
 
 
 def early_exit_model(
@@ -31,7 +31,7 @@ def early_exit_model(
             computed.
 
     Raises:
-        InputError: The model has no auxiliary heads, or the thresholds do not fit them.
+        InputError: The model has no auxiliary heads or weights that are not finite, or the thresholds do not fit.
     """
     if isinstance(thresholds, ExitCalibration):
         return EarlyExitModel(model, thresholds.thresholds, thresholds.temperatures)
@@ -78,6 +78,8 @@ class EarlyExitModel(keras.Model):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
+        check_model(model)
+        check_finite(model)
         names = exit_names(model)
         thresholds = _numbers_by_head(thresholds, names[:-1], "thresholds", 0)
         given = _numbers_by_head(temperatures or {}, names, "temperatures", 1e-6)
@@ -94,7 +96,24 @@ class EarlyExitModel(keras.Model):
         self.built = True
 
     def call(self, inputs: Tensor) -> dict[str, Tensor]:
+        if tf.executing_eagerly():
+            self._check_images(inputs)
         return self._graph(inputs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> dict[str, Array]:
+        """Returns the same as calling it, as arrays; see `keras.Model.predict`."""
+        if getattr(x, "shape", (1,))[:1] == (0,):  # Keras fails without a batch
+            return {name: rows.numpy() for name, rows in self(x).items()}
+        return super().predict(x, *args, **kwargs)
+
+    def _check_images(self, images: Any) -> None:
+        shape = getattr(images, "shape", None)
+        if shape is None or not tf.TensorShape(self.model.input_shape).is_compatible_with(shape):
+            raise InputError(
+                f"Images must be a batch of shape {self.model.input_shape}. Received: images.shape={shape}"
+            )
+        check_images(images)
+        self.model.look_at(images)
 
     def make_predict_function(self, force: bool = False) -> Callable[..., Any]:
         if self.predict_function is None or force:
@@ -102,7 +121,7 @@ class EarlyExitModel(keras.Model):
             predict = self.predict_function
 
             def function(batches: list[Any]) -> Any:
-                self.model.look_at(tf.nest.flatten(batches, expand_composites=True)[0])
+                self._check_images(tf.nest.flatten(batches, expand_composites=True)[0])
                 return predict(batches)
 
             self.predict_function = function

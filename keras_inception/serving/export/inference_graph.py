@@ -50,7 +50,8 @@ def serving_network(
             neither a softmax nor logits.
     """
     _check(model, heads, precision)
-    part = keras.Model(model.input, [model.outputs[model.output_names.index(head)] for head in heads])
+    outputs = [model.outputs[model.output_names.index(head)] for head in heads]
+    part = keras.Model(model.input, outputs, name=model.name)
     check_finite(part)
     folded = _folded_convolutions(part)
     gone = {name for convolution in folded.values() for name in convolution.absorbed}

@@ -1,0 +1,151 @@
+"""A classifier from a model or a path, in copies and other processes, and what it refuses."""
+
+import copy
+import json
+import multiprocessing
+import pickle
+
+import numpy as np
+import pytest
+from encoded_images import encode, photograph
+from served_network import CLASS_NAMES, build, random_images
+
+import keras_inception as ki
+from keras_inception.cli import main
+from keras_inception.serving import exits, export
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    """A run's folder with a model, and an image."""
+    path = tmp_path_factory.mktemp("run")
+    model.save(path / "model.keras")
+    (path / "rose.jpg").write_bytes(encode(photograph(), "JPEG"))
+    return path
+
+
+@pytest.fixture(scope="module", params=[np.nan, np.inf], ids=["NaN", "infinite"])
+def damaged(request, tmp_path_factory):
+    """A network of which one kernel of the main path holds such values, saved in a run's folder; and the folder."""
+    network = build(class_names=CLASS_NAMES)
+    kernel = network.get_layer("inception_4b_3x3").kernel
+    kernel.assign(np.where(np.arange(kernel.shape[-1]) == 3, request.param, kernel))
+    path = tmp_path_factory.mktemp("damaged")
+    network.save(path / "model.keras")
+    (path / "rose.jpg").write_bytes(encode(photograph(), "JPEG"))
+    return network, path
+
+
+def predict_in_another_process(classifier):
+    return classifier.predict(random_images(3))
+
+
+def test_a_path_is_as_good_as_a_model(folder, model):
+    expected = list(ki.Classifier(model).predict_files([folder / "rose.jpg"]))
+    for path in (folder, str(folder), folder / "model.keras"):
+        assert list(ki.Classifier(path).predict_files([folder / "rose.jpg"])) == expected
+    for path in (folder / "nosuch.keras", "", folder / "rose.jpg"):
+        with pytest.raises(ki.InputError, match=r"A run is a folder with a model|`run` must be the path"):
+            ki.Classifier(path)
+
+
+@pytest.mark.parametrize("head", ["main", "aux1"])
+def test_copies_answer_alike(model, head):
+    classifier = ki.Classifier(model, head)
+    expected = classifier.predict(random_images(3))
+    for other in (copy.copy(classifier), copy.deepcopy(classifier), pickle.loads(pickle.dumps(classifier))):
+        np.testing.assert_array_equal(other.predict(random_images(3)), expected)
+        assert (other.class_names, other.model.name) == (CLASS_NAMES, classifier.model.name)
+
+
+@pytest.mark.slow
+def test_it_works_in_another_process(model):
+    classifier = ki.Classifier(model)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        [found] = pool.map(predict_in_another_process, [classifier])
+    np.testing.assert_allclose(found, classifier.predict(random_images(3)), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (random_images(1)[0], r"`images` must be a batch of shape \(batch, 16, 16, 3\).*\(16, 16, 3\)"),
+        (np.zeros((2, 8, 16, 3)), r"must be a batch of shape"),
+        (np.array(["rose.jpg"]), r"must be an array of numbers"),
+        (None, r"must be an array of numbers. Received: NoneType"),
+        (np.full((2, 16, 16, 3), np.nan), r"must hold finite numbers.* in 2 of the 2 images"),
+        (np.where(np.arange(3) == 1, np.inf, random_images(1)), r"must hold finite numbers"),
+    ],
+)
+def test_images_that_are_none_are_refused(model, images, message):
+    with pytest.raises(ki.InputError, match=message):
+        ki.Classifier(model).predict(images)
+    assert ki.Classifier(model).predict(np.zeros((0, 16, 16, 3))).shape == (0, 7)
+
+
+@pytest.mark.parametrize("arguments", [{"paths": "rose.jpg"}, {"top": 0}, {"batch_size": 0}, {"top": 1.5}])
+def test_arguments_that_name_no_files_or_numbers_are_refused(model, arguments):
+    with pytest.raises(ki.InputError, match=r"must be a (list of paths|whole number of at least 1)"):
+        list(ki.Classifier(model).predict_files(**{"paths": ["rose.jpg"], **arguments}))
+
+
+def test_weights_that_are_not_finite_are_refused_by_whatever_answers_with_them(damaged, tmp_path):
+    network, _ = damaged
+    images, labels = random_images(4), np.arange(4)
+    for function in (
+        lambda: ki.Classifier(network),
+        lambda: ki.export_saved_model(network, tmp_path / "served"),
+        lambda: export.export_format(network, tmp_path / "served", "onnx"),
+        lambda: export.early_exit_network(network, 0.5),
+        lambda: ki.early_exit_model(network, 0.5),
+        lambda: ki.calibrate_exits(network, (images, labels)),
+        lambda: ki.explain(network, images[0]),
+        lambda: ki.evaluation.evaluate(network, (images, labels)),
+    ):
+        with pytest.raises(ki.InputError, match=r"inception_4b_3x3/kernel holds .* values that are NaN or infinite"):
+            function()
+    assert not list(tmp_path.glob("served/[0-9]*"))
+    assert ki.Classifier(network, "aux1").predict(images).shape == (4, 7)  # which lies before that row
+
+
+@pytest.mark.parametrize("command", [["predict", "{}", "{}/rose.jpg"], ["export", "{}", "--out", "{}/out"]])
+def test_the_commands_say_it_in_one_line(damaged, capsys, command):
+    _, folder = damaged
+    assert main([part.format(folder) for part in command]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    [line] = printed.err.splitlines()
+    assert "inception_4b_3x3/kernel holds" in line
+
+
+def test_weights_that_diverge_later_are_seen(model):
+    network = build()
+    classifier = ki.Classifier(network)
+    bias = network.get_layer("loss3_classifier").bias
+    bias.assign(np.full(bias.shape, np.nan))
+    with pytest.raises(ki.InputError, match=r"loss3_classifier/bias holds 7 values that are NaN"):
+        classifier.predict(random_images(2))
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.full((2, 16, 16, 3), np.nan, "float32"), "must hold finite numbers"),
+        (np.zeros((2, 16, 16, 1), "float32"), r"must be a batch of shape \(None, 16, 16, 3\)"),
+        (np.zeros((16, 16, 3), "float32"), r"must be a batch of shape"),
+    ],
+)
+def test_a_network_with_early_exits_refuses_them_too(model, images, message):
+    exiting = exits.early_exit_model(model, 0.5)
+    for call in (exiting, lambda x: exiting.predict(x, verbose=0)):
+        with pytest.raises(ki.InputError, match=message):
+            call(images)
+    assert exiting.predict(np.zeros((0, 16, 16, 3), "float32"))["probabilities"].shape == (0, 7)
+
+
+def test_numbers_that_are_none_are_null_in_json(model, folder, tmp_path):
+    """A summary may hold the losses of a training that diverged."""
+    version = ki.export_saved_model(model, tmp_path / "served", summary={"loss": float("nan"), "best": [1.0, np.inf]})
+    for path in (version / "assets").glob("*.json"):
+        json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert json.loads((version / "assets" / "training.json").read_text()) == {"loss": None, "best": [1.0, None]}
