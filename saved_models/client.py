@@ -15,6 +15,7 @@ import json
 import math
 import os
 import re
+import stat
 import sys
 import urllib.error
 import urllib.request
@@ -24,6 +25,7 @@ from urllib.parse import quote
 NO_ANSWER = 1  # the server is not there, too slow or broken: the same request may succeed later
 BAD_INPUT = 2  # a file, model, version or option is wrong; argparse ends with it too
 LONGEST_MESSAGE = 500
+MOST_BYTES = 2**30  # a request of gRPC holds at most 2 GiB, and over REST files are a third larger
 
 
 class Failed(Exception):  # noqa: N818, it is what the command ends with
@@ -39,14 +41,11 @@ def main(argv=None):
     """Runs the command; returns its exit code."""
     arguments = parse(argv)
     try:
-        images = [Path(path).read_bytes() for path in arguments.images]
+        images = read_images(arguments.images)
         rows = ask_grpc(arguments, images) if arguments.grpc else ask_rest(arguments, images)
         answers = [top_classes(row, arguments) for row in rows]
         if len(answers) != len(images):
             raise Failed(f"the server answered for {len(answers)} images instead of {len(images)}", NO_ANSWER)
-    except OSError as error:
-        complain(f"{error.filename}: {error.strerror}")
-        return BAD_INPUT
     except Failed as error:
         complain(error)
         return error.code
@@ -76,6 +75,23 @@ def parse(argv):
     if not arguments.timeout > 0:
         parser.error(f"--timeout must be more than 0 seconds. Received: {arguments.timeout}")
     return arguments
+
+
+def read_images(paths):
+    """Returns the bytes of the files; refuses what is no file, whose reading might never end, and too large ones."""
+    images, rest = [], MOST_BYTES
+    for path in paths:
+        try:
+            status = os.stat(path)
+            if not stat.S_ISREG(status.st_mode):
+                raise Failed(f"{path}: it is no file but a folder, pipe, socket or device")
+            rest -= status.st_size
+            if rest < 0:
+                raise Failed(f"{path}: the files of a request must have at most {MOST_BYTES:,} bytes together")
+            images.append(Path(path).read_bytes())
+        except (OSError, ValueError) as error:  # the latter of a name that no system has
+            raise Failed(f"{path or repr(path)}: {getattr(error, 'strerror', None) or error}") from None
+    return images
 
 
 def ask_rest(arguments, images):
@@ -160,9 +176,9 @@ def predict_request(arguments, images):
 
 def top_classes(row, arguments):
     """Returns the likeliest classes of one image with their probabilities, or None where the server masked it."""
-    if not isinstance(row, dict) or not {"classes", "scores"} <= set(row):
+    if not isinstance(row, dict) or not all(isinstance(row.get(name), list) for name in ("classes", "scores")):
         raise Failed(f"{arguments.model} names no classes; serve what `keras-inception export` wrote")
-    if any(math.isnan(score) for score in row["scores"]):
+    if not all(isinstance(score, (int, float)) and math.isfinite(score) for score in row["scores"]):
         return None
     return list(zip(row["classes"], row["scores"]))[: arguments.top]
 
@@ -175,7 +191,7 @@ def show(arguments, answers):
             {"file": path, "predictions": [{"class": name, "probability": score} for name, score in answer]}
             for path, answer in readable
         ]
-        print(json.dumps(records, indent=2))
+        print(json.dumps(records, indent=2, allow_nan=False))
     else:
         for path, answer in readable:
             print(f"{path}  " + "  ".join(f"{name} {score:.2%}" for name, score in answer))

@@ -1,6 +1,7 @@
 """The client, against a stand-in that serves real exports over TensorFlow Serving's protocol."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -116,10 +117,22 @@ def test_unreadable_images_are_named_and_where_they_are_masked_the_others_classi
     assert err == f"client.py: error: {files['notes.txt']}: the server cannot read this image\n"
 
 
-def test_a_missing_file_fails_before_the_server_is_asked(ask, rest, images, tmp_path):
+def test_what_is_no_file_or_too_large_fails_before_the_server_is_asked(ask, rest, client, images, tmp_path):
     before = len(rest[1])
-    assert_fails(ask("--model", "plain", images[0], tmp_path / "none.jpg"), 2, "none.jpg: No such file")
-    assert_fails(ask("--model", "plain", tmp_path), 2, "Is a directory")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "huge.jpg").touch()
+    os.truncate(tmp_path / "huge.jpg", client.MOST_BYTES)
+    for path, text in (
+        (tmp_path / "none.jpg", "none.jpg: No such file"),
+        (tmp_path / "pipe", "it is no file but a folder, pipe, socket or device"),
+        (tmp_path, "it is no file"),
+        ("/dev/zero", "/dev/zero: it is no file"),
+        (tmp_path / "huge.jpg", "must have at most 1,073,741,824 bytes together"),
+        ("", "'': No such file"),
+        ("x" * 300, "File name too long"),
+        ("a\0b", "embedded null byte"),
+    ):
+        assert_fails(ask("--model", "plain", images[0], path), 2, text)
     assert len(rest[1]) == before
 
 
@@ -143,6 +156,8 @@ def test_no_server_a_slow_one_an_address_that_is_none_and_grpc_without_its_packa
         ("200 OK", '{"predictions": 1}', 1, "did not answer as TensorFlow Serving does"),
         ("200 OK", '{"predictions": []}', 1, "the server answered for 0 images instead of 1"),
         ("200 OK", '{"predictions": [[0.5]]}', 2, "names no classes"),
+        ("200 OK", '{"predictions": [{"classes": 1, "scores": [1]}]}', 2, "names no classes"),
+        ("200 OK", '{"predictions": [{"classes": ["ant"], "scores": [null]}]}', 2, "cannot read this image"),
         ("502 Bad Gateway", "<html>", 1, "HTTP 502 Bad Gateway"),
         ("503 Service Unavailable", '{"error": "The batch scheduling queue is full"}', 1, "refused: The batch"),
         ("404 Not Found", '["error"]', 2, "HTTP 404 Not Found"),
