@@ -220,10 +220,10 @@ class InceptionModel(Step):
                 variable.assign(value)
             if isinstance(error, PermissionError):
                 raise
+            reason = shortened(" ".join(str(error).split()), 500)
             raise InputError(
                 "A weights file must be what `save_weights` wrote of the same model, built with the same arguments, "
-                "and its weights must be finite. Nothing was loaded. "
-                f"Received: filepath={path!r}; {shortened(' '.join(str(error).split()), 500)}"
+                f"and its weights must be finite. Nothing was loaded. Received: filepath={path!r}; {reason}"
             ) from error
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:

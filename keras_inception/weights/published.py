@@ -83,7 +83,7 @@ def source_of(weights: PathLike | None, architecture: str | Architecture) -> Sou
     """Returns the `Source` that the argument `weights` of `GoogLeNet` means.
 
     Args:
-        weights: None, `"imagenet"`, the path of a publisher's file, or that of a Keras weights file (`.h5`).
+        weights: None, `"imagenet"`, the path of a publisher's file, or that of Keras's (`.weights.h5`, `.keras`).
         architecture: The architecture or its name.
 
     Returns:
@@ -92,7 +92,7 @@ def source_of(weights: PathLike | None, architecture: str | Architecture) -> Sou
     Raises:
         InputError: Nobody published weights for that architecture.
     """
-    if weights is None or os.fspath(weights).endswith(".h5"):
+    if weights is None or os.fspath(weights).endswith((".h5", ".keras")):
         return None
     architecture = architectures.get(architecture)
     for source in SOURCES.values():

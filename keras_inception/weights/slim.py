@@ -44,21 +44,22 @@ def read(path: PathLike) -> dict[str, Array]:
         InputError: The file is cut short, is no checkpoint, or is an archive without one.
     """
     path = os.fspath(path)
-    if os.path.isfile(path) and tarfile.is_tarfile(path):
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                with tarfile.open(path) as archive:
-                    archive.extractall(folder, filter="data")
-            except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-                raise InputError(f"The archive is cut short or damaged: {error}. Received: path={path!r}") from error
-            found = [file for file in sorted(Path(folder).rglob("*.ckpt*")) if file.is_file()]
-            checkpoints = [file for file in found if ".ckpt.data-" not in file.name and file.suffix != ".meta"]
-            if not checkpoints:
-                raise InputError(f"The archive must hold a checkpoint, a file named `*.ckpt`. Received: path={path!r}")
-            return _read_checkpoint(str(checkpoints[0]).removesuffix(".index"), path)
-    if path.endswith((".tar.gz", ".tgz")):
-        raise InputError(f"The file is cut short or is no `.tar.gz` archive. Received: path={path!r}")
-    return _read_checkpoint(path.removesuffix(".index"), path)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            if not path.endswith((".tar.gz", ".tgz")) and not (os.path.isfile(path) and tarfile.is_tarfile(path)):
+                return _read_checkpoint(path.removesuffix(".index"), path)
+            with tarfile.open(path) as archive:
+                archive.extractall(folder, filter="data")
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+            reason = (str(error).splitlines() or ["it is empty"])[0]
+            raise InputError(
+                f"The file is cut short, damaged, or no `.tar.gz` archive: {reason}. Received: path={path!r}"
+            ) from error
+        found = [file for file in sorted(Path(folder).rglob("*.ckpt*")) if file.is_file()]
+        checkpoints = [file for file in found if ".ckpt.data-" not in file.name and file.suffix != ".meta"]
+        if not checkpoints:
+            raise InputError(f"The archive must hold a checkpoint, a file named `*.ckpt`. Received: path={path!r}")
+        return _read_checkpoint(str(checkpoints[0]).removesuffix(".index"), path)
 
 
 def _read_checkpoint(checkpoint: str, path: str) -> dict[str, Array]:

@@ -211,7 +211,7 @@ def test_broken_archives_are_refused(untouched, tmp_path):
     path = tmp_path / "inception_v1.tar.gz"
     model = untouched("tf_slim")
     path.write_text("<html>404</html>")
-    refuses(model, "tf_slim", path, InputError, "is cut short or is no `.tar.gz` archive")
+    refuses(model, "tf_slim", path, InputError, "is cut short, damaged, or no `.tar.gz` archive")
     (tmp_path / "flowers.txt").write_text("roses")
     with tarfile.open(path, "w:gz") as archive:
         archive.add(tmp_path / "flowers.txt", "flowers.txt")
@@ -220,7 +220,7 @@ def test_broken_archives_are_refused(untouched, tmp_path):
     with tarfile.open(path, "w:gz") as archive:
         archive.add(tmp_path / "x.ckpt", "x.ckpt")
     path.write_bytes(path.read_bytes()[:100_000])
-    refuses(model, "tf_slim", path, InputError, "is cut short or damaged")
+    refuses(model, "tf_slim", path, InputError, "is cut short, damaged, or no `.tar.gz` archive")
 
 
 @pytest.fixture
