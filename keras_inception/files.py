@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import io
 import json
 import math
 import os
@@ -22,16 +23,25 @@ LOCK: str = ".lock"
 
 @contextlib.contextmanager
 def written_aside(path: PathLike) -> Iterator[Path]:
-    """Gives the path to write a file to, which takes its place when the context ends; on an error it is removed."""
+    """Gives the path to write a file to, which takes its place when the context ends; on an error it is removed.
+
+    Raises:
+        InputError: There is no folder to write it into.
+        OSError: It cannot be written; the error names `path`.
+    """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder to write {path.name} into. Make it, or choose another. Received: {path}")
     aside = path.with_name(f"part-{uuid.uuid4().hex}-{path.name}")  # no other process writes there
     try:
         yield aside
         with open(aside, "rb") as file:
             os.fsync(file.fileno())  # whole on the disk before its name is
         os.replace(aside, path)
-    except BaseException:
+    except BaseException as error:
         aside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(aside), aside):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 
@@ -128,9 +138,12 @@ def read_text(path: PathLike, parse: Callable[[str], T], kind: str) -> T:
     Raises:
         InputError: It is missing, or the function cannot read it.
     """
+    path = named(path, "path")
     try:
-        return parse(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is a folder or a device")
+        return parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} is missing or no {kind} file ({reason}).") from error
 
@@ -151,7 +164,22 @@ def write_table(path: PathLike, rows: Sequence[Mapping[str, Any]], columns: Sequ
         writer.writerows({k: "" if v is None or v != v else v for k, v in row.items()} for row in rows)
 
 
-def read_table(path: PathLike) -> list[dict[str, str]]:
-    """Returns the rows of a CSV file as dicts of strings."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+def read_table(path: PathLike, numbers: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Returns the rows of a CSV file as dicts of strings.
+
+    Args:
+        path: The file.
+        numbers: Columns that must be there, with a number in each row.
+
+    Raises:
+        InputError: The file is damaged, or not there.
+    """
+    rows = read_text(path, lambda text: list(csv.DictReader(io.StringIO(text, newline=""))), "CSV")
+    for name in numbers:
+        try:
+            holds = bool(rows) and all(math.isfinite(float(row[name])) for row in rows)
+        except (KeyError, TypeError, ValueError):
+            holds = False
+        if not holds:
+            raise InputError(f"{path} must have a number in each row of the column {name}, and is damaged.")
+    return rows

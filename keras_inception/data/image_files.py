@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 from keras_inception.errors import InputError
+from keras_inception.files import named
 from keras_inception.types import PathLike
 
 # What Windows and macOS leave in folders of images, in any case; names that begin with a dot are hidden as well.
@@ -49,6 +50,7 @@ def read_bytes(path: PathLike) -> bytes:
     Raises:
         InputError: It cannot be read, is no file, or has more than `MAX_BYTES`: the reason, in a few words.
     """
+    path = named(path, "path")
     try:
         status = os.stat(path)
         for is_kind, reason in _KINDS:

@@ -1,14 +1,14 @@
 """Images and labels for training: one function for the bundled digits, any TFDS dataset and folders of images."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from keras_inception import architectures
+from keras_inception import architectures, files
 from keras_inception.architectures import Architecture
 from keras_inception.data import catalog, folder
 from keras_inception.data.augmentation import augment, batch_seed, example_seed, mix, order_seed, stream_epochs
@@ -44,6 +44,7 @@ class Data:
         record: What tells these data from others, as JSON: the source, the classes, and the examples of each split.
         skipped: The paths of unreadable files that were left out.
         added: The files that were left out because they are newer than the record that was given.
+        name_bad_images: See `reading`.
     """
 
     train: Dataset
@@ -59,6 +60,20 @@ class Data:
     record: dict[str, Any]
     skipped: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
+    name_bad_images: Callable[[], None] = lambda: None
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Names the images by whose reading, within the context, TensorFlow fails.
+
+        Raises:
+            InputError: Images of a folder were damaged or removed since they were checked.
+        """
+        try:
+            yield
+        except tf.errors.OpError:
+            self.name_bad_images()
+            raise
 
 
 def load(
@@ -77,6 +92,7 @@ def load(
     augmentation: Augmentation | None = None,
     batch: Callable[..., tf.data.Dataset] | None = None,
     record: Mapping[str, Any] | None = None,
+    on_check: Callable[[int, int], None] | None = None,
 ) -> Data:
     """Loads images and labels for training, validation and testing.
 
@@ -98,12 +114,15 @@ def load(
             examples, that returns batches; `distribute.batch` gives each of several workers its part.
         record: The `record` of earlier data, whose examples and splits are taken: files that came later are left out,
             anything else that is not as it was is refused.
+        on_check: Function that is told how many files of a folder were checked, and of how many, after each.
 
     Raises:
         InputError: The dataset is unknown, empty, damaged, cannot be downloaded, or has fewer than two classes; or an
             argument is out of range.
     """
     check_mode(preprocessing)
+    if image_size is not None and image_size < 1:
+        raise InputError(f"`image_size` must be None or at least 1. Received: image_size={image_size}")
     if batch_size < 1:
         raise InputError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
     if channels not in (1, 3):
@@ -113,9 +132,15 @@ def load(
             "`validation_fraction` and `test_fraction` must be at least 0 and together below 1. "
             f"Received: validation_fraction={validation_fraction}, test_fraction={test_fraction}"
         )
-    if Path(dataset).is_dir():
+    if files.named(dataset, "dataset").is_dir():
         collection = folder.read(
-            dataset, seed, validation_fraction, test_fraction, skip_bad_images=skip_bad_images, record=record
+            dataset,
+            seed,
+            validation_fraction,
+            test_fraction,
+            skip_bad_images=skip_bad_images,
+            record=record,
+            on_check=on_check,
         )
     else:
         collection = catalog.read(str(dataset), seed, validation_fraction, test_fraction, record=record)
@@ -144,6 +169,7 @@ def load(
         record=collection.record,
         skipped=collection.skipped,
         added=collection.added,
+        name_bad_images=collection.name_bad_images,
     )
 
 

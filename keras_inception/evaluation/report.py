@@ -35,11 +35,12 @@ def check_free(folder: PathLike) -> None:
     Raises:
         InputError: The folder is a file, or holds something else.
     """
-    folder = Path(folder)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / REPORT).is_file()):
+    folder = files.named(folder, "folder")
+    file = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None)
+    if file or (folder.is_dir() and any(folder.iterdir()) and not (folder / REPORT).is_file()):
         raise InputError(
-            f"A report needs an empty folder, a new one, or that of an earlier report. Received: {folder}, which "
-            f"{'is a file' if folder.is_file() else 'holds something else'}"
+            f"A report needs an empty folder, a new one, or that of an earlier report. Received: {folder}, "
+            + (f"of which {file} is a file" if file else "which holds something else")
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_inception import architectures
+from keras_inception import architectures, files
 from keras_inception.architectures import Architecture, described
 from keras_inception.errors import InputError, MissingFileError, shortened
 from keras_inception.network import losses
@@ -207,7 +207,7 @@ class InceptionModel(Step):
             MissingFileError: There is no such file.
             InputError: The file is damaged, of another model, or holds values that are NaN or infinite.
         """
-        path = os.path.expanduser(os.fspath(filepath))
+        path = os.path.expanduser(files.named(filepath, "filepath"))
         if not os.path.isfile(path):
             raise MissingFileError(f"There is no weights file of that name. Received: filepath={path!r}")
         variables = [*self.variables, *(self.optimizer.variables if self.compiled and self.optimizer else ())]

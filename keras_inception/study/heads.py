@@ -85,7 +85,8 @@ def heads(
     networks = {record.name: network for record, network in zip(found, architectures)}
     known = _check(config, seeds, found, variants)
     chosen = {variant: known[variant] for variant in (known if variants is None else variants)}
-    folder = Path(folder or Path("studies") / f"{Path(config.dataset).name}-heads")
+    default = Path("studies") / f"{Path(config.dataset).name}-heads"
+    folder = default if folder is None else files.named(folder, "folder")
     _check_folder(folder, config)
     numbers = tuple(range(config.seed, config.seed + seeds))
     trainings = [

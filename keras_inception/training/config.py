@@ -4,12 +4,12 @@ Nothing heavy is imported before a configuration is made, so that `--help` answe
 """
 
 import difflib
+import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from keras_inception import architectures, files, recipes
@@ -33,6 +33,8 @@ from keras_inception.types import PathLike
 
 STRATEGIES: tuple[str, ...] = ("auto", "one", "mirrored", "multi-worker")
 PRECISIONS: tuple[str, ...] = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+
+MOST_CHARACTERS: int = 2**20  # of a file, which would be read for minutes if it is YAML
 
 # A mirrored digit or letter is another one, or none.
 NOT_TO_BE_MIRRORED: tuple[str, ...] = ("digits", "mnist", "emnist", "kmnist", "svhn_cropped", "omniglot")
@@ -274,21 +276,32 @@ def parsed(path: PathLike) -> Any:
     Raises:
         InputError: The file is missing or malformed.
     """
-    suffix = Path(path).suffix
-    if suffix == ".toml":
-        return files.read_text(path, tomllib.loads, "TOML")
-    if suffix in (".yaml", ".yml"):
-        return files.read_text(path, _parsed_yaml, "YAML")
-    return files.read_json(path)
+    ending = files.named(path, "path").suffix
+    kind, loads = PARSERS.get(ending, ("JSON", json.loads))
+
+    def parse(text: str) -> Any:
+        if len(text) > MOST_CHARACTERS:
+            raise ValueError(f"it has {len(text):,} characters, and a configuration a few thousand")
+        return loads(text)
+
+    return files.read_text(path, parse, kind)
 
 
-def _parsed_yaml(text: str) -> Any:
+def _loads_yaml(text: str) -> Any:
     import yaml
 
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
+
+
+# By ending of the file, its format and what reads it; JSON is read of any other.
+PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    ".toml": ("TOML", tomllib.loads),
+    ".yaml": ("YAML", _loads_yaml),
+    ".yml": ("YAML", _loads_yaml),
+}
 
 
 def normalised(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -121,10 +121,12 @@ class Training:
     ) -> None:
         self.config: TrainConfig = config
         self.progress = checkpoint.Progress()
-        self.strategy: Strategy = distribute.get_strategy(config.strategy)  # before anything else happens
+        self.strategy: Strategy = distribute.get_strategy(
+            config.strategy, report=report
+        )  # before anything else happens
         self.chief: bool = distribute.is_chief(self.strategy)
         name = f"{Path(config.dataset).name}-{config.resolved_architecture.name}"
-        self.folder: Path = Path(folder) if folder is not None else runs.free_folder(name)
+        self.folder: Path = runs.free_folder(name) if folder is None else files.named(folder, "folder")
         self._verbose: Any = verbose if self.chief else 0
         self._report: Callable[[str], None] = report if self.chief else lambda message: None
         if config.deterministic:

@@ -71,7 +71,7 @@ def begun(folder: PathLike | None) -> TrainConfig:
     Raises:
         InputError: There is no run.
     """
-    if folder is None or not (Path(folder) / CONFIG).is_file():
+    if folder is None or not (files.named(folder, "folder") / CONFIG).is_file():
         raise InputError(
             f"There is no run to go on with: {folder} has no {CONFIG}, so nothing was trained yet. Start it with "
             "the options of the training."

@@ -9,7 +9,7 @@ from typing import TypeVar
 import keras
 import numpy as np
 
-from keras_inception import architectures
+from keras_inception import architectures, files
 from keras_inception.architectures import Architecture
 from keras_inception.errors import InputError, MissingFileError, shown
 from keras_inception.types import Array, PathLike
@@ -92,7 +92,7 @@ def source_of(weights: PathLike | None, architecture: str | Architecture) -> Sou
     Raises:
         InputError: Nobody published weights for that architecture.
     """
-    if weights is None or os.fspath(weights).endswith((".h5", ".keras")):
+    if weights is None or files.named(weights, "weights").suffix in (".h5", ".keras"):
         return None
     architecture = architectures.get(architecture)
     for source in SOURCES.values():
@@ -119,7 +119,7 @@ def _downloaded(source: Source) -> "Published":
 
 def read(source: Source, path: PathLike, rename: Mapping[str, str] | None = None) -> "Published":
     """Reads a published file; see `load_published_weights`."""
-    path, rename = os.path.expanduser(os.fspath(path)), rename or {}
+    path, rename = os.path.expanduser(files.named(path, "path")), rename or {}
     received = f'Received: source="{source.name}", path={path!r}'
     if not os.path.isfile(path) and not os.path.isfile(f"{path}.index"):
         raise MissingFileError(f"`path` must be a file of {source.publisher}'s. {received}")

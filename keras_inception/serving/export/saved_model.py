@@ -101,7 +101,8 @@ def export_saved_model(
         heads=heads if all_heads else (),
         metadata=facts,
     )
-    served = Path(folder).name or "model"
+    folder = files.named(folder, "folder")
+    served = folder.absolute().name or "model"
     return versions.publish(lambda aside: _write(aside, signatures, served), folder, version)
 
 
