@@ -9,7 +9,7 @@ can do: the trial of a lost worker fails, and is not given to another worker.
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_inception import files
+from keras_inception.errors import InputError
+from keras_inception.recipes.rules import is_number
 from keras_inception.tuning.trials import Progress, TrialResult
 
 FAILURES = 10  # in a row, which end a search
@@ -51,7 +53,7 @@ class _Journaled(keras_tuner.Oracle):
         **kwargs: Any,
     ) -> None:
         self._folder = folder
-        self._journal = files.read_json(folder / JOURNAL) if (folder / JOURNAL).is_file() else []
+        self._journal = _read_journal(folder / JOURNAL) if (folder / JOURNAL).is_file() else []
         # KerasTuner takes 0 for none. A large stride, since it counts on from the seed.
         seed = (seed + 1 + 1_000_003 * len(self._journal)) % 2**32
         super().__init__(seed=seed, max_consecutive_failed_trials=None, **kwargs)
@@ -76,7 +78,10 @@ class _Journaled(keras_tuner.Oracle):
 
     def replay(self) -> None:
         """Tells the oracle, whose space is known, what happened in earlier runs of the search."""
+        names = {item.name for item in self.get_space().space}
         for event in self._journal:
+            if not names <= event["values"].keys() or event.get("trial", "") not in {"", *self.trials}:
+                raise _damaged(self._folder / JOURNAL)
             if "begins" in event:
                 self._told = event["values"]
                 super().create_trial(event["tuner"])
@@ -167,6 +172,23 @@ class _Journaled(keras_tuner.Oracle):
     def _note(self, event: dict[str, Any]) -> None:
         self._journal.append(event)
         files.write_json(self._folder / JOURNAL, self._journal)
+
+
+def _read_journal(path: Path) -> list[dict[str, Any]]:
+    begins, ends = {"begins", "tuner", "values"}, {field.name for field in fields(TrialResult)}
+    journal = files.read_json(path)
+    for event in journal if isinstance(journal, list) else [None]:
+        if not (
+            isinstance(event, dict)
+            and (set(event) == begins or (set(event) == ends and (event["score"] is None or is_number(event["score"]))))
+            and isinstance(event["values"], dict)
+        ):
+            raise _damaged(path)
+    return journal
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"{path} must hold the trials of the search, and is damaged. Begin anew with `--overwrite`.")
 
 
 class RandomOracle(_Journaled, keras_tuner.oracles.RandomSearchOracle):

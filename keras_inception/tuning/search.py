@@ -1,6 +1,7 @@
 """A search on any dataset of `keras-inception train`: what `keras-inception tune` runs.
 
-search.json    what is searched, on what: the same command goes on, another one is refused
+search.json    what is searched: the same command goes on, another one is refused
+data.json      what tells its images from others
 results.csv    each trial with its values, validation accuracy, seconds, and why it failed
 parallel.png   the trials as parallel coordinates
 importance.png how much each hyperparameter mattered
@@ -15,6 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +30,20 @@ from keras_inception.data import Data
 from keras_inception.errors import InputError, StoppedError
 from keras_inception.plots import trials as plots
 from keras_inception.recipes.rules import is_number, is_whole
-from keras_inception.training import distribute
+from keras_inception.training import distribute, runs
 from keras_inception.training.config import TrainConfig, to_options
 from keras_inception.training.loop import AveragesInValidation, load_data
-from keras_inception.tuning import oracles
+from keras_inception.tuning import cluster, oracles
+from keras_inception.tuning.cluster import is_chief, is_worker
 from keras_inception.tuning.hypermodel import OBJECTIVE, GoogLeNetHyperModel
-from keras_inception.tuning.space import configured
 from keras_inception.tuning.trials import (
     DefectError,
     HyperbandTuner,
     TrialResult,
     Tuner,
-    is_chief,
-    is_worker,
     repeating,
 )
-from keras_inception.types import Dataset, PathLike
+from keras_inception.types import PathLike
 
 ORACLES = {
     "bayesian": oracles.BayesianOracle,
@@ -125,66 +125,86 @@ def search(
     Raises:
         InputError: An argument, the space, the data or the folder is not fit for use.
         SearchFailedError: No trial succeeded, or ten in a row failed.
+        StoppedError: A worker found no chief within ten minutes, or lost it for an hour.
 
     Reference:
         Golovin et al., "Google Vizier: A Service for Black-Box Optimization", KDD 2017, section 3.2.2: median stopping.
     """
     deadline = None if hours is None else time.monotonic() + hours * 3600
-    folder = Path(folder)
+    folder = files.named(folder, "folder")
     _check(tuner, max_trials, hours, executions, config)
+    cluster.check()
     goal = _objective(objective, config)
     # Slurm's tasks are workers of the search, not of one training.
     several = config.strategy == "auto" and len(tf.config.list_physical_devices("GPU")) > 1
     strategy = distribute.get_strategy("mirrored" if several or config.strategy == "mirrored" else "one")
-    data = load_data(config)
-    if data.validation is None:
-        raise InputError("A search needs validation images: use `--validation-fraction`. Received: none")
-    config = replace(config, image_size=data.image_shape[0])
-    hypermodel = _OnDataset(strategy, data, space, config)
-    _prepare_folder(folder, _identity(hypermodel, tuner, objective, executions, data), overwrite)
+    _check_folder(folder)
+    with cluster.place(folder):
+        goes_on = _check_folder(folder) and (is_worker() or not overwrite)
+        data = load_data(config, record=_record_of(folder) if goes_on else None)
+        if data.validation is None:
+            raise InputError("A search needs validation images: use `--validation-fraction`. Received: none")
+        hypermodel = _OnDataset(strategy, data, space, replace(config, image_size=data.image_shape[0]))
+        identity = _identity(hypermodel, tuner, objective, executions)
+        if goes_on:
+            _check_identity(folder, identity)
+        else:
+            _begin_folder(folder, identity, data.record)
 
-    def on_end(result: TrialResult) -> None:
-        _write_results(folder, oracle.results, hypermodel, goal)
-        on_trial(result)
+        def on_end(result: TrialResult) -> None:
+            _write_results(folder, oracle.results, hypermodel, goal)
+            on_trial(result)
 
-    of_tuner = {
-        "hyperband": {"max_epochs": config.recipe.epochs},
-        "bayesian": {"num_initial_points": max(3, max_trials // 3)},
-    }
-    oracle = ORACLES[tuner](
-        folder / TRIALS,
-        trial_limit=max_trials,
-        seed=config.seed,
-        deadline=deadline,
-        on_end=on_end,
-        objective=goal,
-        **of_tuner.get(tuner, {"max_trials": None}),
-    )
-    runner = (HyperbandTuner if tuner == "hyperband" else Tuner)(
-        oracle,
-        hypermodel,
-        deadline=deadline,
-        pruning=pruning and tuner != "hyperband",
-        on_epoch=on_epoch,
-        executions_per_trial=executions,
-        distribution_strategy=strategy if strategy.num_replicas_in_sync > 1 else None,
-        directory=str(folder),
-        project_name=TRIALS,
-    )
-    if not is_worker():
-        oracle.replay()
-    if not is_worker() and not is_chief():
-        oracle.give_up(oracle.tuner_ids - {runner.tuner_id})  # workers of an earlier run
-    on_begin(data, list(oracle.results))
+        of_tuner = {
+            "hyperband": {"max_epochs": config.recipe.epochs},
+            "bayesian": {"num_initial_points": max(3, max_trials // 3)},
+        }
+        oracle = ORACLES[tuner](
+            folder / TRIALS,
+            trial_limit=max_trials,
+            seed=config.seed,
+            deadline=deadline,
+            on_end=on_end,
+            objective=goal,
+            **of_tuner.get(tuner, {"max_trials": None}),
+        )
+        runner = (HyperbandTuner if tuner == "hyperband" else Tuner)(
+            oracle,
+            hypermodel,
+            deadline=deadline,
+            pruning=pruning and tuner != "hyperband",
+            on_epoch=on_epoch,
+            executions_per_trial=executions,
+            distribution_strategy=strategy if strategy.num_replicas_in_sync > 1 else None,
+            directory=str(folder),
+            project_name=TRIALS,
+        )
+        if not is_worker():
+            oracle.replay()
+        if not is_worker() and not is_chief():
+            oracle.give_up(oracle.tuner_ids - {runner.tuner_id})  # workers of an earlier run
+        on_begin(data, list(oracle.results))
+        _run(runner, oracle, config.recipe.epochs)
+        return None if is_worker() else _finish(folder, oracle, hypermodel)
+
+
+def _run(runner: Tuner, oracle: Any, epochs: int) -> None:
+    """Runs the trials; a defect, an error of the disk and what no trial can do end the search as what they are."""
+    import grpc
+
     watch = repeating(LOST_AFTER_SECONDS / 6, lambda: oracle.give_up(oracle.silent(LOST_AFTER_SECONDS)))
     try:
         with watch if is_chief() else contextlib.nullcontext():
-            runner.search(epochs=config.recipe.epochs, verbose=0)
+            runner.search(epochs=epochs, verbose=0)
     except FatalValueError as error:
         raise InputError(str(error)) from error
     except DefectError as error:
         raise error.__cause__ from None
-    return None if is_worker() else _finish(folder, oracle, hypermodel)
+    except grpc.RpcError as error:
+        raise StoppedError(
+            f"The chief at {':'.join(map(str, cluster.chief()))} answered no more. Start it again with the same "
+            "command, and then this worker."
+        ) from error
 
 
 def _check(tuner: str, max_trials: int, hours: float | None, executions: int, config: TrainConfig) -> None:
@@ -218,51 +238,66 @@ class _OnDataset(GoogLeNetHyperModel):
     def __init__(self, strategy: tf.distribute.Strategy, data: Data, space: Any, config: TrainConfig) -> None:
         names = data.class_names
         super().__init__(data.image_shape, len(names), space, config=config, class_names=names)
-        self.strategy = strategy
+        self.strategy, self.record = strategy, data.record
 
     def feed(self, config: TrainConfig, model: keras.Model, **kwargs: Any) -> tuple[dict[str, Any], int]:
-        def batch(*args: Any, **options: Any) -> Dataset:
-            return distribute.batch(*args, strategy=self.strategy, **options)
-
-        data = load_data(config, preprocessing=model.preprocessing, batch=batch)
+        batch = partial(distribute.batch, strategy=self.strategy)
+        data = load_data(config, model.preprocessing, batch, self.record)
         first = kwargs.get("initial_epoch", 0)
         batches = {"x": data.train_from(first, 0), "steps_per_epoch": data.steps_per_epoch, "shuffle": False}
         callbacks = [AveragesInValidation(), *kwargs.pop("callbacks", [])]
         return {**kwargs, **batches, "validation_data": data.validation, "callbacks": callbacks}, data.steps_per_epoch
 
 
-def _identity(
-    hypermodel: GoogLeNetHyperModel, tuner: str, objective: str, executions: int, data: Data
-) -> dict[str, Any]:
-    """Returns what must be the same for a search to go on."""
+def _identity(hypermodel: GoogLeNetHyperModel, tuner: str, objective: str, executions: int) -> dict[str, Any]:
+    """Returns what must be the same for a search to go on, beside its images."""
     identity = {
         "tuner": tuner,
         "objective": objective,
         "executions": executions,
         **{f"space: {name}": str(entry) for name, entry in hypermodel.space.items()},
         **{f"training: {name}": value for name, value in to_options(hypermodel.base).items() if name != "strategy"},
-        "images": data.sizes,
-        "classes": data.class_names,
     }
     return json.loads(json.dumps(identity))  # as a file gives it back
 
 
-def _prepare_folder(folder: Path, identity: dict[str, Any], overwrite: bool) -> None:
-    """Makes the folder of a new search, or refuses one that is not this search's."""
-    path = folder / SEARCH
-    while is_worker() and not path.is_file():
-        time.sleep(0.5)  # the chief, which may not have started, makes it
+def _check_folder(folder: Path) -> bool:
+    """Returns whether a folder holds a search; refuses one that holds something else, and a file."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"A search needs a folder of its own, and this is a file. Received: {folder}")
-    if folder.is_dir() and any(folder.iterdir()) and not path.is_file():
+    is_one = (folder / SEARCH).is_file()
+    if not is_one and folder.is_dir() and not files.is_empty(folder) and not is_worker():
         raise InputError(f"A search needs an empty folder, and this one holds something else. Received: {folder}")
-    if path.is_file() and overwrite and not is_worker():
-        shutil.rmtree(folder)
-    if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        files.write_json(path, identity)
-        return
-    was = files.read_json(path)
+    return is_one
+
+
+def _begin_folder(folder: Path, identity: dict[str, Any], record: dict[str, Any]) -> None:
+    """Makes the folder that of a new search, without what an earlier one left there."""
+    if is_worker():
+        raise InputError(f"A worker must see the folder of its chief's search. Received: {folder}, without {SEARCH}")
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != files.LOCK:
+            path.unlink()
+    files.write_json(folder / runs.DATA, record)
+    files.write_json(folder / SEARCH, identity)
+
+
+def _record_of(folder: Path) -> dict[str, Any]:
+    record = runs.record_of(folder)
+    if record is None:
+        raise InputError(
+            f"{folder} must hold {runs.DATA}, which tells the images of the search. Bring it back, or begin anew with "
+            "`--overwrite`."
+        )
+    return record
+
+
+def _check_identity(folder: Path, identity: dict[str, Any]) -> None:
+    was = files.read_json(folder / SEARCH)
+    if not isinstance(was, dict):
+        raise InputError(f"{folder / SEARCH} must say what is searched, and is damaged. Begin anew with `--overwrite`.")
     different = [
         f"{name} was {was.get(name, 'not there')} and is {identity.get(name, 'not there')}"
         for name in was | identity
@@ -283,7 +318,9 @@ def _best_of(rows: Sequence[TrialResult], objective: keras_tuner.Objective) -> T
 
 
 def _config_of(row: TrialResult, hypermodel: GoogLeNetHyperModel) -> TrainConfig:
-    config = configured(hypermodel.base, {name: row.values[name] for name in hypermodel.space})
+    hp = keras_tuner.HyperParameters()
+    hp.values = dict(row.values)
+    config = hypermodel.config(hp)
     epochs = row.values.get("tuner/epochs", config.recipe.epochs)  # Hyperband's
     return replace(config, recipe=replace(config.recipe, epochs=epochs))
 

@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 import keras_tuner
 
 from keras_inception.errors import InputError
-from keras_inception.training.config import TrainConfig, to_options
+from keras_inception.recipes.rules import is_number
+from keras_inception.training.config import TrainConfig, normalised, to_options
 
 NORMALIZATIONS = {"lrn": "googlenet", "batch": "googlenet_bn"}
 
@@ -32,7 +33,7 @@ NOT_SEARCHED = (
 
 @dataclass(frozen=True)
 class Range:
-    """A range of numbers; whole ones where both ends are.
+    """A range of numbers; whole ones where both ends and the step are.
 
     Attributes:
         min_value: The smallest.
@@ -47,11 +48,16 @@ class Range:
     sampling: str = "linear"
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it holds whole numbers alone."""
+        return all(isinstance(value, int) for value in (self.min_value, self.max_value, self.step or 0))
+
+    @property
     def broken_rule(self) -> str | None:
         """What the range must do and does not; None for a sound one."""
         numbers = [value for value in (self.min_value, self.max_value, self.step) if value is not None]
-        if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in numbers):
-            return "be of numbers"
+        if not all(is_number(value) for value in numbers):
+            return "be of finite numbers"
         if self.sampling not in ("linear", "log"):
             return 'have the sampling "linear" or "log"'
         if self.min_value > self.max_value:
@@ -99,6 +105,8 @@ def read(space: Mapping[str, Any] | Sequence[str] | None, config: TrainConfig) -
         space = [name for name in defaults if name not in meaningless]
     if isinstance(space, str) or not isinstance(space, (Mapping, list, tuple)):
         raise InputError(f"`space` must be a list of names, or a dict by names. Received: space={space!r}")
+    if not all(isinstance(name, str) for name in space):
+        raise InputError(f"`space` must hold names of what a training can vary. Received: space={space!r}")
     if not isinstance(space, Mapping):
         space = dict.fromkeys(space, True)
     if not space:
@@ -183,7 +191,10 @@ def _read_entry(name: str, entry: Any, default: Entry | None) -> Entry:
 
 def _check_values(space: Space, config: TrainConfig) -> None:
     """Refuses a space that holds values that no training takes."""
+    options = to_options(config)
     for name, entry in space.items():
+        if isinstance(entry, Range) and type(options.get(name)) is int and not entry.is_whole:
+            raise InputError(f"A range in `space` must be of whole numbers for {name}. Received: {name}={entry}")
         for value in [entry.min_value, entry.max_value] if isinstance(entry, Range) else entry:
             try:
                 configured(config, {name: value})
@@ -205,10 +216,11 @@ def declare(space: Space, hp: keras_tuner.HyperParameters, config: TrainConfig) 
 
 def _declare(name: str, entry: Entry, hp: keras_tuner.HyperParameters, default: Any) -> Any:
     if isinstance(entry, list):
-        return hp.Choice(name, entry, default=default if default in entry else entry[0])
+        value = hp.Choice(name, entry, default=default if default in entry else entry[0])
+        return next((choice for choice in entry if choice == value), value)  # KerasTuner makes 1 of True
     is_number = isinstance(default, (int, float)) and not isinstance(default, bool)
     default = min(max(default, entry.min_value), entry.max_value) if is_number else entry.min_value
-    number = hp.Int if isinstance(entry.min_value, int) and isinstance(entry.max_value, int) else hp.Float
+    number = hp.Int if entry.is_whole else hp.Float
     return number(name, entry.min_value, entry.max_value, entry.step, entry.sampling, default=default)
 
 
@@ -228,14 +240,17 @@ def configured(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
         main = (config.recipe.loss_weights or (1.0,))[0]
         options["loss_weights"] = (main, *(values.pop(name, weight) for name, weight in weights.items()))
     if "normalization" in values:
-        options["architecture"] = NORMALIZATIONS[values.pop("normalization")]
+        kind = values.pop("normalization")
+        if kind not in NORMALIZATIONS:
+            raise InputError(f"`normalization` must be one of {', '.join(NORMALIZATIONS)}. Received: {kind!r}")
+        options["architecture"] = NORMALIZATIONS[kind]
     if "augmentation" in values:
         amount = values.pop("augmentation")
-        if not 0 <= amount <= 1:
-            raise InputError(f"`augmentation` must be from 0 to 1. Received: augmentation={amount}")
+        if not is_number(amount, 0, 1):
+            raise InputError(f"`augmentation` must be a number from 0 to 1. Received: augmentation={amount!r}")
         options |= {name: _rounded(amount * most) for name, most in STRONGEST.items()}
-    for name, value in values.items():
-        whole = type(options[name]) is int and value == int(value)
+    for name, value in normalised(values).items():
+        whole = type(options[name]) is int and isinstance(value, float) and value.is_integer()
         options[name] = int(value) if whole else value  # KerasTuner gives 16.0 for 16
     return TrainConfig.of(**options)
 

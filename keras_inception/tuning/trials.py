@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import os
 import statistics
 import threading
 import time
@@ -16,6 +15,8 @@ import keras_tuner
 from keras_tuner.errors import FailedTrialError, FatalError
 
 from keras_inception import files
+from keras_inception.errors import InputError
+from keras_inception.tuning.cluster import is_worker
 from keras_inception.types import Logs
 
 GRACE = 1 / 4  # of a trial's epochs, in which it may fall behind
@@ -61,22 +62,20 @@ class Progress:
 
     def read(self) -> tuple[list[float], str]:
         """Returns what was written last."""
-        found = files.read_json(self._path) if self._path.is_file() else {"curve": [], "reason": ""}
-        return found["curve"], found["reason"]
+        return _read_progress(self._path) if self._path.is_file() else ([], "")
 
     def others(self) -> list[list[float]]:
         """Returns the curves of the other trials."""
-        return [files.read_json(path)["curve"] for path in self._path.parent.glob("[0-9]*.json") if path != self._path]
+        return [_read_progress(path)[0] for path in self._path.parent.glob("[0-9]*.json") if path != self._path]
 
 
-def is_worker() -> bool:
-    """Returns whether this process is a worker of a search on several machines."""
-    return "KERASTUNER_ORACLE_IP" in os.environ and "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "")
-
-
-def is_chief() -> bool:
-    """Returns whether this process is the chief of a search on several machines."""
-    return "KERASTUNER_ORACLE_IP" in os.environ and not is_worker()
+def _read_progress(path: Path) -> tuple[list[float], str]:
+    found = files.read_json(path)
+    try:
+        curve = [math.nan if value is None else float(value) for value in found["curve"]]  # JSON has no NaN
+        return curve, str(found["reason"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} must hold the curve of a trial, and is damaged. Remove it.") from error
 
 
 @contextlib.contextmanager
@@ -135,7 +134,10 @@ class Tuner(keras_tuner.Tuner):
         """Notes the objective, and stops a trial that has nothing to gain."""
         objective = self.oracle.objective
         # Each execution begins at the first epoch again, which for Hyperband need not be 0.
-        curve = self._curve = [*(self._curve if self._epoch == epoch - 1 else []), float(objective.get_value(logs))]
+        value = float(objective.get_value(logs))
+        if not math.isfinite(value):
+            raise FailedTrialError(f"diverged: {objective.name} became {value}")
+        curve = self._curve = [*(self._curve if self._epoch == epoch - 1 else []), value]
         self._epoch = epoch
         progress = Progress(Path(self.project_dir), trial.trial_id)
         progress.write(curve)
@@ -186,7 +188,6 @@ def falls_behind(curve: Sequence[float], others: Sequence[Sequence[float]], dire
         direction: "max" or "min".
     """
     reached = [_best(other[: len(curve)], direction) for other in others if len(other) >= len(curve)]
-    reached = [value for value in reached if not math.isnan(value)]
     if not reached:
         return False
     median, best = statistics.median(reached), _best(curve, direction)

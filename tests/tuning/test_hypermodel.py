@@ -1,5 +1,7 @@
 """The hypermodel under every tuner of KerasTuner: three losses, their weights, plain data."""
 
+import json
+
 import keras
 import keras_tuner
 import numpy as np
@@ -9,7 +11,9 @@ from keras_tuner.errors import FailedTrialError, FatalValueError
 from tiny_network import TINY, images_and_labels
 
 import keras_inception as ki
+from keras_inception import files
 from keras_inception.errors import InputError
+from keras_inception.training.config import to_options
 from keras_inception.tuning import Range
 
 
@@ -109,6 +113,37 @@ def test_values_become_a_configuration():
     assert isinstance(config.recipe.batch_size, int)
 
 
+@pytest.mark.parametrize(
+    ("name", "entry", "expected"),
+    [
+        ("dropout", 0, 0),
+        ("dropout", "off", 0),
+        ("aux_dropout", [0.0], 0),
+        ("weight_decay", [0.0], 0),
+        ("flip", [False], False),
+        ("flip", [True], True),
+        ("aux_heads", False, False),
+        ("mixup", "off", None),
+        ("mixup", [False], None),
+        ("batch_size", [8.0], 8),
+    ],
+)
+def test_what_is_0_or_off_in_a_trial_is_so_when_it_trains_again(name, entry, expected, tmp_path):
+    others = {"aux_dropout": 0.5, "dropout": 0.5, "weight_decay": 0.1, "mixup": 0.2, "flip": expected is False}
+    base = ki.TrainConfig.of(**others)
+    hypermodel, hp = ki.GoogLeNetHyperModel((96, 96, 3), 10, {name: entry}, config=base), keras_tuner.HyperParameters()
+    config = hypermodel.config(hp)
+    value = to_options(config)[name]
+    assert value == expected
+    assert isinstance(value, bool) == isinstance(expected, bool)  # KerasTuner makes 0 of False
+    assert {**to_options(config), name: None} == {**to_options(base), name: None}
+    again = keras_tuner.HyperParameters()
+    again.values = json.loads(json.dumps(hp.values))  # as the journal holds them
+    assert hypermodel.config(again) == config
+    files.write_json(tmp_path / "best.json", to_options(config))
+    assert ki.TrainConfig.from_file(tmp_path / "best.json") == config
+
+
 def test_small_images_get_the_small_network():
     hypermodel = ki.GoogLeNetHyperModel((32, 32, 3), 10)
     assert hypermodel.base.architecture == "googlenet_small"
@@ -147,6 +182,18 @@ def test_a_space_is_a_subset_other_ranges_and_more_choices():
         ({"dropout": {"min_value": 0, "max_value": 0.5, "sampling": "cubic"}}, 'have the sampling "linear" or "log"'),
         ({"dropout": {"min": 0, "max": 1}}, "A range in `space` must have min_value and max_value"),
         ({"dropout": (0.1, 0.2, 0.3)}, r"A range in `space` must be \(smallest, largest\); choices are a list"),
+        ([["dropout"]], r"`space` must hold names of what a training can vary. Received: space=\[\['dropout'\]\]"),
+        ({3: True}, "`space` must hold names of what a training can vary. Received: space={3: True}"),
+        ({"dropout": None}, "Choices in `space` must be different numbers"),
+        ({"dropout": [[0.1, 0.2]]}, "Choices in `space` must be different numbers"),
+        ({"dropout": Range(0.0, 0.5, step=float("nan"))}, "must be of finite numbers"),
+        ({"normalization": ["layer"]}, "`normalization` must be one of lrn, batch. Received: 'layer'"),
+        ({"augmentation": "strong"}, "`augmentation` must be a number from 0 to 1. Received: augmentation='strong'"),
+        ({"augmentation": [True]}, "`augmentation` must be a number from 0 to 1. Received: augmentation=True"),
+        ({"batch_size": ["many"]}, "holds a value that no training takes: batch_size='many'"),
+        ({"batch_size": float("inf")}, "holds a value that no training takes: batch_size=inf"),
+        ({"batch_size": Range(8, 64, step=0.5)}, "must be of whole numbers for batch_size"),
+        ({"flip": [0, 1]}, "`flip` must be True or False. Received: flip=0"),
         ({"optimizer": []}, "Choices in `space` must be different numbers, or different words"),
         ({"optimizer": ["adam", 3]}, "Choices in `space` must be different numbers"),
         ({"dropout": (0.0, 1.5)}, "holds a value that no training takes: dropout=1.5. `dropout` must be"),

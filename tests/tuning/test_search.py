@@ -14,6 +14,7 @@ from keras_inception import TrainConfig, files
 from keras_inception.cli import main, tune
 from keras_inception.plots import trials as plots
 from keras_inception.training.config import to_options
+from keras_inception.training.loop import load_data
 from keras_inception.tuning import search as searches
 from keras_inception.tuning.search import search
 from keras_inception.tuning.trials import TrialResult
@@ -22,6 +23,11 @@ from keras_inception.tuning.trials import TrialResult
 @pytest.fixture
 def config(image_folder):
     return TrainConfig.of(architecture=TINY, dataset=str(image_folder), epochs=1, batch_size=16, image_size=10)
+
+
+@pytest.fixture(scope="module")
+def data(image_folder):
+    return load_data(TrainConfig.of(architecture=TINY, dataset=str(image_folder), image_size=10))
 
 
 @pytest.fixture
@@ -122,8 +128,9 @@ def test_a_defect_ends_the_search_as_what_it_is(config, tmp_path, trained_as):
 
 
 @pytest.fixture
-def scripted(config, tmp_path, trained_as):
+def scripted(config, tmp_path, trained_as, data, monkeypatch):
     """Returns `scripted(*curves, **options)`: a search whose trainings only play curves; its rows, and those shown."""
+    monkeypatch.setattr(searches, "load_data", lambda config, record=None: data)
 
     def run(*curves, **options):
         playing = iter(curves)
@@ -143,14 +150,14 @@ def scripted(config, tmp_path, trained_as):
 
         trained_as(fit)
         rows, shown = [], []
-        search(
-            TrainConfig.of(**{**to_options(config), "epochs": 4}),
-            tmp_path / "found",
-            space={"aux1_weight": [0.0, 0.3], "learning_rate": [0.001, 0.01]},
-            on_epoch=shown.append,
-            on_trial=rows.append,
-            **{"tuner": "random", "max_trials": len(curves), **options},
-        )
+        options = {
+            "config": TrainConfig.of(**{**to_options(config), "epochs": 4}),
+            "space": {"aux1_weight": [0.0, 0.3], "learning_rate": [0.001, 0.01]},
+            "tuner": "random",
+            "max_trials": len(curves),
+            **options,
+        }
+        search(options.pop("config"), tmp_path / "found", on_epoch=shown.append, on_trial=rows.append, **options)
         return rows, shown
 
     return run
@@ -176,7 +183,17 @@ def test_an_explicit_0_stays_0_in_the_best(scripted, tmp_path):
     assert rows[1]["val_main_accuracy"] == "0.9"
     assert best.recipe.loss_weights == (1.0, float(rows[1]["aux1_weight"]), 0.3)
     assert "0.0" in {row["aux1_weight"] for row in rows}
-    assert TrainConfig.of(**to_options(best)) == best
+
+
+def test_a_trial_whose_metric_is_not_finite_has_failed_and_is_never_the_best(scripted, tmp_path):
+    nan = float("nan")
+    rows, _ = scripted([nan, 0.9], [0.5, nan], [0.4, 0.3], [float("inf")], pruning=False)
+    assert [(row.status, row.score) for row in rows] == [
+        ("FAILED", None), ("FAILED", None), ("COMPLETED", 0.4), ("FAILED", None),
+    ]  # fmt: skip
+    assert [row.reason for row in rows][:2] == ["diverged: val_main_accuracy became nan"] * 2
+    written = [path.read_text() for kind in ("json", "csv") for path in tmp_path.glob(f"found/**/*.{kind}")]
+    assert not any(word in text for text in written for word in ("NaN", "Infinity"))
 
 
 def test_without_pruning_every_trial_trains_all_epochs(scripted):

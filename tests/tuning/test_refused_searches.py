@@ -1,0 +1,178 @@
+"""What keeps a search from going on is named: another process, other images, damaged files, a wrong environment."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+from tiny_network import TINY
+
+from keras_inception import TrainConfig, files
+from keras_inception.errors import InputError, StoppedError
+from keras_inception.training.loop import load_data
+from keras_inception.tuning import cluster
+from keras_inception.tuning import search as searches
+
+
+def config_of(images):
+    return TrainConfig.of(architecture=TINY, dataset=str(images), epochs=1, batch_size=16, image_size=10)
+
+
+@pytest.fixture(scope="module")
+def data(image_folder):
+    return load_data(config_of(image_folder))
+
+
+@pytest.fixture
+def loaded_once(data, monkeypatch):
+    """Spares a test the reading of images that it does not change."""
+    monkeypatch.setattr(searches, "load_data", lambda config, record=None: data)
+
+
+@pytest.fixture
+def images(image_folder, tmp_path):
+    shutil.copytree(image_folder, tmp_path / "images")
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def searched(images, tmp_path, monkeypatch):
+    """Returns `searched(max_trials)`, which searches those images in a folder, with trainings that do nothing."""
+    used = []
+
+    def fit(self, hp, model, **kwargs):
+        used.append({name for names in self.record["splits"].values() for name in names})
+        return {"val_main_accuracy": 0.5}
+
+    monkeypatch.setattr(searches._OnDataset, "fit", fit)
+
+    def run(max_trials=1, **options):
+        options = {"space": {"learning_rate": [0.001, 0.002, 0.003]}, "tuner": "random", **options}
+        searches.search(config_of(images), tmp_path / "found", max_trials=max_trials, **options)
+        return used
+
+    return run
+
+
+def test_two_searches_in_one_folder_are_refused_and_one_that_was_killed_is_not(searched, loaded_once, tmp_path):
+    folder = tmp_path / "found"
+    program = f"from keras_inception import files; lock = files.locked({str(folder)!r}); lock.__enter__()"
+    program += "; print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        other.stdout.readline()
+        with pytest.raises(InputError, match=rf"Another process is writing to {folder}\. Wait for it"):
+            searched()
+        other.kill()
+    assert len(searched()) == 1
+
+
+def test_a_search_goes_on_with_its_images_alone(searched, images):
+    begun = searched()[0]
+    Image.new("RGB", (40, 36)).save(images / "dark" / "late.png")
+    assert searched(2) == [begun, begun]
+    (images / "dark" / "3.png").unlink()
+    with pytest.raises(InputError, match=r"must be those that the run began with.* 1 files are gone .*dark/3\.png"):
+        searched(3)
+    assert len(searched(1, overwrite=True)) == 3
+    (images / "dark").rename(images / "night")
+    with pytest.raises(InputError, match=r"Classes \['dark', 'light'\] are now \['light', 'night'\]"):
+        searched(3)
+
+
+BEGINS = {"begins": "0", "tuner": "tuner0", "values": {"learning_rate": 0.001}}
+ENDS = {"trial": "0", "status": "COMPLETED", "score": 0.5, "seconds": 1.0, "epochs": 1, "reason": ""}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("search.json", "{", r"search\.json is missing or no JSON file"),
+        ("search.json", "[]", r"search\.json must say what is searched, and is damaged"),
+        ("data.json", None, r"must hold data\.json, which tells the images of the search"),
+        ("data.json", "{}", r"data\.json must hold the source, classes and splits"),
+        ("trials/journal.json", "[{", r"journal\.json is missing or no JSON file"),
+        ("trials/journal.json", "3", "must hold the trials of the search, and is damaged"),
+        ("trials/journal.json", "[[]]", "must hold the trials of the search, and is damaged"),
+        ("trials/journal.json", [{**BEGINS, "values": {}}], "must hold the trials of the search, and is damaged"),
+        ("trials/journal.json", [{**ENDS, "values": BEGINS["values"]}], "must hold the trials of the search"),
+        ("trials/journal.json", [BEGINS, {**ENDS, "score": float("nan"), "values": BEGINS["values"]}], "is damaged"),
+    ],
+)
+def test_a_damaged_file_of_a_search_is_named(name, content, message, searched, loaded_once, tmp_path):
+    searched()
+    path = tmp_path / "found" / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(InputError, match=message):
+        searched(2)
+
+
+def test_best_json_is_written_again(searched, loaded_once, tmp_path):
+    searched()
+    best = (tmp_path / "found" / "best.json").read_text()
+    (tmp_path / "found" / "best.json").unlink()
+    assert len(searched()) == 1
+    assert (tmp_path / "found" / "best.json").read_text() == best
+
+
+@pytest.fixture
+def taken():
+    """A port at which something listens."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield str(listening.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (("worker0", None, None), "Received: no KERASTUNER_ORACLE_IP, KERASTUNER_ORACLE_PORT"),
+        (("worker0", "127.0.0.1", None), "Received: no KERASTUNER_ORACLE_PORT"),
+        ((None, "127.0.0.1", "8000"), "Received: no KERASTUNER_TUNER_ID"),
+        (("", "127.0.0.1", "8000"), "Received: no KERASTUNER_TUNER_ID"),
+        (("chief", "", "8000"), "Received: no KERASTUNER_ORACLE_IP"),
+        (("worker0", "127.0.0.1", "http"), "must be a number from 1 to 65535. Received: 'http'"),
+        (("worker0", "127.0.0.1", "0"), "must be a number from 1 to 65535. Received: '0'"),
+        (("worker0", "127.0.0.1", "80000"), "must be a number from 1 to 65535. Received: '80000'"),
+        (("../worker0", "127.0.0.1", "8000"), "must be a name such as chief or worker0"),
+        (("chief", "127.0.0.1", "TAKEN"), r"and a free port. Received: 127\.0\.0\.1:\d+ \(Address already in use\)"),
+        (("chief", "192.0.2.1", "8000"), r"must be an address of the chief's machine"),
+    ],
+)
+def test_wrong_variables_of_a_search_on_several_machines_are_named(values, message, searched, taken, monkeypatch):
+    for name, value in zip(cluster.VARIABLES, values):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value.replace("TAKEN", taken))
+    with pytest.raises(InputError, match=message):
+        searched()
+
+
+def test_a_worker_says_which_chief_it_did_not_find_and_what_it_does_not_see(
+    searched, loaded_once, taken, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("KERASTUNER_TUNER_ID", "worker0")
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+    monkeypatch.setenv("KERASTUNER_ORACLE_PORT", taken)
+    with pytest.raises(InputError, match=r"must see the folder of its chief's search\. Received: .*found"):
+        searched()
+    (tmp_path / "found").mkdir()
+    with pytest.raises(InputError, match=r"must see the folder of its chief's search\. .* without search\.json"):
+        searched()
+    twice = r"must have a KERASTUNER_TUNER_ID of its own\. Received: 'worker0', twice"
+    with files.locked(tmp_path / "found" / "trials" / "worker-worker0"), pytest.raises(InputError, match=twice):
+        searched()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("KERASTUNER_ORACLE_PORT", str(free.getsockname()[1]))  # nothing listens there
+    monkeypatch.setattr(cluster, "CHIEF_WITHIN_SECONDS", 0.0)
+    with pytest.raises(StoppedError, match=r"No chief was at 127\.0\.0\.1:\d+ within 0 minutes \(Connection refused\)"):
+        searched()
