@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from keras_inception import files
+from keras_inception.errors import InputError
 from keras_inception.network.blocks import MAIN
 from keras_inception.training import runs
 from keras_inception.training.config import TrainConfig
@@ -107,12 +108,23 @@ class Training:
     @functools.cached_property
     def results(self) -> dict[str, Any]:
         """What the run's `results.json` holds."""
-        return files.read_json(self.folder / runs.RESULTS)
+        path = self.folder / runs.RESULTS
+        found = files.read_json(path)
+        try:
+            is_sound = isinstance(found["sizes"], dict) and (
+                not found["test"] or 0 <= found["test"][MAIN]["accuracy"] <= 1
+            )
+        except (KeyError, TypeError):
+            is_sound = False
+        if not is_sound:
+            raise InputError(f"{path} must hold the results of a training, and is damaged. Remove it to train again.")
+        return found
 
     @functools.cached_property
     def validation_accuracy(self) -> list[float]:
         """The main head's accuracy on the validation images after each epoch."""
-        return [float(row["val_main_accuracy"]) for row in files.read_table(self.folder / runs.HISTORY)]
+        name = f"val_{MAIN}_accuracy"
+        return [float(row[name]) for row in files.read_table(self.folder / runs.HISTORY, [name])]
 
     @property
     def test_accuracy(self) -> float | None:
@@ -127,8 +139,9 @@ class Training:
     @functools.cached_property
     def steps(self) -> dict[str, Array]:
         """The columns of `steps.csv`, each `(steps,)`."""
-        rows = files.read_table(self.folder / STEPS)
-        return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+        numbers = ("step", f"{MAIN}_loss", "chance", "cpu_seconds")
+        rows = files.read_table(self.folder / STEPS, numbers)
+        return {name: np.array([float(row[name]) for row in rows]) for name in numbers}
 
     @property
     def losses(self) -> Array:
@@ -148,7 +161,7 @@ class Training:
     @functools.cached_property
     def gradients(self) -> list[dict[str, str]]:
         """The rows of `gradients.csv`, see `diagnosis.GradientFlow`."""
-        return files.read_table(self.folder / runs.GRADIENTS)
+        return files.read_table(self.folder / runs.GRADIENTS, ("epoch", "loss_weight", "gradient_norm"))
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,8 @@ class GradientFlow(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         if not self._begun:
             self._begun = True
-            earlier = files.read_table(self.path) if epoch and self.path.is_file() else []  # of this training
+            of_this_training = epoch and self.path.is_file()
+            earlier = files.read_table(self.path, ["epoch"]) if of_this_training else []
             self._rows = [row for row in earlier if int(row["epoch"]) <= epoch]
             if not any(int(row["epoch"]) == epoch for row in self._rows):
                 self._measure(epoch)

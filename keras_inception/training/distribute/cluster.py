@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -10,14 +11,14 @@ from typing import Any
 import tensorflow as tf
 
 from keras_inception import undocumented
-from keras_inception.errors import InputError, StoppedError
+from keras_inception.errors import InputError, StoppedError, shown
 
 SLURM_FIRST_PORT: int = 12_000
 SLURM_PORTS: int = 20_000
 
 
 class WorkerLostError(StoppedError):
-    """Another worker of the cluster ended before the training did."""
+    """Another worker of the cluster ended before the training did, or did not come."""
 
 
 def resolver_of_environment() -> Any:
@@ -49,21 +50,30 @@ def _read_tf_config(text: str) -> tuple[dict[str, list[str]], str, int]:
     """Returns the addresses by job, this worker's job and its number in it."""
     example = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
     rule = f"`TF_CONFIG` must be JSON such as {example}, the same on all workers except for `index`"
+    received = f"Received: TF_CONFIG={shown(text)}"
     try:
         config = json.loads(text)
     except json.JSONDecodeError as error:
-        raise InputError(f"{rule}. It is no JSON ({error}). Received: TF_CONFIG={text!r}") from None
+        raise InputError(f"{rule}. It is no JSON ({error}). {received}") from None
     try:
         addresses, task = config["cluster"], config["task"]
         job, index = task["type"], int(task["index"])
         known = {name: [str(address) for address in addresses[name]] for name in addresses}
         strays = any(isinstance(addresses[name], str) for name in addresses)
     except (KeyError, TypeError, ValueError):
-        raise InputError(f"{rule}. Received: TF_CONFIG={text!r}") from None
+        raise InputError(f"{rule}. {received}") from None
     if strays or not set(known) <= {"chief", "worker"} or len(known.get("chief", ())) > 1:
         raise InputError(f'{rule}; its jobs are "worker" and at most one "chief". Received: TF_CONFIG={text!r}')
     if not 0 <= index < len(known.get(job, ())):
-        raise InputError(f"{rule}; `task` must name a member of `cluster`. Received: TF_CONFIG={text!r}")
+        raise InputError(f"{rule}; `task` must name a member of `cluster`. {received}")
+    everyone = [address for addresses in known.values() for address in addresses]
+    for address in everyone:
+        if not re.fullmatch(r".+:[0-9]{1,5}", address) or not 0 < int(address.rpartition(":")[2]) < 65536:
+            raise InputError(f"{rule}; each address is a host, `:` and a port, which {address!r} is not. {received}")
+        if everyone.count(address) > 1:
+            raise InputError(
+                f"{rule}; each worker has an address of its own, and {address!r} is there twice. {received}"
+            )
     return known, job, index
 
 
@@ -103,17 +113,18 @@ def _share_gpus(addresses: Sequence[str], index: int) -> int:
     return each
 
 
-def _place(strategy: Any) -> tuple[int, int]:
-    """Returns the number of workers of a strategy (by default the current one) or a resolver, and which one this is."""
+def _resolver(strategy: Any) -> Any:
+    """Returns the resolver of a strategy, by default the current one, or None; a resolver is returned as it is."""
     strategy = tf.distribute.get_strategy() if strategy is None else strategy
     resolver = getattr(strategy, "cluster_resolver", strategy)
-    if not isinstance(resolver, tf.distribute.cluster_resolver.ClusterResolver):
-        return 1, 0
-    jobs = resolver.cluster_spec().as_dict()
-    chiefs, workers = len(jobs.get("chief", ())), len(jobs.get("worker", ()))
-    if resolver.task_type is None:
-        return 1, 0
-    return max(1, chiefs + workers), resolver.task_id + (chiefs if resolver.task_type == "worker" else 0)
+    return resolver if isinstance(resolver, tf.distribute.cluster_resolver.ClusterResolver) else None
+
+
+def worker_addresses(strategy: Any = None) -> list[str]:
+    """Returns the addresses of the workers in the order of their numbers; none where there is no cluster."""
+    resolver = _resolver(strategy)
+    jobs = {} if resolver is None else resolver.cluster_spec().as_dict()
+    return [*jobs.get("chief", ()), *jobs.get("worker", ())]
 
 
 def worker_count(strategy: Any = None) -> int:
@@ -122,7 +133,7 @@ def worker_count(strategy: Any = None) -> int:
     Args:
         strategy: A strategy; by default the current one.
     """
-    return _place(strategy)[0]
+    return max(1, len(worker_addresses(strategy)))
 
 
 def worker_index(strategy: Any = None) -> int:
@@ -131,7 +142,12 @@ def worker_index(strategy: Any = None) -> int:
     Args:
         strategy: A strategy; by default the current one.
     """
-    return _place(strategy)[1]
+    resolver = _resolver(strategy)
+    if resolver is None or resolver.task_type is None:
+        return 0
+    return resolver.task_id + (
+        len(resolver.cluster_spec().as_dict().get("chief", ())) if resolver.task_type == "worker" else 0
+    )
 
 
 def is_chief(strategy: Any = None) -> bool:

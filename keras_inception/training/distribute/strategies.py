@@ -1,7 +1,8 @@
 """TensorFlow's mirrored strategies, with what plain `fit` of Keras 3 needs of them."""
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -10,6 +11,7 @@ from keras_inception import undocumented
 from keras_inception.errors import InputError
 from keras_inception.training.config import STRATEGIES
 from keras_inception.training.distribute import batches, cluster
+from keras_inception.training.distribute.meeting import TIMEOUT_SECONDS, meet
 from keras_inception.types import Strategy
 
 
@@ -75,13 +77,23 @@ class MultiWorkerMirroredStrategy(_ForKeras, tf.distribute.MultiWorkerMirroredSt
     Args:
         cluster_resolver: Names the workers; by default from `TF_CONFIG`, or else from Slurm.
         communication_options: See `tf.distribute.MultiWorkerMirroredStrategy`.
+        timeout_seconds: For how long, in wall-clock time, this worker waits for the others; SIGINT and SIGTERM end it.
+        report: Called with a message that says for whom it waits; by default Python's warning.
 
     Raises:
-        InputError: No resolver is given and there is no `TF_CONFIG` and no Slurm, or it is malformed; or TensorFlow
-            was used before.
+        InputError: No resolver is given and there is no `TF_CONFIG` and no Slurm, or it is malformed; TensorFlow was
+            used before; or this worker's port is in use.
+        WorkerLostError: The others did not come in time.
     """
 
-    def __init__(self, cluster_resolver: Any = None, communication_options: Any = None):
+    def __init__(
+        self,
+        cluster_resolver: Any = None,
+        communication_options: Any = None,
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        report: Callable[[str], None] = warnings.warn,
+    ):
         cluster_resolver = cluster_resolver or cluster.resolver_of_environment()
         if cluster_resolver is None:
             raise InputError(
@@ -89,8 +101,11 @@ class MultiWorkerMirroredStrategy(_ForKeras, tf.distribute.MultiWorkerMirroredSt
                 "with `srun`). Set it on every worker, or use `MirroredStrategy` for the devices of one machine. "
                 "Received: no TF_CONFIG and no SLURM_STEP_NUM_TASKS above 1"
             )
+        if cluster.worker_count(cluster_resolver) > 1:
+            meet(cluster_resolver, timeout_seconds, report)
         try:
-            super().__init__(cluster_resolver, communication_options)
+            with cluster.lost_workers(cluster_resolver):
+                super().__init__(cluster_resolver, communication_options)
         except RuntimeError as error:
             if not undocumented.is_of_late_joining(error):
                 raise
@@ -111,7 +126,9 @@ class MultiWorkerMirroredStrategy(_ForKeras, tf.distribute.MultiWorkerMirroredSt
         tf.random.set_seed(int(seed) // len(self.extended.worker_devices))
 
 
-def get_strategy(name: str = "auto") -> Strategy:
+def get_strategy(
+    name: str = "auto", *, timeout_seconds: float = TIMEOUT_SECONDS, report: Callable[[str], None] = warnings.warn
+) -> Strategy:
     """Returns a strategy for training; call it before TensorFlow does anything else.
 
     Args:
@@ -119,13 +136,16 @@ def get_strategy(name: str = "auto") -> Strategy:
             on the logical CPU devices where there is no GPU. `"multi-worker"` joins the workers that `TF_CONFIG` or
             Slurm names and waits for all of them. `"auto"` is `"multi-worker"` where these name several workers,
             `"mirrored"` where this machine has several GPUs, and `"one"` elsewhere.
+        timeout_seconds: For how long, in wall-clock time, a worker waits for the others.
+        report: Called with a message that says for whom a worker waits; by default Python's warning.
 
     Returns:
         A `tf.distribute.Strategy`. Build and compile the model inside its `scope()`.
 
     Raises:
         InputError: The name is unknown, `TF_CONFIG` or a variable of Slurm is malformed, `"multi-worker"` is given
-            without a cluster, or several workers are joined after TensorFlow was used.
+            without a cluster, several workers are joined after TensorFlow was used, or a worker's port is in use.
+        WorkerLostError: Other workers did not come in time.
     """
     if name not in STRATEGIES:
         raise InputError(f"`name` must be one of {STRATEGIES}. Received: name={name!r}")
@@ -135,7 +155,7 @@ def get_strategy(name: str = "auto") -> Strategy:
         return MirroredStrategy()
     resolver = cluster.resolver_of_environment()
     if name == "multi-worker" or (resolver is not None and cluster.worker_count(resolver) > 1):
-        return MultiWorkerMirroredStrategy(resolver)
+        return MultiWorkerMirroredStrategy(resolver, timeout_seconds=timeout_seconds, report=report)
     if len(tf.config.list_physical_devices("GPU")) > 1:
         return MirroredStrategy()
     return tf.distribute.get_strategy()
