@@ -1,7 +1,9 @@
 """What the commands share: exit codes, a parser, the options that are the same everywhere, tables."""
 
 import argparse
+import re
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,13 +42,41 @@ def tensorflow_said(error: Exception) -> str | None:
     """Returns in a line what TensorFlow or NumPy lacks of this machine: memory, room, a file; None for a defect."""
     import tensorflow as tf
 
-    text = " ".join(str(error).split())[:300]
+    text = " ".join(re.sub(r"\{\{.*?\}\}|\[Op:.*|\[\[.*", "", str(error)).split())[:300]
     if "No space left on device" in text or "Disk quota exceeded" in text:
         return f"no space left on the disk: choose another place, or make room ({text})"
     if isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
         return f"there is not enough memory: use smaller images, smaller batches, or a narrower network ({text})"
     files = (tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.DataLossError)
     return f"a file cannot be read or written ({text})" if isinstance(error, files) else None
+
+
+class CheckProgress:
+    """Shows on standard error how far the check of a folder's images is: a bar; in a log, 100 lines at most."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = TextColumn("checking images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._task: Any = None
+        self._said = time.monotonic(), 0  # when, and of how many
+
+    def __call__(self, done: int, total: int) -> None:
+        """Is told how many images were checked, and how many there are."""
+        if not self._bar.console.is_terminal:
+            now = time.monotonic()
+            if now - self._said[0] > 1.5 and done - self._said[1] >= total / 100:
+                print(f"checked {done:,} of {total:,} images", file=sys.stderr, flush=True)
+                self._said = now, done
+            return
+        if self._task is None:
+            self._task = self._bar.add_task("", total=total)
+            self._bar.start()
+        self._bar.update(self._task, completed=done)
+        if done == total:
+            self._bar.stop()
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -70,9 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
             "Images": f"{title} of {arguments.dataset or f'the dataset of {names[0]}'}",
         }
         originals = data.originals(arguments.split)
-        written = report.write(
-            arguments.out, models, predictions, facts=facts, originals=originals, crops=arguments.crops, top_ks=tops
-        )
+        crops = arguments.crops
+        with data.reading():
+            written = report.write(
+                arguments.out, models, predictions, facts=facts, originals=originals, crops=crops, top_ks=tops
+            )
         if not arguments.json:
             print(f"wrote {arguments.out}: {', '.join(written)}")
     return 0

@@ -1,10 +1,13 @@
 """The labelled images that a trained model is measured on: those of its run, or others of the same classes."""
 
 import argparse
+import sys
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from keras_inception.cli.console import CheckProgress
 from keras_inception.errors import InputError
 from keras_inception.training.config import TrainConfig
 
@@ -22,12 +25,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def data_of(arguments: argparse.Namespace, model: "InceptionModel") -> "Data":
     """Loads the images of the run, as it split them, or those of `--dataset`."""
+    from keras_inception.network.model import check_model, gives_logits
     from keras_inception.training import runs
     from keras_inception.training.loop import load_data
 
-    path = Path(arguments.model) / runs.CONFIG
+    check_model(model)
+    for name in model.output_names:
+        gives_logits(model, name)  # refuses what is no classifier
+    height, width, channels = model.input_shape[1:]
+    if height != width or channels != 3:
+        raise InputError(
+            "labelled images are read as squares of 3 channels: use `evaluation.evaluate` in Python for others. "
+            f"Received: a network of input_shape={model.input_shape[1:]}"
+        )
+    record, path = None, Path(arguments.model) / runs.CONFIG
     if path.is_file():
         config = TrainConfig.from_file(path)
+        if arguments.dataset is None or Path(arguments.dataset).resolve() == Path(config.dataset).resolve():
+            record = runs.record_of(arguments.model)  # its splits: no image to measure on was trained on
+            if record is None:
+                print(f"warning: {runs.unknown_images(arguments.model)}", file=sys.stderr)
     elif arguments.dataset:
         config = TrainConfig.of(architecture=model.architecture)
     else:
@@ -39,14 +56,20 @@ def data_of(arguments: argparse.Namespace, model: "InceptionModel") -> "Data":
         skip_bad_images=arguments.skip_bad_images or config.skip_bad_images,
         recipe=replace(config.recipe, batch_size=arguments.batch_size),
     )
-    data = load_data(config, model.preprocessing)
-    if model.class_names is not None and data.class_names != model.class_names:
-        raise InputError(
-            f"the images must have the classes that the model was trained on, {_short(model.class_names)}. "
-            f"Received: {_short(data.class_names)}"
-        )
+    data = load_data(config, model.preprocessing, record=record, on_check=CheckProgress())
+    if data.added:
+        print(f"warning: left out {len(data.added)} files that are newer than the run", file=sys.stderr)
+    _check_classes(model, data.class_names)
     return data
 
 
-def _short(names: list[str]) -> str:
-    return f"{names[:5]} and {len(names) - 5} more" if len(names) > 6 else str(names)
+def _check_classes(model: "InceptionModel", found: list[str]) -> None:
+    """Refuses images of other classes, or of another order; for a model without names, of another number."""
+    known = model.class_names or found[: model.classes] + ["?"] * (model.classes - len(found))
+    index = next((i for i, names in enumerate(zip_longest(known, found)) if len(set(names)) > 1), None)
+    if index is not None:
+        of_model, of_images = (names[index] if index < len(names) else "missing" for names in (known, found))
+        raise InputError(
+            f"the images must have the {len(known)} classes that the model was trained on, in their order. "
+            f"Received: images of {len(found)} classes, of which number {index} is {of_images} instead of {of_model}"
+        )

@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 
 
@@ -17,6 +18,8 @@ def import_tensorflow_quietly() -> None:
             tensorflow.constant(0) + 1
         tensorflow.get_logger().setLevel("ERROR")
         importlib.import_module("absl.logging").set_verbosity("error")
+    # Said of every network that was compiled and never trained; no command goes on with the optimizer of a .keras file.
+    warnings.filterwarnings("ignore", "Skipping variable loading for optimizer", UserWarning)
 
 
 @contextlib.contextmanager

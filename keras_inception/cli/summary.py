@@ -31,10 +31,12 @@ def run(arguments: argparse.Namespace) -> int:
     from keras_inception.network.googlenet import GoogLeNet
     from keras_inception.training import runs
 
+    if arguments.plot and Path(arguments.plot).suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise InputError(f"--plot writes .png, .svg or .pdf. Received: {arguments.plot}")
     if arguments.model:
         model = runs.load_model(arguments.model)
     else:
-        shape = (arguments.image_size, arguments.image_size, 3) if arguments.image_size else None
+        shape = (arguments.image_size, arguments.image_size, 3) if arguments.image_size is not None else None
         model = GoogLeNet(
             input_shape=shape,
             classes=arguments.classes,
@@ -44,8 +46,6 @@ def run(arguments: argparse.Namespace) -> int:
         )
     _print_costs(model)
     if arguments.plot:
-        if Path(arguments.plot).suffix.lower() not in (".png", ".svg", ".pdf"):
-            raise InputError(f"--plot writes .png, .svg or .pdf. Received: {arguments.plot}")
         with files.written_aside(arguments.plot) as aside:
             plots.graph(model).savefig(aside, dpi=120)
         print(f"drew {arguments.plot}")

@@ -118,8 +118,32 @@ def test_evaluate_prints_the_results_of_the_run(run, capsys):
     assert all(word in table for word in ("head", "top-1", "loss", "main", "aux1", "aux2"))
 
 
-def test_evaluate_refuses_images_of_other_classes(run, refused):
-    assert "must have the classes" in refused("evaluate", run.folder, "--dataset", "digits")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"class_names": ["light", "dark"]}, "images of 2 classes, of which number 0 is dark instead of light"),
+        ({"classes": 3, "class_names": ["dark", "light", "red"]}, "of which number 2 is missing instead of red"),
+        ({"classes": 3}, "must have the 3 classes that the model was trained on, in their order"),
+        ({"input_shape": (10, 10, 1)}, "squares of 3 channels"),
+        ({"input_shape": (10, 14, 3)}, "squares of 3 channels"),
+        ({"include_top": False, "pooling": "avg"}, "Outputs must be softmaxes or logits"),
+        ({"classifier_activation": "sigmoid"}, "Received: output 'main' with activation=sigmoid"),
+    ],
+)
+def test_networks_that_do_not_fit_the_images_are_refused(options, message, image_folder, tmp_path, refused):
+    path = tmp_path / "model.keras"
+    ki.GoogLeNet(architecture=TINY, **{"input_shape": (10, 10, 3), "classes": 2, **options}).save(path)
+    assert message in refused("evaluate", path, "--dataset", image_folder)
+
+
+def test_weights_that_are_not_numbers_are_refused(image_folder, tmp_path, refused):
+    path = tmp_path / "model.keras"
+    model = ki.GoogLeNet(architecture=TINY, input_shape=(10, 10, 3), classes=2)
+    model.set_weights([weight * float("nan") for weight in model.get_weights()])
+    model.save(path)
+    for options in ([], ["--crops", "1"], [path], ["--out", tmp_path / "report"]):
+        assert "weights must be finite" in refused("evaluate", path, *options, "--dataset", image_folder)
+    assert names(tmp_path) == {"model.keras"}
 
 
 def test_evaluate_of_a_file_needs_a_dataset(run, image_folder, refused):

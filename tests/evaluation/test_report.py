@@ -103,8 +103,9 @@ def test_an_earlier_report_is_replaced_and_nothing_else(network, predictions, fo
     assert "all 4 images are answered rightly" in html
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()
-    for path, reason in ((tmp_path / "mine", "holds something else"), (tmp_path / "mine" / "notes.txt", "is a file")):
-        with pytest.raises(ValueError, match=f"A report needs an empty folder.* which {reason}"):
+    notes = tmp_path / "mine" / "notes.txt"
+    for path, reason in ((tmp_path / "mine", "holds something else"), (notes, "is a file"), (notes / "x", "is a file")):
+        with pytest.raises(ValueError, match=f"A report needs an empty folder.* {reason}"):
             report.write(path, [network], predictions, facts={}, originals=[])
 
 
