@@ -3,6 +3,9 @@
 import ctypes
 import gc
 import resource
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +28,7 @@ BAD = {
     "tiff": encode(photograph(), "TIFF"),
     "bmp with coloured palette": encode(photograph().convert("P"), "BMP"),
 }
+FUZZ = Path(__file__).with_name("fuzz_requests.py")
 WAYS = pytest.mark.parametrize("way", ["server", "loaded"])
 # What Python raises for a request that does not fit the signature, and what the C API does.
 REFUSED = (RuntimeError, TypeError, ValueError, tf.errors.OpError)
@@ -224,3 +228,15 @@ def test_bytes_at_random_do_no_harm(way, request, masking_server):
     assert np.isnan(masking_server("serving_bytes", image_bytes=files)["probabilities"]).all()
     with pytest.raises((RuntimeError, tf.errors.OpError), match="by index in the batch"):
         request.getfixturevalue(way)("serving_bytes", image_bytes=files)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["1", "2", "3"])
+def test_hundreds_of_mutants_do_no_harm(exports, version):
+    """In a process of its own, which a crash or a hang would end."""
+    command = [sys.executable, FUZZ, exports / version, "300"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert run.returncode == 0, run.stderr[-3000:]
+    answered, most_memory = map(int, run.stdout.split())
+    assert 20 < answered < 280
+    assert most_memory < 1.5e9  # TensorFlow alone takes a third of it
