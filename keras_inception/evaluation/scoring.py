@@ -10,11 +10,11 @@ import numpy as np
 from scipy.special import softmax
 
 from keras_inception import architectures
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, shown
 from keras_inception.evaluation import cropping, measures
 from keras_inception.network.labels import check_labels
 from keras_inception.network.losses import logs_by_head
-from keras_inception.network.model import InceptionModel, check_finite, check_images, check_model, gives_logits
+from keras_inception.network.model import InceptionModel, check_finite, check_input, check_model, gives_logits
 from keras_inception.network.preprocess import preprocess_input
 from keras_inception.types import Array
 
@@ -132,7 +132,11 @@ def predict(
 
 def one_by_one(examples: Any) -> Iterator[tuple[Array, Array]]:
     """Yields pairs of one image and its label from such pairs, from batches of images, or from a pair of arrays."""
-    for pair in [examples] if _is_pair_of_arrays(examples) else examples:
+    try:
+        pairs = iter([examples] if _is_pair_of_arrays(examples) else examples)
+    except TypeError as error:
+        raise InputError(f"`examples` must be pairs of image and label. Received: {shown(examples)}") from error
+    for pair in pairs:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise InputError(f"`examples` must give pairs of image and label. Received: {type(pair).__name__}")
         image, label = map(np.asarray, pair)
@@ -169,8 +173,11 @@ def _softmaxes(
     views = iter(images) if crops is None else _crops(model, images, crops)
     rows = []
     while batch := list(islice(views, batch_size)):
+        shapes = {view.shape for view in batch}
+        if len(shapes) > 1:
+            raise InputError(f"Without `crops` the images must have one shape. Received: {sorted(shapes)}")
         x = np.stack(batch)
-        check_images(x)
+        check_input(model, x)
         outputs = model.predict_on_batch(x)
         of_heads = dict(zip(model.output_names, outputs if isinstance(outputs, list) else [outputs]))
         heads = [(np.asarray(of_heads[name], "float64"), gives_logits(model, name)) for name in names]

@@ -365,6 +365,17 @@ def check_model(model: Any, *, heads: bool = True) -> None:
         )
 
 
+def check_input(model: InceptionModel, images: Any) -> None:
+    """Refuses what is no batch of finite numbers of the shape of the model's input."""
+    shape, expected = getattr(images, "shape", None), tuple(model.inputs[0].shape)
+    if shape is None or len(shape) != len(expected) or any(a not in (None, b) for a, b in zip(expected, shape)):
+        raise InputError(
+            f"Images must be an array or tensor of shape {expected}, where None stands for any size. "
+            f"Received: {type(images).__name__} of shape {None if shape is None else tuple(shape)}"
+        )
+    check_images(images)
+
+
 def check_images(images: Any) -> None:
     """Refuses a batch of images, `(batch, ...)`, of which a value is NaN or infinite."""
     for x in keras.tree.flatten(images):

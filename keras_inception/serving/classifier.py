@@ -12,9 +12,11 @@ from keras_inception.data.image_files import read_bytes
 from keras_inception.data.images import read
 from keras_inception.errors import InputError, shown
 from keras_inception.network.blocks import MAIN
-from keras_inception.network.model import InceptionModel, check_finite, check_images, check_model, gives_logits
+from keras_inception.network.model import InceptionModel, check_finite, check_input, check_model, gives_logits
 from keras_inception.network.preprocess import check_mode
 from keras_inception.network.views import inference_model
+from keras_inception.recipes.rules import is_whole
+from keras_inception.serving.export.inference_graph import check_image_shape
 from keras_inception.training import runs
 from keras_inception.types import Array, PathLike, Tensor
 
@@ -45,12 +47,8 @@ class Classifier:
         check_finite(self.model)
         self._head = head
         self.class_names: list[str] = self.model.class_labels
+        check_image_shape(self.model)
         self._image_shape = tuple(self.model.input_shape[1:])
-        if None in self._image_shape:
-            raise InputError(
-                "A classifier scales images to the size of its network's input. Build the network with a fixed "
-                f"`input_shape`. Received: a model with input_shape={self._image_shape}"
-            )
         check_mode(self.model.preprocessing)
         self._logits = gives_logits(self.model, head)
         self._input = tf.function(
@@ -79,12 +77,7 @@ class Classifier:
             images = tf.cast(tf.convert_to_tensor(images), tf.float32)
         except (ValueError, TypeError, tf.errors.OpError) as error:
             raise InputError(f"`images` must be an array of numbers. Received: {type(images).__name__}") from error
-        if tuple(images.shape)[1:] != self._image_shape:
-            raise InputError(
-                f"`images` must be a batch of shape (batch, {', '.join(map(str, self._image_shape))}), which "
-                f"`predict_files` makes of any files. Received: images.shape={tuple(images.shape)}"
-            )
-        check_images(images)
+        check_input(self.model, images)
         self.model.look_at(images)
         return self._probabilities(images)
 
@@ -115,7 +108,7 @@ class Classifier:
         if isinstance(paths, (str, bytes, os.PathLike)):
             raise InputError(f"`paths` must be a list of paths. Received: paths={shown(paths)}")
         for name, number in (("top", top), ("batch_size", batch_size)):
-            if not isinstance(number, int) or number < 1:
+            if not is_whole(number, 1):
                 raise InputError(f"`{name}` must be a whole number of at least 1. Received: {name}={shown(number)}")
         for start in range(0, len(paths), batch_size):
             part = paths[start : start + batch_size]
@@ -127,6 +120,11 @@ class Classifier:
 
     def read(self, path: PathLike) -> Tensor | str:
         """Returns the network's input of an image file, `(height, width, channels)`, or why it cannot be read."""
+        if self._image_shape[-1] not in (1, 3, 4):
+            raise InputError(
+                "Image files have 1, 3 or 4 channels. Give arrays to `predict`, or use a network of as many. "
+                f"Received: a model with input_shape={self._image_shape}"
+            )
         try:
             encoded = read_bytes(path)
         except InputError as error:

@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 from encoded_images import encode, photograph
-from served_network import CLASS_NAMES, build, random_images
+from served_network import CLASS_NAMES, SERVED, build, random_images
 
 import keras_inception as ki
 from keras_inception.cli import main
@@ -69,8 +69,8 @@ def test_it_works_in_another_process(model):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (random_images(1)[0], r"`images` must be a batch of shape \(batch, 16, 16, 3\).*\(16, 16, 3\)"),
-        (np.zeros((2, 8, 16, 3)), r"must be a batch of shape"),
+        (random_images(1)[0], r"Images must be an array or tensor of shape \(None, 16, 16, 3\).*\(16, 16, 3\)"),
+        (np.zeros((2, 8, 16, 3)), r"must be an array or tensor of shape"),
         (np.array(["rose.jpg"]), r"must be an array of numbers"),
         (None, r"must be an array of numbers. Received: NoneType"),
         (np.full((2, 16, 16, 3), np.nan), r"must hold finite numbers.* in 2 of the 2 images"),
@@ -131,8 +131,8 @@ def test_weights_that_diverge_later_are_seen(model):
     ("images", "message"),
     [
         (np.full((2, 16, 16, 3), np.nan, "float32"), "must hold finite numbers"),
-        (np.zeros((2, 16, 16, 1), "float32"), r"must be a batch of shape \(None, 16, 16, 3\)"),
-        (np.zeros((16, 16, 3), "float32"), r"must be a batch of shape"),
+        (np.zeros((2, 16, 16, 1), "float32"), r"must be an array or tensor of shape \(None, 16, 16, 3\)"),
+        (np.zeros((16, 16, 3), "float32"), r"must be an array or tensor of shape"),
     ],
 )
 def test_a_network_with_early_exits_refuses_them_too(model, images, message):
@@ -149,3 +149,37 @@ def test_numbers_that_are_none_are_null_in_json(model, folder, tmp_path):
     for path in (version / "assets").glob("*.json"):
         json.loads(path.read_text(), parse_constant=pytest.fail)
     assert json.loads((version / "assets" / "training.json").read_text()) == {"loss": None, "best": [1.0, None]}
+
+
+def test_networks_that_read_no_files_are_refused(channels_first):
+    for options in ({}, {"input_shape": (3, None, None), "aux_heads": False}):
+        with pytest.raises(ki.InputError, match=r"What serves (takes images of \(height|scales images)"):
+            ki.Classifier(ki.GoogLeNet(architecture=SERVED, **options))
+
+
+def test_networks_of_other_channels_classify_arrays_alone():
+    classifier = ki.Classifier(build(input_shape=(16, 16, 2)))
+    assert classifier.predict(np.zeros((1, 16, 16, 2)) - 1).shape == (1, 7)
+    with pytest.raises(ki.InputError, match="Image files have 1, 3 or 4 channels"):
+        list(classifier.predict_files(["rose.jpg"]))
+
+
+@pytest.mark.parametrize(
+    ("calibration", "message"),
+    [
+        ([np.full((2, 16, 16, 3), np.nan, "float32")], "must hold finite numbers"),
+        ([np.zeros((2, 8, 16, 3), "float32")], "must be an array or tensor of shape"),
+        (3, "`calibration` must be batches of images"),
+    ],
+)
+def test_images_of_a_calibration_are_looked_at(model, tmp_path, monkeypatch, calibration, message):
+    """The converter would crash the process."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
+    with pytest.raises(ki.InputError, match=message):
+        export.export_format(model, tmp_path, "litert", calibration=calibration)
+
+
+@pytest.mark.parametrize("summary", [3, {"a": object()}, {"images": np.zeros(3)}])
+def test_summaries_that_json_cannot_hold_are_refused(model, tmp_path, summary):
+    with pytest.raises(ki.InputError, match="`summary` must be a dict that JSON can hold"):
+        ki.export_saved_model(model, tmp_path, summary=summary)

@@ -10,10 +10,11 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from keras_inception import architectures, evaluation, files
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, shown
 from keras_inception.network import cost
 from keras_inception.network.blocks import MAIN
 from keras_inception.network.model import InceptionModel
+from keras_inception.recipes.rules import is_number
 from keras_inception.types import Array, PathLike
 
 COMBINATIONS: int = 4000  # of thresholds that are tried, over all heads
@@ -151,10 +152,10 @@ def calibrate_exits(
     Raises:
         InputError: The model has no auxiliary heads, there is no data, or labels do not fit the model.
     """
-    if not 0 <= max_accuracy_loss <= 1:
+    if not is_number(max_accuracy_loss, 0, 1):
         raise InputError(
             "`max_accuracy_loss` must be a share of the images from 0 to 1; 0.002 is 0.2 points. "
-            f"Received: max_accuracy_loss={max_accuracy_loss}"
+            f"Received: max_accuracy_loss={shown(max_accuracy_loss)}"
         )
     logits, labels = _head_logits(model, data, batch_size)
     temperatures = {head: temperature(values, labels) for head, values in logits.items()}

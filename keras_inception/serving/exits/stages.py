@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_inception import architectures
 from keras_inception.errors import InputError
 from keras_inception.network.blocks import MAIN
-from keras_inception.network.model import InceptionModel, check_finite, check_images, check_model, gives_logits
+from keras_inception.network.model import InceptionModel, check_finite, check_input, check_model, gives_logits
 from keras_inception.network.views import features
 from keras_inception.serving.exits.calibration import ExitCalibration, exit_names
 from keras_inception.types import Array, Tensor
@@ -107,12 +107,7 @@ class EarlyExitModel(keras.Model):
         return super().predict(x, *args, **kwargs)
 
     def _check_images(self, images: Any) -> None:
-        shape = getattr(images, "shape", None)
-        if shape is None or not tf.TensorShape(self.model.input_shape).is_compatible_with(shape):
-            raise InputError(
-                f"Images must be a batch of shape {self.model.input_shape}. Received: images.shape={shape}"
-            )
-        check_images(images)
+        check_input(self.model, images)
         self.model.look_at(images)
 
     def make_predict_function(self, force: bool = False) -> Callable[..., Any]:

@@ -12,10 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_inception.errors import InputError, MissingPackageError
+from keras_inception.errors import InputError, MissingPackageError, shown
 from keras_inception.evaluation import class_indices
 from keras_inception.network.blocks import MAIN
-from keras_inception.network.model import InceptionModel
+from keras_inception.network.model import InceptionModel, check_input
 from keras_inception.network.preprocess import preprocess_input, undo_preprocessing
 from keras_inception.serving.export import versions
 from keras_inception.serving.export.inference_graph import serving_network
@@ -161,9 +161,12 @@ def _quantization(calibration: Iterable[Any] | None, model: InceptionModel) -> d
 
     def pixels(batch: Any) -> Array:
         images = batch[0] if isinstance(batch, (tuple, list)) else batch
+        check_input(model, images)
         model.look_at(images)
         return _pixels(images, model.preprocessing)
 
+    if not isinstance(calibration, Iterable):
+        raise InputError(f"`calibration` must be batches of images. Received: calibration={shown(calibration)}")
     images = itertools.chain.from_iterable(map(pixels, calibration))
     chosen = [image[None] for image in itertools.islice(images, CALIBRATION_IMAGES)]
     if not chosen:

@@ -110,14 +110,19 @@ def _check(model: InceptionModel, heads: Sequence[str], precision: str) -> None:
                 f"Received: a model with the outputs {model.output_names}"
             )
         gives_logits(model, head)  # refuses other activations
+    check_image_shape(model)
+
+
+def check_image_shape(model: InceptionModel) -> None:
+    """Refuses a model to which image files cannot be brought: of no fixed size, or of channels that come first."""
     if None in model.input_shape[1:]:
         raise InputError(
-            "An export scales images to the size of its network's input. Build the network with a fixed "
+            "What serves scales images to the size of its network's input. Build the network with a fixed "
             f"`input_shape`. Received: a model with input_shape={model.input_shape[1:]}"
         )
     if any(getattr(layer, "data_format", None) == "channels_first" for layer in model.layers):
         raise InputError(
-            "An export takes images of (height, width, channels). Build the network under "
+            "What serves takes images of (height, width, channels). Build the network under "
             '`keras.config.set_image_data_format("channels_last")`. Received: a model with data_format="channels_first"'
         )
 

@@ -9,9 +9,10 @@ from typing import Any
 import tensorflow as tf
 
 from keras_inception import architectures, files
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, shown
 from keras_inception.network.blocks import MAIN
 from keras_inception.network.model import InceptionModel, check_model
+from keras_inception.recipes.rules import is_whole
 from keras_inception.serving.exits import ExitCalibration, early_exit_model
 from keras_inception.serving.export import card, versions, warmup
 from keras_inception.serving.export.inference_graph import frozen, serving_network
@@ -72,8 +73,14 @@ def export_saved_model(
         InputError: An argument is out of range, the version exists, or the model cannot be served.
         OSError: The folder cannot be written.
     """
-    if not isinstance(top, int) or top < 1:
-        raise InputError(f"`top` must be a whole number of at least 1. Received: top={top!r}")
+    if not is_whole(top, 1):
+        raise InputError(f"`top` must be a whole number of at least 1. Received: top={shown(top)}")
+    try:
+        training = files.to_json(dict(summary or {}))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"`summary` must be a dict that JSON can hold ({error}). Received: {shown(summary)}"
+        ) from error
     if on_bad_image not in ON_BAD_IMAGE:
         raise InputError(f"`on_bad_image` must be one of {ON_BAD_IMAGE}. Received: on_bad_image={on_bad_image!r}")
     check_model(model)
@@ -90,7 +97,7 @@ def export_saved_model(
         "image_shape": list(model.input_shape[1:]),
         "precision": precision,
         "on_bad_image": on_bad_image,
-        "training": files.to_json(summary or {}),
+        "training": training,
     }
     signatures = Signatures(
         main_head if exits is None else early_exit_network(model, exits, precision),

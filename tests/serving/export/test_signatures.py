@@ -153,7 +153,7 @@ def test_models_that_cannot_be_served_are_refused(tmp_path, channels_first):
     for options, message in (
         ({"include_top": False, "pooling": "avg"}, r"An export needs the head 'main'.*include_top=True"),
         ({"aux_heads": False, "input_shape": (3, None, None)}, "Build the network with a fixed `input_shape`"),
-        ({}, r"An export takes images of \(height, width, channels\)"),
+        ({}, r"What serves takes images of \(height, width, channels\)"),
     ):
         with pytest.raises(InputError, match=message):
             ki.export_saved_model(ki.GoogLeNet(architecture=SERVED, **options), tmp_path)
