@@ -40,8 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
     if data.validation is None:
         raise InputError("there are no validation images to set the thresholds on; give a --dataset that has some")
 
-    calibration = exits.calibrate_exits(model, data.validation, arguments.max_accuracy_loss)
-    points = exits.score(model, calibration, data.test) if data.test is not None else None
+    with data.reading():
+        calibration = exits.calibrate_exits(model, data.validation, arguments.max_accuracy_loss)
+        points = exits.score(model, calibration, data.test) if data.test is not None else None
     calibration.save(folder / runs.EXITS)
     rows = calibration.rows(points)
     files.write_table(folder / runs.EXITS_TABLE, rows)

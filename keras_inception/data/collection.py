@@ -26,6 +26,7 @@ class Collection:
         record: What tells these data from others, as JSON: the source, the classes, and the examples of each split.
         skipped: The paths of unreadable files that were left out.
         added: The files that were left out because a record does not have them.
+        name_bad_images: Function that refuses, by their paths, images that have become unreadable.
     """
 
     examples: Callable[[str], tf.data.Dataset]
@@ -37,6 +38,7 @@ class Collection:
     record: dict[str, Any]
     skipped: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
+    name_bad_images: Callable[[], None] = lambda: None
 
 
 def fingerprint(record: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ _BMP = "TensorFlow reads a BMP of 24 or 32 bits, or of 8 in evenly spaced greys,
 _DAMAGED = "it is damaged or truncated"
 
 
+@tf.autograph.experimental.do_not_convert  # it has nothing to convert, and the attempt takes seconds
 def decode(encoded: Tensor, channels: int = 3) -> Tensor:
     """Decodes a JPEG, PNG, BMP, GIF or WebP image; of an animated one the first frame.
 

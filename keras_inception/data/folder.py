@@ -1,6 +1,7 @@
 """A folder of class folders: its files, its classes, its splits."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -9,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception.data.collection import Collection
-from keras_inception.data.decoding import decode, why_unreadable
+from keras_inception.data.decoding import decode_or_say_why
+from keras_inception.data.image_files import files_in, folders_in, read_bytes
 from keras_inception.errors import InputError
 from keras_inception.types import Dataset, PathLike
 
@@ -37,6 +39,7 @@ def read(
     *,
     skip_bad_images: bool = False,
     record: Mapping[str, Any] | None = None,
+    on_check: Callable[[int, int], None] | None = None,
 ) -> Collection:
     """Finds the images of a folder, checks that each can be read, and splits what the folder does not.
 
@@ -47,65 +50,83 @@ def read(
         test_fraction: Share of the images for testing where there is no folder of it, in [0, 1).
         skip_bad_images: Whether to leave out unreadable files rather than refuse them.
         record: The record of an earlier reading, whose files and splits are taken; newer files are left out.
+        on_check: Function of how many files were checked, and of how many there are, called after each.
 
     Returns:
         The files, sorted by path; their classes are called as the class folders are.
 
     Raises:
-        InputError: The folder has no images, fewer than two classes, classes without images, or unreadable files, or
-            lacks files of the record.
+        InputError: The folder has no images, fewer than two classes, classes without images, splits of different
+            classes, or unreadable files, or lacks files of the record.
     """
     folder = Path(folder)
     roots = _split_roots(folder)
-    classes = sorted({path.name for root in roots.values() for path in _folders(root)})
+    classes = sorted(path.name for path in folders_in(roots["train"]))
     if len(classes) < 2:
         raise InputError(
             "A folder of images must hold at least two class folders (CLASS/image.jpg, or train/CLASS/image.jpg), "
             f"because with one class there is nothing to tell apart. Received: {folder} with {classes or 'none'}"
         )
+    _check_names(folder, classes)
+    class_names = [_text(name) for name in classes]
+    for root in roots.values():
+        _check_classes(root, [path.name for path in folders_in(root)], classes)
     splits = {
-        split: [(str(path), label) for label, name in enumerate(classes) for path in _files(root / name)]
+        split: [(str(path), label) for label, name in enumerate(classes) for path in files_in(root / name)]
         for split, root in roots.items()
     }
-    names = {path: Path(path).relative_to(folder).as_posix() for files in splits.values() for path, _ in files}
+    names = {path: _text(Path(path).relative_to(folder).as_posix()) for files in splits.values() for path, _ in files}
     added: list[str] = []
     if record is not None:
         known = {names[file[0]]: file for files in splits.values() for file in files}
-        splits, added = _of_record(folder, record, classes, known)
-    sides, reasons = _check([path for files in splits.values() for path, _ in files])
+        splits, added = _of_record(folder, record, class_names, known)
+    paths = [path for files in splits.values() for path, _ in files]
+    sides, reasons = _check(paths, on_check)
     if reasons and (record is not None or not skip_bad_images):
-        listed = "; ".join(f"{path}: {reason}" for path, reason in list(reasons.items())[:5])
-        more = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""
         raise InputError(
             "Every file in a class folder must be an image. Remove or repair these, or leave them out with "
-            f"`--skip-bad-images` (`skip_bad_images=True`). Received: {listed}{more}"
+            f"`--skip-bad-images` (`skip_bad_images=True`). Received: {_listed(reasons)}"
         )
     splits = {split: [file for file in files if file[0] not in reasons] for split, files in splits.items()}
-    _check_every_class(folder, splits["train"], classes)
+    for split, root in roots.items():
+        if record is None:
+            _check_classes(root, {classes[label] for _, label in splits[split]}, classes)
     if record is None:
         splits = _complete(splits, seed, validation_fraction, test_fraction)
         record = {
             "source": FOLDER,
-            "classes": classes,
+            "classes": class_names,
             "splits": {split: {names[path]: _size(path) for path, _ in files} for split, files in splits.items()},
             "skipped": sorted(names[path] for path in reasons),
         }
 
+    # Names need not be UTF-8.
+    encoded = {split: [(os.fsencode(path), label) for path, label in files] for split, files in splits.items()}
+
     def examples(split: str) -> Dataset:
-        paths, labels = zip(*splits[split])
+        paths, labels = zip(*encoded[split])
         return tf.data.Dataset.from_tensor_slices((list(paths), tf.constant(labels, tf.int64)))
+
+    def name_bad_images() -> None:
+        _, bad = _check(paths)
+        if bad:
+            raise InputError(
+                "Images were damaged or removed since they were checked. Bring them back, and the same command goes "
+                f"on. Received: {_listed(bad)}"
+            )
 
     sizes = {split: len(files) for split, files in splits.items()}
     return Collection(
         examples=examples,
         encoded=tf.io.read_file,
-        class_names=classes,
+        class_names=class_names,
         sizes=sizes,
         side=int(np.median(sides)),
         shuffle_buffer=sizes["train"],  # paths are small
         record=dict(record),
         skipped=[str(folder / name) for name in record["skipped"]],
         added=added,
+        name_bad_images=name_bad_images,
     )
 
 
@@ -129,61 +150,72 @@ def _of_record(
     return {split: [files[name] for name in names] for split, names in record["splits"].items()}, added
 
 
+def _text(name: str) -> str:
+    """Returns a name on the disk as a text: UTF-8, whatever the locale says; other bytes are escaped."""
+    return os.fsencode(name).decode("utf-8", "surrogateescape")
+
+
 def _size(path: str) -> int:
     return Path(path).stat().st_size
 
 
-def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    hidden = {"Thumbs.db", "desktop.ini"}
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and path.name not in hidden
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-
-
 def _split_roots(folder: Path) -> dict[str, Path]:
     """Returns the folders of the splits by name; the folder itself, as "train", where it is not divided."""
-    names = {path.name.lower(): path for path in _folders(folder)}
+    names = {path.name.lower(): path for path in folders_in(folder)}
     roots = {split: names[alias] for split, aliases in SPLIT_FOLDERS.items() for alias in aliases if alias in names}
-    divided = "train" in roots and any(_folders(roots["train"]))
+    divided = "train" in roots and any(folders_in(roots["train"]))
     return roots if divided else {"train": folder}
 
 
-def _check(paths: list[str]) -> tuple[list[int], dict[str, str]]:
+def _check_names(folder: Path, classes: Sequence[str]) -> None:
+    for name in classes:
+        text = _text(name)
+        if text.splitlines() != [text] or text.encode("utf-8", "replace").decode() != text:
+            raise InputError(
+                "The name of a class folder must be one line of UTF-8, as the names of classes are written. Rename it. "
+                f"Received: {str(folder / name)!r}"
+            )
+
+
+def _check_classes(root: Path, found: Iterable[str], classes: Sequence[str]) -> None:
+    """Refuses a split whose classes are not those that are trained."""
+    found = set(found)
+    lacking = [name for name in classes if name not in found]
+    others = sorted(found - set(classes))
+    if lacking or others:
+        what = [f"without images of {lacking}"] * bool(lacking) + [f"with other classes {others}"] * bool(others)
+        raise InputError(
+            "Every class needs images, in each of the folders for training, validation and testing. Add some, or "
+            f"remove the folder. Received: {root} {' and '.join(what)}"
+        )
+
+
+def _check(
+    paths: Sequence[str], on_check: Callable[[int, int], None] | None = None
+) -> tuple[list[int], dict[str, str]]:
     """Returns the shorter sides of the readable files in pixels, and the reasons of the others by path."""
 
     def check(path: str) -> int | str:
-        encoded = Path(path).read_bytes()
-        reason = why_unreadable(encoded)
-        return reason or int(min(decode(encoded).shape[:2]))
+        try:
+            image = decode_or_say_why(read_bytes(path))
+        except InputError as error:
+            return str(error)
+        return image if isinstance(image, str) else int(min(image.shape[:2]))
 
     # TensorFlow decodes outside of Python's lock. The bytes are read here, so that memory stays that of a few files.
+    results: dict[str, int | str] = {}
     with ThreadPoolExecutor() as pool:
-        results = dict(zip(paths, pool.map(check, paths)))
+        for done, (path, result) in enumerate(zip(paths, pool.map(check, paths)), start=1):
+            results[path] = result
+            if on_check is not None:
+                on_check(done, len(paths))
     reasons = {path: result for path, result in results.items() if isinstance(result, str)}
     return [result for result in results.values() if not isinstance(result, str)], reasons
 
 
-def _check_every_class(folder: Path, files: list[tuple[str, int]], classes: list[str]) -> None:
-    if not files:
-        raise InputError(
-            f"A folder of images must hold some. Received: {folder}, without one in its {len(classes)} classes"
-        )
-    missing = sorted(set(range(len(classes))) - {label for _, label in files})
-    if missing:
-        raise InputError(
-            "Every class needs images to train on. Add some or remove the folder. "
-            f"Received: {folder} without images of {[classes[label] for label in missing]}"
-        )
+def _listed(reasons: Mapping[str, str]) -> str:
+    listed = "; ".join(f"{path}: {reason}" for path, reason in list(reasons.items())[:5])
+    return listed + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
 
 
 def _complete(splits: Splits, seed: int, validation_fraction: float, test_fraction: float) -> Splits:

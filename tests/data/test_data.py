@@ -1,6 +1,7 @@
 """Images and labels from the bundled digits, TFDS datasets and folders, bad ones included."""
 
-import io
+import os
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +11,12 @@ from PIL import Image
 tf = pytest.importorskip("tensorflow")
 tfds = pytest.importorskip("tensorflow_datasets")
 
+from image_bytes import blocks, encode  # noqa: E402, after the skip
+
 from keras_inception import data  # noqa: E402, after the skip
+from keras_inception.cli.predict import image_paths  # noqa: E402, after the skip
 from keras_inception.data import catalog, folder  # noqa: E402, after the skip
-
-
-def encode(image, kind, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def blocks(height=48, width=48):
-    """An image of 8x8 blocks, which JPEG keeps nearly as it is."""
-    colours = np.random.default_rng(7).integers(0, 256, (height // 8, width // 8, 3), dtype="uint8")
-    return Image.fromarray(np.kron(colours, np.ones((8, 8, 1), "uint8")))
+from keras_inception.errors import InputError  # noqa: E402, after the skip
 
 
 @pytest.fixture
@@ -38,63 +31,6 @@ def make_classes(root, counts):
         for index in range(count):
             Image.new("RGB", (40, 36), (100 * number, 10 * index, 50)).save(root / name / f"{index}.png")
     return root
-
-
-# images
-
-
-@pytest.mark.parametrize(
-    ("mode", "kind", "tolerance"),
-    [
-        ("RGB", "PNG", 0), ("RGB", "BMP", 0), ("RGB", "WEBP", 30), ("RGB", "JPEG", 12),
-        ("L", "PNG", 0), ("L", "JPEG", 3), ("LA", "PNG", 0), ("RGBA", "PNG", 0),
-        ("P", "PNG", 0), ("P", "GIF", 0), ("CMYK", "JPEG", 12), ("1", "PNG", 0),
-    ],
-)  # fmt: skip
-def test_decode_agrees_with_pillow(mode, kind, tolerance):
-    image = blocks().convert(mode)
-    expected = np.asarray(Image.open(io.BytesIO(encode(image, kind))).convert("RGB"), int)
-    decoded = data.decode(encode(image, kind)).numpy().astype(int)
-    assert decoded.shape == (48, 48, 3)
-    # JPEG and WebP decoders round differently at the edges of blocks.
-    assert np.abs(decoded - expected).max() <= tolerance
-
-
-def test_decode_keeps_the_high_byte_of_16_bits():
-    image = Image.fromarray(np.array([[0, 255, 256, 65535]], "uint16"))
-    assert data.decode(encode(image, "PNG")).numpy()[0, :, 0].tolist() == [0, 0, 1, 255]
-
-
-def test_decode_takes_the_first_frame_of_a_gif():
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ((255, 0, 0), (0, 0, 255))]
-    encoded = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert data.decode(encoded).numpy()[0, 0].tolist() == [255, 0, 0]
-
-
-def test_decode_to_one_channel_weighs_red_green_and_blue():
-    encoded = encode(Image.new("RGB", (4, 4), (255, 0, 0)), "PNG")
-    assert data.decode(encoded, channels=1).numpy()[0, 0].tolist() == [76]  # ITU-R 601: 0.2989 * 255
-
-
-def test_resize_cuts_the_centre_to_the_aspect_ratio_and_does_not_squash():
-    image = np.zeros((20, 60, 3), "uint8")
-    image[:, 20:40] = 200
-    np.testing.assert_allclose(data.resize(image, 10, 10), np.full((10, 10, 3), 200.0), rtol=1e-6)
-
-
-def test_resize_averages_when_it_scales_down():
-    checkers = np.indices((64, 64)).sum(0) % 2 * 255
-    resized = data.resize(np.repeat(checkers[..., None], 3, -1).astype("uint8"), 8, 8).numpy()
-    assert np.abs(resized - 127.5).max() < 10  # without antialiasing single pixels would show: 0 or 255
-
-
-def test_to_input_repeats_grey_and_preprocesses():
-    grey = np.full((8, 8, 1), 255, "uint8")
-    image = data.to_input(grey, (16, 16, 3), "inception")
-    assert image.shape == (16, 16, 3)
-    assert np.unique(image).tolist() == [1.0]
-    caffe = data.to_input(grey, (16, 16, 3), "caffe").numpy()
-    assert caffe[0, 0].tolist() == [151.0, 138.0, 132.0]  # 255 less blue, green, red
 
 
 # digits and TFDS
@@ -229,12 +165,94 @@ def test_an_epoch_holds_every_training_example_once_in_an_order_that_the_seed_de
     assert set(first) == set(other)
 
 
-def test_images_in_deeper_folders_count_and_hidden_files_do_not(flowers):
-    (flowers / "rose" / "more").mkdir()
-    Image.new("RGB", (40, 36)).save(flowers / "rose" / "more" / "deep.png")
-    (flowers / "rose" / ".DS_Store").write_bytes(b"x")
-    (flowers / "rose" / "Thumbs.db").write_bytes(b"x")
-    assert sum(data.load(flowers).sizes.values()) == 21
+def test_images_in_deeper_folders_count_and_what_systems_leave_there_does_not(flowers):
+    deep = flowers / "rose" / "more"
+    deep.mkdir()
+    Image.new("RGB", (40, 36)).save(deep / "deep.png")
+    expected = sorted(flowers.rglob("*.png"))
+    for name in (".DS_Store", "Thumbs.db", "THUMBS.DB", "Desktop.ini", "desktop.ini"):
+        (deep / name).write_bytes(b"x")
+    for hidden in (flowers / "__MACOSX", flowers / ".cache", deep / "__MACOSX", deep / ".hidden"):
+        (hidden / "rose").mkdir(parents=True)
+        (hidden / "rose" / "0.png").write_bytes(b"x")
+    loaded = data.load(flowers)
+    assert (loaded.class_names, sum(loaded.sizes.values())) == (["daisy", "rose"], 21)
+    assert image_paths([str(flowers)]) == expected  # `predict` reads the same files
+
+
+def test_names_that_are_not_utf_8_are_read(flowers):
+    Image.new("RGB", (40, 36), (1, 2, 3)).save(flowers / "rose" / "0.png")
+    os.rename(flowers / "rose" / "0.png", os.fsencode(flowers / "rose") + b"/\xff\xfe.png")
+    loaded = data.load(flowers, image_size=8, validation_fraction=0, test_fraction=0)
+    assert {tuple(image[0, 0].numpy()) for image, _ in loaded.originals("train")} >= {(1, 2, 3)}
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "two\u2028lines", b"\xff"])
+def test_a_class_name_that_is_not_one_line_of_text_is_refused(flowers, name):
+    os.rename(flowers / "rose", os.fsencode(flowers) + b"/" + os.fsencode(name))
+    with pytest.raises(ValueError, match=r"one line of UTF-8.*Rename it\. Received: '.*(lines|udcff)'$"):
+        data.load(flowers)
+
+
+@pytest.mark.parametrize(
+    ("split", "classes", "message"),
+    [
+        ("test", {"cat": 1}, r"/test without images of \['dog'\]$"),
+        ("val", {"cat": 1, "dog": 0}, r"/val without images of \['dog'\]$"),
+        ("test", {"cat": 1, "dog": 1, "bird": 1}, r"/test with other classes \['bird'\]$"),
+        ("testing", {"cats": 1, "dog": 1}, r"/testing without images of \['cat'\] and with other classes \['cats'\]$"),
+        ("test", {}, r"/test without images of \['cat', 'dog'\]$"),
+    ],
+)
+def test_splits_of_different_classes_are_refused(tmp_path, split, classes, message):
+    make_classes(tmp_path / "train", {"cat": 3, "dog": 3})
+    (tmp_path / split).mkdir()
+    make_classes(tmp_path / split, classes)
+    with pytest.raises(ValueError, match=f"Every class needs images, in each of the folders.*{message}"):
+        data.load(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "link to nothing", "device"])
+def test_what_is_no_file_is_refused_at_once(flowers, kind, monkeypatch):
+    path = flowers / "rose" / "bad.jpg"
+    listener = socket.socket(socket.AF_UNIX)
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "socket":
+            monkeypatch.chdir(path.parent)  # its name may have 108 bytes
+            listener.bind(path.name)
+        case "link to nothing":
+            path.symlink_to("nowhere")
+        case "device":
+            path.symlink_to("/dev/zero")
+    reason = "No such file" if kind == "link to nothing" else f"it is a {kind}"
+    with pytest.raises(ValueError, match=rf"bad\.jpg: {reason}"):
+        data.load(flowers)
+    listener.close()
+
+
+def test_the_check_tells_how_far_it_is(flowers):
+    told = []
+    data.load(flowers, on_check=lambda done, total: told.append((done, total)))
+    assert told == [(done, 20) for done in range(1, 21)]
+
+
+@pytest.mark.parametrize("damage", ["remove", "cut"])
+def test_an_image_that_is_lost_after_the_check_is_named(flowers, damage):
+    loaded = data.load(flowers, image_size=8, validation_fraction=0, test_fraction=0)
+    path = flowers / "rose" / "3.png"
+    if damage == "remove":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:60])
+    reason = "No such file" if damage == "remove" else "damaged or truncated"
+    message = rf"^Images were damaged or removed .* Received: \S*/rose/3\.png: .*{reason}"
+    with pytest.raises(InputError, match=message), loaded.reading():
+        list(loaded.originals("train"))
+    path.write_bytes(encode(blocks(), "PNG"))
+    with pytest.raises(tf.errors.ResourceExhaustedError), loaded.reading():  # not the fault of an image
+        raise tf.errors.ResourceExhaustedError(None, None, "")
 
 
 @pytest.mark.parametrize(
@@ -248,14 +266,6 @@ def test_bad_files_are_named_refused_or_skipped(flowers, content, reason):
     loaded = data.load(flowers, skip_bad_images=True)
     assert [path.endswith("bad.jpg") for path in loaded.skipped] == [True]
     assert sum(loaded.sizes.values()) == 20
-
-
-def test_a_bmp_whose_palette_tensorflow_would_ignore_is_refused(flowers):
-    blocks().convert("P").save(flowers / "rose" / "palette.bmp")
-    with pytest.raises(ValueError, match=r"palette\.bmp: TensorFlow reads a BMP of 24 or 32 bits"):
-        data.load(flowers)
-    blocks().convert("L").save(flowers / "rose" / "palette.bmp")  # grey ones are read right
-    assert sum(data.load(flowers).sizes.values()) == 21
 
 
 def test_an_empty_folder_one_class_and_a_class_without_images_are_refused(tmp_path):

@@ -44,6 +44,7 @@ def stream_epochs(one_epoch: Callable[[Tensor], tf.data.Dataset], epochs: Datase
         epochs: The numbers of the epochs, int64 scalars.
     """
 
+    @tf.autograph.experimental.do_not_convert
     def seeded(epoch: Tensor) -> Dataset:
         # Of the graph of this function alone. `shuffle` would mix TensorFlow's global seed into a seed of its own, and
         # fail on one that is a tensor where the global seed is 0.

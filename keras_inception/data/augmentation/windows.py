@@ -13,6 +13,7 @@ from keras_inception.recipes.augmentation import Augmentation
 from keras_inception.types import Tensor
 
 
+@tf.autograph.experimental.do_not_convert  # it has nothing to convert, and the attempt takes seconds
 def augment(source: Tensor, image_shape: tuple[int, int, int], seed: Tensor, augmentation: Augmentation) -> Tensor:
     """Makes a training image of a network's size from a file or an image.
 
@@ -82,6 +83,7 @@ def random_window(size: Tensor, seed: Tensor, area: tuple[float, float], aspect:
     return tf.cast(tf.concat([begin, window], 0), tf.int32)
 
 
+@tf.autograph.experimental.do_not_convert
 def decode_window(encoded: Tensor, choose_window: Callable[[Tensor], Tensor], channels: int) -> Tensor:
     """Decodes one window of an image file; of a JPEG file only the blocks that it touches.
 
