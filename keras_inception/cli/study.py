@@ -6,8 +6,8 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from keras_inception.cli.console import command, files_of, print_table
-from keras_inception.cli.train import add_fields, configured, options_of
+from keras_inception.cli.console import CheckProgress, command, files_of, print_table
+from keras_inception.cli.train import add_fields, configured, epoch_lines, options_of
 
 if TYPE_CHECKING:
     from keras_inception.study.trainings import Training
@@ -64,6 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
             seeds=arguments.seeds,
             architectures=networks,
             variants=given.get("variants"),
+            callbacks=[epoch_lines(config.recipe.epochs)],
+            on_check=CheckProgress(),
             on_begin=partial(_say_begin, config),
             on_training=_say_training,
             report=lambda message: print(f"warning: {message}", file=sys.stderr),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import docstring_parser
 
-from keras_inception.cli.console import command, files_of
+from keras_inception.cli.console import CheckProgress, command, files_of
 from keras_inception.errors import InputError
 from keras_inception.recipes import OPTIMIZERS, QUICK, RECIPES, SCHEDULES, Augmentation, Recipe
 from keras_inception.training import config as configuration
@@ -153,7 +153,8 @@ def run(arguments: argparse.Namespace) -> int:
         resume="resume" in given,
         overwrite="overwrite" in given,
         verbose=1 if bar else 0,
-        callbacks=[] if bar else [_epoch_lines(config.recipe.epochs)],
+        callbacks=[] if bar else [epoch_lines(config.recipe.epochs)],
+        on_check=CheckProgress(),
         on_data=partial(_say_data, config),
         report=lambda message: print(f"\nwarning: {message}", file=sys.stderr),
     )
@@ -162,7 +163,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _epoch_lines(epochs: int) -> Any:
+def epoch_lines(epochs: int) -> Any:
     """Returns the callback that prints a line an epoch, where a log or a pipe would hold every step of a bar."""
     import keras
 
@@ -171,11 +172,12 @@ def _epoch_lines(epochs: int) -> Any:
     begun = time.monotonic()
 
     def say(epoch: int, logs: Mapping[str, float]) -> None:
-        if distribute.is_chief():
+        if distribute.is_chief(callback.model.distribute_strategy):
             shown = ", ".join(f"{name} {value:.4f}" for name, value in logs.items())
             print(f"epoch {epoch + 1}/{epochs}: {shown} ({time.monotonic() - begun:.0f} s)", flush=True)
 
-    return keras.callbacks.LambdaCallback(on_epoch_end=say)
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=say)
+    return callback
 
 
 def config_of(given: Mapping[str, Any]) -> TrainConfig:

@@ -1,21 +1,20 @@
 """`keras-inception tune`."""
 
 import argparse
-import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_inception.cli.console import command, files_of
+from keras_inception.cli.console import CheckProgress, command, files_of
 from keras_inception.cli.train import CHOICES, add_fields, configured, options_of
 from keras_inception.errors import InputError
 from keras_inception.training.config import parsed, read
 
 if TYPE_CHECKING:
     from keras_inception.data import Data
+    from keras_inception.training.config import TrainConfig
     from keras_inception.tuning.search import Found
     from keras_inception.tuning.trials import TrialResult
 
@@ -58,6 +57,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
+    from keras_inception.tuning.cluster import VARIABLES
     from keras_inception.tuning.search import search
 
     options = options_of(arguments)
@@ -66,26 +66,44 @@ def run(arguments: argparse.Namespace) -> int:
     config = configured(options, arguments.config)
     if arguments.space and arguments.search:
         raise InputError("--space and --search both say what is searched: leave one of them out")
-    space = arguments.search or (parsed(arguments.space) if arguments.space else None)
-    with _Table(arguments.objective, config.recipe.epochs) as table, _quiet_keras_tuner():
-        found = search(
-            config,
-            arguments.out or Path("searches") / Path(config.dataset).name,
-            space=space,
-            tuner=arguments.tuner,
-            objective=arguments.objective,
-            max_trials=arguments.max_trials,
-            hours=arguments.hours,
-            executions=arguments.executions,
-            pruning=arguments.pruning,
-            overwrite=arguments.overwrite,
-            on_begin=table.begin,
-            on_epoch=table.show,
-            on_trial=table.add,
-        )
+    space = _space_of(arguments.space, config) if arguments.space else arguments.search
+    name, address, port = map(os.environ.get, VARIABLES)
+    if name and address and port:
+        print(f"{name} of a search on several machines, whose chief is at {address}:{port}", flush=True)
+    with _Table(arguments.objective, config.recipe.epochs) as table:
+        try:
+            found = search(
+                config,
+                arguments.out or Path("searches") / Path(config.dataset).absolute().name,
+                space=space,
+                tuner=arguments.tuner,
+                objective=arguments.objective,
+                max_trials=arguments.max_trials,
+                hours=arguments.hours,
+                executions=arguments.executions,
+                pruning=arguments.pruning,
+                overwrite=arguments.overwrite,
+                on_check=CheckProgress(),
+                on_begin=table.begin,
+                on_epoch=table.show,
+                on_trial=table.add,
+            )
+        except KeyboardInterrupt as interrupt:
+            raise KeyboardInterrupt("interrupted; the same command goes on") from interrupt
     if found is not None:
         _say_found(found, arguments)
     return 0
+
+
+def _space_of(path: str, config: "TrainConfig") -> Any:
+    """Returns what a file says is searched; an error names the file."""
+    from keras_inception.tuning import space
+
+    try:
+        return space.read(parsed(path) or {}, config)
+    except InputError as error:
+        message = str(error)
+        raise InputError(message if path in message else f"{path}: {message}") from error
 
 
 class _Table:
@@ -95,8 +113,7 @@ class _Table:
         from rich.console import Console
 
         self.objective, self.epochs = objective, epochs
-        self.out = sys.stdout  # what it is now, not what KerasTuner prints to
-        self.console = Console(file=self.out)
+        self.console = Console(file=sys.stdout)
         self.status = self.console.status("the first trial begins")
         self.best: float | None = None
 
@@ -110,8 +127,6 @@ class _Table:
         """Prints what is searched on, and the trials of earlier runs of the command."""
         sizes = ", ".join(f"{data.sizes.get(split, 0):,} {split}" for split in ("train", "validation"))
         self._say(f"{sizes} images of {len(data.class_names)} classes, {data.image_shape[0]}x{data.image_shape[1]}")
-        if "KERASTUNER_ORACLE_IP" in os.environ:
-            self._say(f"{os.environ.get('KERASTUNER_TUNER_ID')} of a search on several machines")
         self._say(f"trial  {self.objective}  best so far  epochs  seconds  hyperparameters")
         for row in rows:
             self.add(row)
@@ -143,22 +158,11 @@ class _Table:
         if self.console.is_terminal:
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)  # above the status
         else:
-            print(text, file=self.out, flush=True)
+            print(text, flush=True)
 
 
 def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-@contextlib.contextmanager
-def _quiet_keras_tuner() -> Iterator[None]:
-    """Lets nothing through of what KerasTuner prints of its own; a failed trial's reason stands in the table."""
-    with (
-        open(os.devnull, "w", encoding="utf-8") as out,
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(out),
-    ):
-        yield
 
 
 def _say_found(found: "Found", arguments: argparse.Namespace) -> None:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import keras
+
 from keras_inception import architectures as records
 from keras_inception import files
 from keras_inception.architectures import Architecture
@@ -49,6 +51,8 @@ def heads(
     seeds: int = 3,
     architectures: Sequence[str | Architecture] = ARCHITECTURES,
     variants: Sequence[str] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    on_check: Callable[[int, int], None] | None = None,
     on_begin: Callable[[int, int], None] = lambda missing, count: None,
     on_training: Callable[[Training], None] = lambda training: None,
     report: Callable[[str], None] = diagnosis.warn,
@@ -67,6 +71,8 @@ def heads(
         architectures: Networks with the same auxiliary heads, by name or as records.
         variants: Some of "none", the names of the heads, and "both" (or "all", where there are more); by default each
             of them. Differences are to "none".
+        callbacks: Further Keras callbacks of each training.
+        on_check: Called with how many images of a folder were checked, and how many there are.
         on_begin: Called with the number of trainings that are missing and the number of all.
         on_training: Called with each `Training` that is there, in order.
         report: Called with each message about what goes wrong in a training, see `diagnosis`.
@@ -81,6 +87,9 @@ def heads(
         interruption.PreemptedError: SIGTERM came; the training that was under way was saved.
     """
     config = TrainConfig() if config is None else config
+    for name, value in (("architectures", architectures), ("variants", variants)):
+        if isinstance(value, str):
+            raise InputError(f"`{name}` must be a list of names. Received: {name}={value!r}")
     found = [records.get(network, config.width) for network in architectures]
     networks = {record.name: network for record, network in zip(found, architectures)}
     known = _check(config, seeds, found, variants)
@@ -89,6 +98,7 @@ def heads(
     folder = default if folder is None else files.named(folder, "folder")
     _check_folder(folder, config)
     numbers = tuple(range(config.seed, config.seed + seeds))
+    replace(config, seed=numbers[-1])  # refuses a seed that is too large before the first training
     trainings = [
         Training(name, variant, seed, folder / name / variant / f"seed-{seed}")
         for name in networks
@@ -96,11 +106,13 @@ def heads(
         for seed in numbers
     ]
     with files.locked(folder):
+        _check_folder(folder, config)  # another process may have been faster
         on_begin(sum(not training.is_finished for training in trainings), len(trainings))
         for training in trainings:
             if not training.is_finished:
                 its = _config_of(config, networks[training.architecture], training.variant, training.seed)
-                _train(training, its, report)
+                _train(training, its, report, callbacks, on_check)
+            training.check(config.recipe)
             on_training(training)
         study = Study(folder, config, tuple(networks), chosen, numbers, trainings)
         findings.write(study)
@@ -172,7 +184,13 @@ def _config_of(config: TrainConfig, architecture: str | Architecture, variant: s
     )
 
 
-def _train(training: Training, config: TrainConfig, report: Callable[[str], None]) -> None:
+def _train(
+    training: Training,
+    config: TrainConfig,
+    report: Callable[[str], None],
+    callbacks: Sequence[keras.callbacks.Callback],
+    on_check: Callable[[int, int], None] | None,
+) -> None:
     """Trains one network, or goes on where its training was interrupted."""
     steps = StepLosses(training.folder / STEPS)
 
@@ -195,7 +213,8 @@ def _train(training: Training, config: TrainConfig, report: Callable[[str], None
             verbose=0,
             on_data=on_data,
             report=lambda message: report(f"{training.name}: {message}"),
-            callbacks=[steps],
+            callbacks=[steps, *callbacks],
+            on_check=on_check,
         )
     except diagnosis.NotFiniteError as error:
         raise diagnosis.NotFiniteError(f"{training.name}: {error}") from error

@@ -13,6 +13,7 @@ from scipy import stats
 from keras_inception import files
 from keras_inception.errors import InputError
 from keras_inception.network.blocks import MAIN
+from keras_inception.recipes import Recipe
 from keras_inception.training import runs
 from keras_inception.training.config import TrainConfig
 from keras_inception.training.diagnosis import AT_CHANCE
@@ -105,19 +106,37 @@ class Training:
         """Whether it has come to its end; what follows can then be read."""
         return (self.folder / runs.RESULTS).is_file()
 
+    def check(self, recipe: Recipe) -> None:
+        """Refuses what a finished training left where some of it is missing.
+
+        Raises:
+            InputError: A file is missing, damaged or cut off.
+        """
+        try:
+            steps = -(-self.results["sizes"]["train"] // recipe.batch_size) * recipe.epochs
+            whole = {
+                runs.HISTORY: len(self.validation_accuracy) == recipe.epochs,
+                STEPS: np.array_equal(self.steps["step"], np.arange(1, steps + 1)),
+                runs.GRADIENTS: bool(self.gradients),
+            }
+            for name in (name for name, is_whole in whole.items() if not is_whole):
+                raise InputError(f"{self.folder / name} must hold all of a finished training, and does not.")
+        except InputError as error:
+            raise InputError(f"{error} Remove {self.folder}, and the same command trains it again.") from error
+
     @functools.cached_property
     def results(self) -> dict[str, Any]:
         """What the run's `results.json` holds."""
         path = self.folder / runs.RESULTS
         found = files.read_json(path)
         try:
-            is_sound = isinstance(found["sizes"], dict) and (
+            is_sound = isinstance(found["sizes"]["train"], int) and (
                 not found["test"] or 0 <= found["test"][MAIN]["accuracy"] <= 1
             )
         except (KeyError, TypeError):
             is_sound = False
         if not is_sound:
-            raise InputError(f"{path} must hold the results of a training, and is damaged. Remove it to train again.")
+            raise InputError(f"{path} must hold the results of a training, and is damaged.")
         return found
 
     @functools.cached_property

@@ -34,6 +34,7 @@ from keras_inception.training import distribute, runs
 from keras_inception.training.config import TrainConfig, to_options
 from keras_inception.training.loop import AveragesInValidation, load_data
 from keras_inception.tuning import cluster, oracles
+from keras_inception.tuning import space as spaces
 from keras_inception.tuning.cluster import is_chief, is_worker
 from keras_inception.tuning.hypermodel import OBJECTIVE, GoogLeNetHyperModel
 from keras_inception.tuning.trials import (
@@ -92,6 +93,7 @@ def search(
     executions: int = 1,
     pruning: bool = True,
     overwrite: bool = False,
+    on_check: Callable[[int, int], None] | None = None,
     on_begin: Callable[[Data, list[TrialResult]], None] = lambda data, rows: None,
     on_epoch: Callable[[TrialResult], None] = lambda row: None,
     on_trial: Callable[[TrialResult], None] = lambda row: None,
@@ -115,6 +117,7 @@ def search(
             after as many epochs, a quarter of its epochs at the earliest (the median stopping rule). Hyperband has a
             rule of its own. A trial that validates without an error is stopped too: it cannot get better.
         overwrite: Whether to replace a search in that folder.
+        on_check: Called with how many images of a folder were checked, and how many there are.
         on_begin: Called with the data and the trials of earlier runs before the first trial.
         on_epoch: Called with the trial that runs in this process, after each of its epochs.
         on_trial: Called with each trial that ends.
@@ -134,6 +137,7 @@ def search(
     folder = files.named(folder, "folder")
     _check(tuner, max_trials, hours, executions, config)
     cluster.check()
+    spaces.read(space, config)  # refuses a bad one before the images are read
     goal = _objective(objective, config)
     # Slurm's tasks are workers of the search, not of one training.
     several = config.strategy == "auto" and len(tf.config.list_physical_devices("GPU")) > 1
@@ -141,7 +145,7 @@ def search(
     _check_folder(folder)
     with cluster.place(folder):
         goes_on = _check_folder(folder) and (is_worker() or not overwrite)
-        data = load_data(config, record=_record_of(folder) if goes_on else None)
+        data = load_data(config, record=_record_of(folder) if goes_on else None, on_check=on_check)
         if data.validation is None:
             raise InputError("A search needs validation images: use `--validation-fraction`. Received: none")
         hypermodel = _OnDataset(strategy, data, space, replace(config, image_size=data.image_shape[0]))
@@ -168,6 +172,7 @@ def search(
             objective=goal,
             **of_tuner.get(tuner, {"max_trials": None}),
         )
+        oracle.verbose = 0  # of KerasTuner's own tables
         runner = (HyperbandTuner if tuner == "hyperband" else Tuner)(
             oracle,
             hypermodel,

@@ -9,11 +9,10 @@ from PIL import Image
 from tiny_network import TINY
 from written_runs import config, write_run, write_study
 
-from keras_inception import study
+from keras_inception import files, study
 from keras_inception.architectures import GOOGLENET, AuxiliaryHead
 from keras_inception.cli import main
 from keras_inception.errors import InputError
-from keras_inception.files import read_table
 from keras_inception.study.heads import variants_of
 from keras_inception.study.results import moving_average
 
@@ -94,7 +93,7 @@ def test_the_study_compares_final_accuracies_and_steps_seed_by_seed(found):
 
 
 def test_study_csv_has_a_row_for_each_training(found):
-    rows = read_table(found.folder / "study.csv")
+    rows = files.read_table(found.folder / "study.csv")
     assert len(rows) == 18
     assert rows[4] == {
         "architecture": "googlenet", "variant": "aux1", "seed": "1", "epochs": "2", "steps": "40",
@@ -134,7 +133,7 @@ def test_one_seed_without_test_images_is_reported_as_it_is(tmp_path):
     found = finished(tmp_path, seeds=1, architectures=("googlenet",))
     assert found.images == "validation"
     assert found.accuracies("googlenet", "both") == [0.2]
-    assert read_table(tmp_path / "study.csv")[0]["test_accuracy"] == ""
+    assert files.read_table(tmp_path / "study.csv")[0]["test_accuracy"] == ""
     assert "| aux1 | 20.00% | +0.00 points (one seed: no interval) |" in (tmp_path / "study.md").read_text()
 
 
@@ -154,6 +153,12 @@ def test_one_seed_without_test_images_is_reported_as_it_is(tmp_path):
             {"architectures": ("googlenet", dataclasses.replace(TINY, auxiliary_heads=TINY.auxiliary_heads[:1]))},
             r"the same auxiliary heads\. Received: googlenet: main, aux1, aux2; tiny: main, aux1$",
         ),
+        (
+            {"architectures": "googlenet"},
+            r"`architectures` must be a list of names\. Received: architectures='googlenet'",
+        ),
+        ({"variants": "none"}, r"`variants` must be a list of names\. Received: variants='none'"),
+        ({"config": {"seed": 2**32 - 2}}, r"`seed` must be .*Received: seed=4294967296"),
         ({"architectures": ("lenet",)}, r"`architecture` must be an `Architecture` or one of googlenet, .*'lenet'"),
         ({"config": {"aux_heads": False}}, r"leave out `aux_heads=False`"),
         (
@@ -187,6 +192,47 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path):
         study.heads(config(), tmp_path)
     with pytest.raises(InputError, match="needs a folder of its own, and this is a file"):
         study.heads(config(), tmp_path / "thesis.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "steps.csv",
+            lambda text: text[:-60],
+            r"steps\.csv must .*Remove .*seed-0, and the same command trains it again",
+        ),
+        ("steps.csv", lambda text: "", r"steps\.csv"),
+        ("steps.csv", None, r"steps\.csv"),
+        ("steps.csv", lambda text: text.replace("0.693", "NaN"), r"steps\.csv"),
+        ("history.csv", lambda text: text.replace("val_main_accuracy", "accuracy"), r"history\.csv"),
+        ("history.csv", lambda text: text + "3,0.3\n", r"history\.csv must hold all of a finished training"),
+        ("history.csv", None, r"history\.csv"),
+        (
+            "gradients.csv",
+            lambda text: text.splitlines()[0] + "\n",
+            r"gradients\.csv must have a number .* Remove .*seed-0",
+        ),
+        ("gradients.csv", lambda text: text[:-9], r"gradients\.csv"),
+        ("results.json", lambda text: text[:-9], r"results\.json is missing or no JSON file"),
+        ("results.json", lambda text: text.replace("0.5", "NaN"), r"results\.json must hold the results of a training"),
+        ("results.json", lambda text: text.replace('"sizes"', '"size"'), r"results\.json must hold the results"),
+        ("config.json", lambda text: text[:-9], r"config\.json is missing or no JSON file"),
+    ],
+)
+def test_a_damaged_file_of_a_finished_training_is_named(name, change, message, tmp_path):
+    write_study(tmp_path, ("googlenet",), seeds=1)
+    path = tmp_path / "googlenet" / "none" / "seed-0" / name
+    text = path.read_text()
+    path.unlink() if change is None else path.write_text(change(text))
+    with pytest.raises(InputError, match=message):
+        finished(tmp_path, seeds=1, architectures=("googlenet",))
+
+
+def test_two_studies_in_one_folder_are_refused(tmp_path):
+    write_study(tmp_path, ("googlenet",), seeds=1)
+    with files.locked(tmp_path), pytest.raises(InputError, match=rf"Another process is writing to {tmp_path}\."):
+        finished(tmp_path, seeds=1, architectures=("googlenet",))
 
 
 def test_the_command_refuses_in_one_line(capsys, tmp_path, monkeypatch):
