@@ -5,6 +5,7 @@ dropout's random state included, and of the progress as JSON. It is written asid
 moment the last checkpoint is whole.
 """
 
+import io
 import json
 import zipfile
 import zlib
@@ -111,10 +112,20 @@ def restore(path: Path, model: InceptionModel, *groups: str) -> None:
 
 
 def _read(path: Path) -> dict[str, Array]:
+    file = io.BytesIO(path.read_bytes())  # from here on no error is the disk's
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, RuntimeError, MemoryError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        ValueError,
+        EOFError,
+        KeyError,
+        RuntimeError,
+        MemoryError,
+        OSError,
+    ) as error:
         raise _damaged(path, error) from error
 
 

@@ -89,8 +89,16 @@ def record_of(folder: PathLike) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     record = files.read_json(path)
-    keys = {"source": str, "classes": list, "splits": dict}
-    if not isinstance(record, dict) or not all(isinstance(record.get(key), kind) for key, kind in keys.items()):
+    try:
+        of_folder = record["source"] == "folder"
+        parts = [record["splits"], *record["splits"].values()] if of_folder else [record["splits"], record["sizes"]]
+        lists = [record["classes"], *([record["skipped"]] if of_folder else [])]
+        texts = [text for texts in lists for text in texts]
+        is_sound = "train" in record["splits"] and all(isinstance(part, dict) for part in parts)
+        is_sound = is_sound and all(isinstance(text, str) for text in texts)
+    except (TypeError, KeyError, AttributeError):
+        is_sound = False
+    if not is_sound:
         raise InputError(
             f"{path} must hold the source, classes and splits of a run's data, and is damaged. Begin anew."
         )
