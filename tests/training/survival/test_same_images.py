@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from argparse import Namespace
 from dataclasses import replace
 
 import keras
@@ -11,7 +12,9 @@ from tiny_network import TINY
 pytest.importorskip("tensorflow")
 
 from keras_inception import data, files
+from keras_inception.cli.images import data_of
 from keras_inception.errors import InputError
+from keras_inception.training import runs
 from keras_inception.training.config import TrainConfig
 from keras_inception.training.loop import train
 
@@ -123,6 +126,28 @@ def test_a_run_of_an_earlier_version_goes_on_and_says_that_it_cannot_know_its_im
     go_on(run, reports)
     assert [report for report in reports if "did not note its images" in report]
     assert (run / "results.json").is_file()
+
+
+def test_a_run_is_evaluated_on_its_own_splits_whatever_came_later(run, tmp_path, capsys):
+    shutil.copytree(tmp_path / "images", tmp_path / "copy")
+    record = json.loads((run / "data.json").read_text())
+    for index in range(30):
+        shutil.copy(tmp_path / "images" / "dark" / "0.png", tmp_path / "images" / "dark" / f"0-{index}.png")
+    arguments = Namespace(model=str(run), dataset=None, batch_size=4, skip_bad_images=False)
+    model = runs.load_model(run)
+    for dataset in (None, str(tmp_path / "copy" / ".." / "images")):
+        arguments.dataset = dataset
+        assert data_of(arguments, model).record == record
+        assert "left out 30 files that are newer than the run" in capsys.readouterr().err
+    arguments.dataset = str(tmp_path / "copy")  # other images are split anew
+    assert data_of(arguments, model).sizes == {"train": 32, "validation": 4, "test": 4}
+    arguments.dataset = None
+    remove_a_file(tmp_path / "images")
+    with pytest.raises(InputError, match=r"1 files are gone"):
+        data_of(arguments, model)
+    (run / "data.json").unlink()
+    data_of(arguments, model)
+    assert "did not note its images" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"source": "folder", "classes": 3, "splits": {}}', "\x00"])
