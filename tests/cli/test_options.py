@@ -51,8 +51,29 @@ def test_options_of_every_kind():
 def test_off_switches_a_step_of_the_recipe_off_and_0_does_not():
     config = configured("--recipe", "modern", "--randaugment", "off", "--crop-area", "off")
     assert (config.augmentation.randaugment, config.augmentation.crop_area) == (None, None)
-    with pytest.raises(InputError, match="`mixup` must be None or a finite number above 0"):
-        configured("--mixup", "0")
+    for name in ("--mixup", "--cutmix"):
+        with pytest.raises(InputError, match=r"must be None or a finite number above 0\. Received: .*=0\.0"):
+            configured(name, "0")
+
+
+@pytest.mark.parametrize("value", ["0", "off"])
+def test_a_dropout_of_0_or_off_is_none_and_not_the_architecture_s_own(value, tmp_path):
+    config = configured("--dropout", value, "--aux-dropout", value)
+    assert (config.dropout, config.aux_dropout) == (0, 0)
+    for name, text in (
+        ("a.toml", f'dropout = "{value}"'),
+        ("b.yaml", f"dropout: {value}"),
+        ("c.toml", "dropout = false"),
+    ):
+        (tmp_path / name).write_text(text.replace('"0"', "0"))
+        assert configured("--config", str(tmp_path / name)).dropout == 0
+
+
+@pytest.mark.parametrize("option", ["image-size", "loss-weights", "epochs", "learning-rate"])
+def test_what_can_be_no_less_than_1_is_neither_0_nor_off(option):
+    for value in ("0", "off"):
+        with pytest.raises(InputError, match=f"`{option.replace('-', '_')}` must be"):
+            configured(f"--{option}", value)
 
 
 def test_options_win_over_the_file_and_the_file_over_the_recipe(tmp_path):
