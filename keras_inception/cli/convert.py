@@ -37,6 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     out, source = Path(arguments.out), SOURCES[arguments.source]
     if out.suffix != ".keras":
         raise InputError(f"the file to write must end in .keras. Received: {out}")
+    if not out.parent.is_dir():
+        raise InputError(f"there is no folder {out.parent}; make it, or choose another. Received: {out}")
     if out.exists() and not arguments.overwrite:
         raise InputError(f"{out} exists already; choose another name or replace it with --overwrite")
     if not all(pair.partition("=")[0] and pair.partition("=")[2] for pair in arguments.rename):

@@ -71,6 +71,8 @@ class Data:
         """
         try:
             yield
+        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):
+            raise  # another worker was lost
         except tf.errors.OpError:
             self.name_bad_images()
             raise

@@ -122,7 +122,7 @@ def read(source: Source, path: PathLike, rename: Mapping[str, str] | None = None
     path, rename = os.path.expanduser(files.named(path, "path")), rename or {}
     received = f'Received: source="{source.name}", path={path!r}'
     if not os.path.isfile(path) and not os.path.isfile(f"{path}.index"):
-        raise MissingFileError(f"`path` must be a file of {source.publisher}'s. {received}")
+        raise MissingFileError(f"`path` must be a file of {source.publisher}'s, and there is none. {received}")
     tensors = source.tensors()
     layers = {tensor.layer for tensor in tensors.values()}
     unknown = sorted(set(rename) - layers)

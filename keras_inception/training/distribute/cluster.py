@@ -63,7 +63,7 @@ def _read_tf_config(text: str) -> tuple[dict[str, list[str]], str, int]:
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{rule}. {received}") from None
     if strays or not set(known) <= {"chief", "worker"} or len(known.get("chief", ())) > 1:
-        raise InputError(f'{rule}; its jobs are "worker" and at most one "chief". Received: TF_CONFIG={text!r}')
+        raise InputError(f'{rule}; its jobs are "worker" and at most one "chief". {received}')
     if not 0 <= index < len(known.get(job, ())):
         raise InputError(f"{rule}; `task` must name a member of `cluster`. {received}")
     everyone = [address for addresses in known.values() for address in addresses]
