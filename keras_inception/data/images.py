@@ -46,7 +46,7 @@ def cut(image: Tensor, window: Tensor) -> Tensor:
     return part
 
 
-def to_input(image: Tensor, image_shape: tuple[int, int, int], preprocessing: str) -> Tensor:
+def to_input(image: Tensor, image_shape: tuple[int, int, int], preprocessing: str | None) -> Tensor:
     """Turns a decoded image into a network's input.
 
     Args:
@@ -61,6 +61,6 @@ def to_input(image: Tensor, image_shape: tuple[int, int, int], preprocessing: st
     return preprocess_input(image, "channels_last", preprocessing=preprocessing)
 
 
-def read(encoded: Tensor, image_shape: tuple[int, int, int], preprocessing: str) -> Tensor:
+def read(encoded: Tensor, image_shape: tuple[int, int, int], preprocessing: str | None) -> Tensor:
     """Turns the bytes of a file into a network's input: `decode` to its channels, then `to_input`."""
     return to_input(decode(encoded, image_shape[-1]), image_shape, preprocessing)

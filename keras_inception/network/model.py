@@ -233,9 +233,10 @@ class InceptionModel(Step):
         1. `sample_weight` may be given by head.
 
         Raises:
-            InputError: A label names no class, or a weight is not a finite number of at least 0. Of arrays all are
-                looked at before the first step.
+            InputError: A label names no class, a weight of an example is not a finite number of at least 0, or an image
+                or a weight of the model is not finite. Of arrays all labels are looked at before the first step.
         """
+        check_finite(self)
         self._check_targets(y, kwargs.get("sample_weight"))
         self._number_class_weight(y, kwargs)
         validation_data = kwargs.get("validation_data")
@@ -243,18 +244,26 @@ class InceptionModel(Step):
             self._check_targets(*validation_data[1:3])
         self._looks_at_images, self._is_fitting, self._has_warned = True, True, False
         try:
-            return super().fit(x, y, *args, **kwargs)
+            history = super().fit(x, y, *args, **kwargs)
         finally:
             self._is_fitting = False
+        try:
+            check_finite(self)
+        except InputError as error:
+            warnings.warn(f"The training diverged, a lower learning rate may help. {error}", stacklevel=2)
+        return history
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Returns the losses and metrics; see `keras.Model.evaluate`. What `fit` refuses is refused."""
+        if not self._is_fitting:
+            check_finite(self)
         self._check_targets(y, kwargs.get("sample_weight"))
         self._looks_at_images, self._has_warned = True, self._has_warned and self._is_fitting
         return super().evaluate(x, y, *args, **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """Returns the outputs; see `keras.Model.predict`."""
+        """Returns the outputs; see `keras.Model.predict`. Images and weights that are not finite are refused."""
+        check_finite(self)
         self._looks_at_images, self._has_warned = True, False
         return super().predict(x, *args, **kwargs)
 

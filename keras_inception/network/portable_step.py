@@ -12,6 +12,10 @@ class PortableStep(keras.Model):
     It overrides what Keras documents for that: `make_train_function`, `make_test_function`, `make_predict_function`.
     """
 
+    train_function: Any
+    test_function: Any
+    predict_function: Any
+
     def check_batch(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
         """Looks at a batch before its step; a subclass refuses what it cannot learn from."""
 
@@ -30,7 +34,7 @@ class PortableStep(keras.Model):
             super().make_predict_function(force)
             self.predict_function = self._looking(self.predict_function)
 
-    def _looking(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _looking(self, function: Any) -> Callable[..., Any]:
         def look(batch: Any) -> Any:
             self.check_batch(*keras.utils.unpack_x_y_sample_weight(batch))
             return batch

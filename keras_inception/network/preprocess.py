@@ -23,7 +23,7 @@ CLASS_INDEX = "https://storage.googleapis.com/download.tensorflow.org/data/image
 CLASS_INDEX_MD5 = "c2c37ea517e94d9795004a39431a14cb"
 
 
-def preprocess_input(x: Tensor, data_format: str | None = None, *, preprocessing: str = "inception") -> Tensor:
+def preprocess_input(x: Tensor, data_format: str | None = None, *, preprocessing: str | None = "inception") -> Tensor:
     """Turns pixels into the input of a GoogLeNet.
 
     Args:
@@ -117,7 +117,7 @@ def contradiction(images: Array, preprocessing: str | None) -> str:
     )
 
 
-def undo_preprocessing(x: Array, *, preprocessing: str = "inception") -> Array:
+def undo_preprocessing(x: Array, *, preprocessing: str | None = "inception") -> Array:
     """Turns the input of a GoogLeNet back into pixels.
 
     Args:

@@ -35,6 +35,7 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
 
     train_function: Callable[..., Any] | None
     test_function: Callable[..., Any] | None
+    predict_function: Any
     observers: tuple[Observer, ...] = ()
 
     def observe(self, observer: Observer) -> None:
@@ -102,7 +103,8 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
     def make_predict_function(self, force: bool = False) -> Callable[..., Any]:
         if self.predict_function is None or force:
             super().make_predict_function(force)
-            predict, strategy = self.predict_function, self.distribute_strategy
+            predict: Any = self.predict_function
+            strategy = self.distribute_strategy
 
             def function(batches: list[Any]) -> Any:
                 for batch in batches:

@@ -67,6 +67,7 @@ class EarlyExitModel(keras.Model):
         temperatures: The temperatures by head.
     """
 
+    predict_function: Any
     supports_jit = False  # how many rows go on is known only at run time
 
     def __init__(
@@ -113,7 +114,7 @@ class EarlyExitModel(keras.Model):
     def make_predict_function(self, force: bool = False) -> Callable[..., Any]:
         if self.predict_function is None or force:
             super().make_predict_function(force)
-            predict = self.predict_function
+            predict: Any = self.predict_function
 
             def function(batches: list[Any]) -> Any:
                 self._check_images(tf.nest.flatten(batches, expand_composites=True)[0])

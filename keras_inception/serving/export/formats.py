@@ -127,7 +127,7 @@ def export_format(
     return versions.publish(write, folder, version), differences[0]
 
 
-def accuracy(version: PathLike, kind: str, data: Iterable[Any], preprocessing: str) -> float:
+def accuracy(version: PathLike, kind: str, data: Iterable[Any], preprocessing: str | None) -> float:
     """Returns the share, in [0, 1], of labelled images that an exported network of a format classifies right.
 
     `data` are batches of images that went through `preprocessing` and labels, integer or one-hot.
@@ -177,7 +177,7 @@ def _quantization(calibration: Iterable[Any] | None, model: InceptionModel) -> d
     }
 
 
-def _pixels(images: Tensor, preprocessing: str) -> Array:
+def _pixels(images: Tensor, preprocessing: str | None) -> Array:
     return np.asarray(undo_preprocessing(np.asarray(images), preprocessing=preprocessing), "float32")
 
 

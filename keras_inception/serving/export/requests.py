@@ -17,7 +17,7 @@ from keras_inception.types import Dataset, Tensor
 PARALLEL_IMAGES: int = 8
 
 
-def from_pixels(images: Tensor, image_shape: tuple[int, int, int], preprocessing: str) -> tuple[Tensor, Tensor]:
+def from_pixels(images: Tensor, image_shape: tuple[int, int, int], preprocessing: str | None) -> tuple[Tensor, Tensor]:
     """Resizes and preprocesses decoded images; those that cannot be pixels are left out.
 
     Args:
@@ -60,7 +60,7 @@ def _are_pixels(images: Tensor) -> Tensor:
     return tf.reduce_all(tf.math.is_finite(images), axes) & (low >= -64) & (high <= 255 + 64) & ~is_scaled
 
 
-def from_files(encoded: Tensor, image_shape: tuple[int, int, int], preprocessing: str) -> tuple[Tensor, Tensor]:
+def from_files(encoded: Tensor, image_shape: tuple[int, int, int], preprocessing: str | None) -> tuple[Tensor, Tensor]:
     """Decodes, resizes and preprocesses encoded images, several at a time; those that cannot be read are left out.
 
     Args:
