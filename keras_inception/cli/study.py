@@ -10,7 +10,7 @@ from keras_inception.cli.console import CheckProgress, command, files_of, print_
 from keras_inception.cli.train import add_fields, configured, epoch_lines, options_of
 
 if TYPE_CHECKING:
-    from keras_inception.study.trainings import Training
+    from keras_inception.study.results import Training
     from keras_inception.training.config import TrainConfig
 
 

@@ -102,7 +102,8 @@ def predict(
     Raises:
         InputError: There is no such number of crops, no image or no such model, or images or labels do not fit it.
     """
-    models = list(model) if isinstance(model, (list, tuple)) else [model]
+    members: Any = model if isinstance(model, (list, tuple)) else [model]
+    models: list[InceptionModel] = list(members)
     for member in models:
         check_model(member)
         check_finite(member)
@@ -112,7 +113,9 @@ def predict(
     if crops is not None:
         cropping.check_crops(crops)
     progress = keras.utils.Progbar(None, verbose=verbose, unit_name="image")
-    pairs, labels, averaged = one_by_one(examples), [], []
+    labels: list[Array] = []
+    averaged: list[Array] = []
+    pairs = one_by_one(examples)
     while chunk := list(islice(pairs, max(1, batch_size // (crops or 1)))):
         images = [image for image, _ in chunk]
         if crops is None and not labels:

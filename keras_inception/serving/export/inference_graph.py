@@ -50,8 +50,8 @@ def serving_network(
             neither a softmax nor logits.
     """
     _check(model, heads, precision)
-    outputs = [model.outputs[model.output_names.index(head)] for head in heads]
-    part = keras.Model(model.input, outputs, name=model.name)
+    ends = [model.outputs[model.output_names.index(head)] for head in heads]
+    part = keras.Model(model.input, ends, name=model.name)
     check_finite(part)
     folded = _folded_convolutions(part)
     gone = {name for convolution in folded.values() for name in convolution.absorbed}

@@ -27,7 +27,7 @@ def write(folder: Path, name: str, signatures: Sequence[str], image_shape: tuple
     with tf.io.TFRecordWriter(os.fspath(path)) as file:
         for signature in signatures:
             if signature == "serving_bytes":
-                inputs = {"image_bytes": [tf.io.encode_png(image).numpy()]}
+                inputs: dict[str, Any] = {"image_bytes": [tf.io.encode_png(image).numpy()]}
             else:
                 inputs = {"images": image[None].astype("uint8" if signature == "serving_uint8" else "float32")}
             file.write(prediction_log(name, signature, inputs))
