@@ -63,12 +63,32 @@ def test_weights_that_break_under_a_finite_loss_are_seen_at_once():
     )
 
 
-def test_weights_that_were_broken_before_the_step_are_named():
-    model = classifier()
-    model.get_layer("aux1_dense").bias.assign(np.full(CLASSES, np.nan, "float32"))
-    message = fit_until_stopped(model, batches(*examples()))
-    assert "(aux1_loss = nan, loss = nan) at step 1 of epoch 1" in message
+class Break(keras.callbacks.Callback):
+    """Makes a weight behind the first one NaN after that many steps."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps = steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.optimizer.iterations) == self.steps:
+            self.model.get_layer("aux1_dense").bias.assign(np.full(CLASSES, np.nan, "float32"))
+
+
+def test_weights_that_broke_in_the_step_before_are_named():
+    message = fit_until_stopped(classifier(), batches(*examples()), more=[Break(2)])
+    assert "(aux1_loss = nan, loss = nan) at step 3 of epoch 1" in message
     assert "The first layer whose weights are not finite since the step before is 'aux1_dense'." in message
+
+
+def test_weights_that_are_not_finite_are_refused_and_said_without_callbacks():
+    model = classifier()
+    with pytest.warns(UserWarning, match=r"The training diverged.*aux1_dense/bias holds 4 values that are NaN or inf"):
+        model.fit(*examples(), batch_size=192, verbose=0, callbacks=[Break(1)])
+    message = r"weights must be finite, and aux1_dense/bias holds 4 values"
+    for function in (model.fit, model.evaluate, lambda images, *_, **options: model.predict(images, **options)):
+        with pytest.raises(ki.InputError, match=message):
+            function(*examples(8), verbose=0)
 
 
 def test_a_loss_that_is_not_finite_by_itself_is_told_apart():
@@ -85,15 +105,9 @@ def test_a_loss_that_is_not_finite_by_itself_is_told_apart():
 
 def test_nothing_is_saved_after_weights_broke(tmp_path):
     """Also those that no step looks at: here the weights behind the first break, in the last step of an epoch."""
-
-    class Break(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            if int(self.model.optimizer.iterations) == 3:
-                self.model.get_layer("aux1_dense").bias.assign(np.full(CLASSES, np.nan, "float32"))
-
     images, labels = examples()
     save = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")
-    message = fit_until_stopped(classifier(), batches(images, labels, size=192), epochs=9, more=[Break(), save])
+    message = fit_until_stopped(classifier(), batches(images, labels, size=192), epochs=9, more=[Break(3), save])
     assert message.startswith(
         "Weights are NaN or infinite after the last step of epoch 3, and training stopped. The first layer whose "
         "weights are not finite is 'aux1_dense'."
