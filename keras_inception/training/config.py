@@ -126,6 +126,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        if isinstance(self.architecture, Mapping):  # from a file
+            object.__setattr__(self, "architecture", Architecture.from_dict(self.architecture))
         object.__setattr__(self, "recipe", recipes.get(self.recipe))
         if self.augmentation is None:
             flip = self.recipe.augmentation.flip and self.dataset not in NOT_TO_BE_MIRRORED
@@ -184,8 +186,6 @@ class TrainConfig:
             recipe = Recipe(name=base, **of_recipe)  # of a file that a recipe of the user's own was written to
         else:
             recipe = replace(recipes.get(base), **of_recipe)
-        if isinstance(options.get("architecture"), Mapping):
-            options["architecture"] = Architecture.from_dict(options["architecture"])
         config = cls(recipe=recipe, **options)
         return replace(config, augmentation=replace(config.augmentation, **augmented)) if augmented else config
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_inception import evaluation, files, plots
 from keras_inception.data import Data, load
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, shown
 from keras_inception.network.googlenet import GoogLeNet, compile_model
 from keras_inception.network.model import InceptionModel
 from keras_inception.network.preprocess import undo_preprocessing
@@ -119,6 +119,10 @@ class Training:
         verbose: Any = "auto",
         report: Callable[[str], None] = diagnosis.warn,
     ) -> None:
+        if not isinstance(config, TrainConfig):
+            raise InputError(
+                f"`config` must be a `TrainConfig`; see `TrainConfig.of`. Received: config={shown(config)}"
+            )
         self.config: TrainConfig = config
         self.progress = checkpoint.Progress()
         self.strategy: Strategy = distribute.get_strategy(

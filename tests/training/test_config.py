@@ -97,6 +97,29 @@ def test_values_out_of_range_and_of_wrong_types_are_refused(options, message):
         TrainConfig.of(**options)
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"recipe": ["quick"]}, r"`recipe` must be a `Recipe` or one of .*Received: recipe=\('quick',\)"),
+        ({"recipe": {"name": "quick"}}, "`recipe` must be a `Recipe` or one of .*Received: recipe={'name': 'quick'}"),
+        ({"architecture": {"a": 1}}, "An architecture must be what `Architecture.to_dict` returns"),
+        ({"architecture": ["googlenet"]}, "`architecture` must be the name of an architecture or an `Architecture`"),
+        ({"augmentation": 3}, "`augmentation` must be an `Augmentation`"),
+        ({"freeze_through": 3}, "`freeze_through` must be None or a text"),
+        ({"dataset": "x" * 10**6, "seed": "y" * 10**6}, r"`seed` must be .*Received: seed='y{20,200}\.\.\.y+'$"),
+    ],
+)
+def test_fields_of_wrong_types_are_refused_in_python_too(fields, message):
+    with pytest.raises(InputError, match=message):
+        TrainConfig(**fields)
+
+
+def test_a_message_is_short_whatever_it_is_about():
+    text = str(InputError("rule " + "x" * 10**6 + " way out"))
+    assert len(text) < 2100
+    assert (text[:6], text[-8:]) == ("rule x", " way out")
+
+
 def test_loss_weights_are_those_of_the_architecture_s_heads_in_their_order():
     assert TrainConfig().loss_weights == {"main": 1, "aux1": 0.3, "aux2": 0.3}  # the paper's
     assert TrainConfig.of(loss_weights=(1, 0.5, 0)).loss_weights == {"main": 1, "aux1": 0.5, "aux2": 0}
