@@ -5,7 +5,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import types
 
+import grpc
 import pytest
 from PIL import Image
 from tiny_network import TINY
@@ -176,3 +178,13 @@ def test_a_worker_says_which_chief_it_did_not_find_and_what_it_does_not_see(
     monkeypatch.setattr(cluster, "CHIEF_WITHIN_SECONDS", 0.0)
     with pytest.raises(StoppedError, match=r"No chief was at 127\.0\.0\.1:\d+ within 0 minutes \(Connection refused\)"):
         searched()
+
+
+def test_a_worker_says_which_chief_it_lost(monkeypatch):
+    def search(**kwargs):
+        raise grpc.RpcError
+
+    for name, value in zip(cluster.VARIABLES, ("worker0", "127.0.0.1", "8000")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StoppedError, match=r"The chief at 127\.0\.0\.1:8000 answered no more"):
+        searches._run(types.SimpleNamespace(search=search), None, 1)
