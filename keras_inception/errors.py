@@ -3,15 +3,18 @@
 import reprlib
 from typing import Any
 
-_SHORT = reprlib.Repr()
-_SHORT.maxlevel = 3
-_SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = 8
-_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 200
+
+class _Short(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = 8
+        self.maxstring = self.maxlong = self.maxother = 200
 
 
 def shown(value: Any) -> str:
     """Returns a value as a message shows it, however long or deep it is."""
-    return _SHORT.repr(value)
+    return _Short().repr(value)
 
 
 def shortened(text: str, most: int = 2000) -> str:

@@ -27,7 +27,13 @@ PURE = (
 )
 TENSORFLOW = ("data", "training", "serving", "study", "tuning", "cli", "__main__")
 ORDER = (*PURE, *TENSORFLOW)
-NEEDS_TENSORFLOW = {"evaluation/gradcam.py", "network/replicas.py", "network/tensorflow_step.py", "undocumented.py"}
+NEEDS_TENSORFLOW = {
+    "evaluation/gradcam.py",
+    "network/replicas.py",
+    "network/tensorflow_step.py",
+    "undocumented.py",
+    "weights/slim.py",  # reads TensorFlow's checkpoints
+}
 NOT_IN_THE_CORE = {"tensorflow", "tensorflow_datasets", "keras_tuner"}
 
 

@@ -37,6 +37,7 @@ SETTABLE = {
     "class_names": "ours, of an InceptionModel",
     "preprocessing": "ours, of an InceptionModel",
     "default_loss_weights": "ours, of an InceptionModel",
+    "record": "ours, of an InceptionModel",
     "epoch": "ours, of a checkpoint's Progress",
     "best": "ours, of a checkpoint's Progress",
 }

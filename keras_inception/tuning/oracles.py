@@ -57,6 +57,7 @@ class _Journaled(keras_tuner.Oracle):
         # KerasTuner takes 0 for none. A large stride, since it counts on from the seed.
         seed = (seed + 1 + 1_000_003 * len(self._journal)) % 2**32
         super().__init__(seed=seed, max_consecutive_failed_trials=None, **kwargs)
+        self.verbose = 0  # without KerasTuner's own tables
         self._trial_limit, self._deadline, self._on_end = trial_limit, deadline, on_end
         self.results: list[TrialResult] = []
         self._told: dict[str, Any] | None = None  # the values of a trial of an earlier run

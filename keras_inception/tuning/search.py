@@ -172,7 +172,6 @@ def search(
             objective=goal,
             **of_tuner.get(tuner, {"max_trials": None}),
         )
-        oracle.verbose = 0  # of KerasTuner's own tables
         runner = (HyperbandTuner if tuner == "hyperband" else Tuner)(
             oracle,
             hypermodel,

@@ -67,13 +67,15 @@ def _answering(address: str, own: int, unheard: set[int]) -> Iterator[None]:
                 self.request.sendall(GREETING + b"%d" % own)
                 unheard.discard(index)
 
-    class Server(socketserver.ThreadingTCPServer):
-        allow_reuse_address = daemon_threads = True
-
     host, _, port = address.rpartition(":")
+    families = {socket.AF_INET}
     with contextlib.suppress(OSError):  # of a name that only the others know
         families = {found[0] for found in socket.getaddrinfo(host.strip("[]"), int(port))}
-        Server.address_family = socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
+
+    class Server(socketserver.ThreadingTCPServer):
+        address_family = socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
+        allow_reuse_address = daemon_threads = True
+
     try:
         server = Server(("", int(port)), Answer)
     except OSError as error:
