@@ -221,7 +221,9 @@ class _Pipeline:
         return self.collection.examples(split).map(to_pixels, tf.data.AUTOTUNE)
 
     def _decoder(self, to_image: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        return lambda source, label: (to_image(self.collection.encoded(source)), label)
+        return tf.autograph.experimental.do_not_convert(
+            lambda source, label: (to_image(self.collection.encoded(source)), label)
+        )
 
     def stream(self, epochs: Dataset, skip: int = 0) -> Dataset:
         """Returns the training batches of some epochs, one after the other, without the first `skip` of them."""
@@ -230,12 +232,14 @@ class _Pipeline:
         return stream_epochs(self._epoch, epochs).skip(skip).with_options(options).prefetch(tf.data.AUTOTUNE)
 
     def _epoch(self, epoch: Tensor) -> Dataset:
+        @tf.autograph.experimental.do_not_convert
         def decode_example(position: Tensor, example: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
             source, label = example
             seed = example_seed(self.seed, epoch, position)
             image = augment(self.collection.encoded(source), self.image_shape, seed, self.augmentation)
             return preprocess_input(image, "channels_last", preprocessing=self.preprocessing), label
 
+        @tf.autograph.experimental.do_not_convert
         def mix_batch(index: Tensor, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
             classes = len(self.collection.class_names)
             return mix(*batch, classes, batch_seed(self.seed, epoch, index), self.augmentation)

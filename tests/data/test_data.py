@@ -4,9 +4,11 @@ import os
 import socket
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_network import TINY
 
 tf = pytest.importorskip("tensorflow")
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -17,6 +19,7 @@ from keras_inception import data  # noqa: E402, after the skip
 from keras_inception.cli.predict import image_paths  # noqa: E402, after the skip
 from keras_inception.data import catalog, folder  # noqa: E402, after the skip
 from keras_inception.errors import InputError  # noqa: E402, after the skip
+from keras_inception.training import TrainConfig, train  # noqa: E402, after the skip
 
 
 @pytest.fixture
@@ -253,6 +256,18 @@ def test_an_image_that_is_lost_after_the_check_is_named(flowers, damage):
     path.write_bytes(encode(blocks(), "PNG"))
     with pytest.raises(tf.errors.ResourceExhaustedError), loaded.reading():  # not the fault of an image
         raise tf.errors.ResourceExhaustedError(None, None, "")
+
+
+@pytest.mark.tensorflow
+def test_a_training_names_the_image_that_is_lost_meanwhile(flowers, tmp_path):
+    lost = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: [p.unlink() for p in flowers.rglob("3.png")]
+    )
+    config = TrainConfig.of(dataset=str(flowers), architecture=TINY, epochs=2, batch_size=4, test_fraction=0)
+    with pytest.raises(
+        InputError, match=r"damaged or removed.*daisy/3\.png: No such file.*; .*rose/3\.png: No such file"
+    ):
+        train(config, tmp_path / "run", verbose=0, report=print, callbacks=[lost])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from c_loader import Server
-from encoded_images import kinds
+from encoded_images import encode, kinds, photograph
+from PIL import Image, ImageOps
 from served_network import CLASS_NAMES, SERVED, build
 
 import keras_inception as ki
@@ -53,6 +54,24 @@ def test_every_signature_gives_it(way, request, expected):
         for signature, images in (("serving_uint8", pixels), ("serving_default", pixels.astype("float32"))):
             answer = call(signature, images=images)
             np.testing.assert_allclose(answer["probabilities"][0], expected[name], err_msg=name, **CLOSE)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_all_eight_orientations_give_what_pillow_shows(kind, model, server, loaded, tmp_path):
+    shown = Image.fromarray(data.decode(encode(photograph(), kind)).numpy())
+    files, expected = [], []
+    for orientation in range(1, 9):
+        exif = shown.getexif()
+        exif[0x0112] = orientation
+        files.append(encode(photograph(), kind, exif=exif))
+        (tmp_path / str(orientation)).write_bytes(files[-1])
+        pixels = np.asarray(ImageOps.exif_transpose(shown))
+        expected.append(server("serving_uint8", images=pixels[None])["probabilities"][0])
+    assert len({tuple(np.round(answer, 5)) for answer in expected}) == 8
+    for call in (server, loaded):
+        np.testing.assert_allclose(call("serving_bytes", image_bytes=files)["probabilities"], expected, **CLOSE)
+    for (_, answer), wanted in zip(Classifier(model).predict_files(sorted(tmp_path.iterdir()), top=7), expected):
+        np.testing.assert_allclose([dict(answer)[name] for name in CLASS_NAMES], wanted, **CLOSE)
 
 
 @pytest.mark.slow
