@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from keras_inception.errors import InputError
+
 
 class PortableStep(keras.Model):
     """A Keras model that looks at each batch, once, before Keras computes its step.
@@ -40,7 +42,20 @@ class PortableStep(keras.Model):
             return batch
 
         def looking(*arguments: Any) -> Any:
-            *state, batches = arguments  # JAX has a state and an iterator, PyTorch a list
-            return function(*state, list(map(look, batches)) if isinstance(batches, list) else map(look, batches))
+            *states, batches = arguments  # JAX has a state and an iterator, PyTorch a list
+            try:
+                return function(*states, list(map(look, batches)) if isinstance(batches, list) else map(look, batches))
+            except InputError:
+                for state in states:
+                    self._take_back(state)
+                raise
 
         return looking
+
+    def _take_back(self, state: Any) -> None:
+        """Puts into the variables what JAX took out of them for a loop that ends here."""
+        optimizer = [] if len(state) < 4 else [self.optimizer.variables]
+        groups = (self.trainable_variables, self.non_trainable_variables, *optimizer, self.metrics_variables)
+        for variables, values in zip(groups, state):
+            for variable, value in zip(variables, values):
+                variable.assign(value)

@@ -1,0 +1,44 @@
+"""Images and weights that are not finite are refused on every backend, and the model answers afterwards as before."""
+
+import numpy as np
+import pytest
+
+import keras_inception as ki
+
+
+def calls(model):
+    """Returns what takes images and labels, by name."""
+    return {
+        "fit": lambda x, y: model.fit(x, y, batch_size=4, shuffle=False, verbose=0),
+        "evaluate": lambda x, y: model.evaluate(x, y, batch_size=4, verbose=0),
+        "predict": lambda x, _: model.predict(x, batch_size=4, verbose=0),
+        "train_on_batch": lambda x, y: model.train_on_batch(x[4:], y[4:]),
+        "predict_on_batch": lambda x, _: model.predict_on_batch(x[4:]),
+    }
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["fit", "evaluate", "predict", "train_on_batch", "predict_on_batch"])
+def test_images_that_are_not_finite_are_refused_and_counted(three_heads, name, bad):
+    model, labels = three_heads(), np.arange(8) % 7
+    images = np.random.default_rng(0).normal(size=(8, 5)).astype("float32")
+    sound = images[:4]
+    if name != "fit":  # which has taken its first step before it meets the second batch
+        before = np.array(model.predict(sound, verbose=0)[0])
+    images[5, 2] = bad
+    with pytest.raises(ki.InputError, match=r"in 1 of the 4 images of a batch, the first at index 1"):
+        calls(model)[name](images, labels)
+    found = np.array(model.predict(sound, verbose=0)[0])
+    assert np.isfinite(found).all()
+    if name != "fit":
+        np.testing.assert_array_equal(found, before)
+
+
+@pytest.mark.parametrize("name", ["fit", "evaluate", "predict"])
+def test_weights_that_are_not_finite_are_refused_and_named(three_heads, name):
+    model = three_heads()
+    weights = model.get_weights()
+    weights[0][0, 0] = np.inf
+    model.set_weights(weights)
+    with pytest.raises(ki.InputError, match=r"must be finite, and main_dense/kernel holds 1 values"):
+        calls(model)[name](np.zeros((8, 5), "float32"), np.arange(8) % 7)
