@@ -1,6 +1,7 @@
 """The command as people type it: what it prints, its exit codes, its one-line errors."""
 
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from PIL import Image
 pytest.importorskip("tensorflow")
 
 from keras_inception.cli import main
+from keras_inception.training import runs
 
 SMALL_TRAINING = ("--architecture", "googlenet_small", "--width", 0.25, "--epochs", 1, "--batch-size", 8)
 
@@ -20,7 +22,7 @@ SMALL_TRAINING = ("--architecture", "googlenet_small", "--width", 0.25, "--epoch
 def command(*arguments, **options):
     """Runs the command as a process of its own."""
     line = [sys.executable, "-m", "keras_inception", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run(line, capture_output=True, text=True, timeout=900, **options)
 
 
 def test_train_says_what_it_did_and_what_to_type_next(image_folder, tmp_path):
@@ -159,6 +161,18 @@ def test_a_folder_that_cannot_be_written_is_refused(image_folder, tmp_path, refu
     place.write_text("in the way")
     message = refused("train", "--dataset", image_folder, "--architecture", "googlenet_small", "--out", place / "run")
     assert str(place) in message
+
+
+@pytest.mark.slow
+def test_a_training_ends_well_on_a_terminal_of_ascii(image_folder, tmp_path):
+    folder, out = tmp_path / "häuser", tmp_path / "rün"
+    shutil.copytree(image_folder, folder)
+    (folder / "light").rename(folder / "hell und schön")
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    finished = command("train", "--dataset", folder, *SMALL_TRAINING, "--out", out, env=environment)
+    assert finished.returncode == 0, finished.stderr
+    assert "test accuracy: main" in finished.stdout
+    assert runs.load_model(out).class_names == ["dark", "hell und schön"]
 
 
 @pytest.mark.slow

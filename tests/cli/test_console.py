@@ -1,0 +1,35 @@
+"""What the commands show while they check the images of a folder."""
+
+import itertools
+
+from keras_inception.cli import console
+
+
+def test_the_check_of_a_folder_is_at_most_a_hundred_lines_of_a_log(monkeypatch, capsys):
+    seconds = itertools.count()
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(seconds))
+    shown = console.CheckProgress()
+    for done in range(1, 5001):
+        shown(done, 5000)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"checked {done:,} of 5,000 images" for done in range(50, 5001, 50)]
+
+
+def test_a_check_that_is_over_at_once_says_nothing_in_a_log(monkeypatch, capsys):
+    monkeypatch.setattr(console.time, "monotonic", lambda: 0.0)
+    shown = console.CheckProgress()
+    for done in range(1, 101):
+        shown(done, 100)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_check_of_a_folder_is_a_bar_in_a_terminal_and_leaves_the_cursor(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    shown = console.CheckProgress()
+    for done in range(1, 101):
+        shown(done, 100)
+    said = capsys.readouterr()
+    assert "checking images" in said.err
+    assert "100/100" in said.err
+    assert said.err.rindex("\x1b[?25h") > said.err.rindex("\x1b[?25l")
+    assert said.out == ""
