@@ -349,7 +349,8 @@ def of(model: Any) -> Architecture:
     architecture = getattr(model, "architecture", None)
     if not isinstance(architecture, Architecture):
         raise InputError(
-            "The model must know its architecture, as what `GoogLeNet` returns does. "
+            "The model must know its architecture, as what `GoogLeNet` returns and its copies do. Of an earlier "
+            "version's model `copy.deepcopy` makes such a copy, and Keras's `clone_model` does not. "
             f"Received: {described(model)} with architecture={architecture!r}"
         )
     return architecture

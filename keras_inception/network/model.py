@@ -71,7 +71,7 @@ class InceptionModel(Step):
         super().__init__(*args, **kwargs)
         self.record: Record = record_of(self)
         if architecture is not None:
-            self.record.architecture = architecture
+            self.architecture = architecture
         if class_names is not None:
             self.class_names = class_names
         if preprocessing is not None:
@@ -80,6 +80,10 @@ class InceptionModel(Step):
     @property
     def architecture(self) -> Architecture | None:
         return self.record.architecture
+
+    @architecture.setter
+    def architecture(self, architecture: Architecture | None) -> None:
+        self.record.architecture = architecture
 
     @property
     def class_names(self) -> list[str] | None:

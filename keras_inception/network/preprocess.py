@@ -74,9 +74,9 @@ def check_mode(preprocessing: str | None) -> None:
     """Raises an `InputError` if there is no such preprocessing."""
     if preprocessing is None:
         raise InputError(
-            "It is not known what the network's images went through, as of a model whose layers are not all of "
-            "`GoogLeNet`'s, or of a copy by Keras of an earlier version's model. Say it: `model.preprocessing = "
-            f'"inception"`, or another of {tuple(RANGES)}. Received: preprocessing=None'
+            "It is not known what the network's images went through: other layers come before it, or it is a copy by "
+            "Keras's `clone_model` of an earlier version's model. Say it: `model.preprocessing = \"inception\"`, or "
+            f"another of {tuple(RANGES)}. Received: preprocessing=None"
         )
     if preprocessing not in RANGES:
         raise InputError(f"`preprocessing` must be one of {tuple(RANGES)}. Received: preprocessing={preprocessing!r}")
