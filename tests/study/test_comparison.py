@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -227,6 +229,30 @@ def test_a_damaged_file_of_a_finished_training_is_named(name, change, message, t
     path.unlink() if change is None else path.write_text(change(text))
     with pytest.raises(InputError, match=message):
         finished(tmp_path, seeds=1, architectures=("googlenet",))
+
+
+def test_a_study_that_goes_on_over_other_images_is_refused(tmp_path, monkeypatch):
+    def record(train, test, classes=("a", "b")):
+        return {"source": "folder", "classes": list(classes), "splits": {"train": train, "test": test}, "skipped": []}
+
+    def train(config, folder, *, on_data, **options):
+        on_data(types.SimpleNamespace(record=records.pop(), validation=None), None)
+
+    monkeypatch.setattr(sys.modules[study.heads.__module__], "train", train)
+    write_study(tmp_path, ("googlenet",), seeds=1)
+    (tmp_path / "googlenet" / "aux1" / "seed-0" / "results.json").unlink()
+    first = tmp_path / "googlenet" / "none" / "seed-0"
+    files.write_json(first / "data.json", record({"a/1": 5, "b/1": 6}, {"a/0": 1}))
+    others = rf"must see the same images, and these are others than those of {first}"
+    for now, message in (
+        (record({"a/0": 1, "b/1": 6}, {"a/1": 5}), "A study needs validation images"),  # another split of the same
+        (record({"a/1": 5, "b/1": 6}, {}), others),
+        (record({"a/1": 5, "b/1": 7}, {"a/0": 1}), others),
+        (record({"a/1": 5, "b/1": 6}, {"a/0": 1}, classes=("b", "a")), others),
+    ):
+        records = [now]
+        with pytest.raises(InputError, match=message):
+            finished(tmp_path, seeds=1, architectures=("googlenet",))
 
 
 def test_two_studies_in_one_folder_are_refused(tmp_path):

@@ -63,8 +63,8 @@ def test_a_search_writes_what_the_design_names_and_best_json_trains(base, tmp_pa
     out = capsys.readouterr().out
     assert "32 train, 4 validation images of 2 classes, 10x10" in out
     assert out.count("aux1_weight=") == 2
-    names = {path.name for path in (tmp_path / "found").iterdir()}
-    assert names == {"search.json", "results.csv", "best.json", "parallel.png", "importance.png", "trials"}
+    names = {path.name for path in (tmp_path / "found").iterdir() if path.name != files.LOCK}
+    assert names == {"search.json", "data.json", "results.csv", "best.json", "parallel.png", "importance.png", "trials"}
     rows = files.read_table(tmp_path / "found" / "results.csv")
     assert [row["status"] for row in rows] == ["COMPLETED", "COMPLETED"]
     assert (rows[0]["aux1_weight"], rows[0]["learning_rate"], rows[0]["width"]) == ("0.3", "0.0005", "1.0")
