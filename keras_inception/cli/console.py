@@ -74,6 +74,7 @@ class CheckProgress:
         if self._task is None:
             self._task = self._bar.add_task("", total=total)
             self._bar.start()
+            self._bar.console.show_cursor()  # Ctrl-C would leave it hidden
         self._bar.update(self._task, completed=done)
         if done == total:
             self._bar.stop()

@@ -188,7 +188,8 @@ def search(
         if not is_worker() and not is_chief():
             oracle.give_up(oracle.tuner_ids - {runner.tuner_id})  # workers of an earlier run
         on_begin(data, list(oracle.results))
-        _run(runner, oracle, config.recipe.epochs)
+        with data.reading():
+            _run(runner, oracle, config.recipe.epochs)
         return None if is_worker() else _finish(folder, oracle, hypermodel)
 
 

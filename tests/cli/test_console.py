@@ -26,10 +26,12 @@ def test_a_check_that_is_over_at_once_says_nothing_in_a_log(monkeypatch, capsys)
 def test_the_check_of_a_folder_is_a_bar_in_a_terminal_and_leaves_the_cursor(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     shown = console.CheckProgress()
-    for done in range(1, 101):
+    shown(1, 100)
+    begun = capsys.readouterr().err
+    assert begun.rindex("\x1b[?25h") > begun.rindex("\x1b[?25l")
+    for done in range(2, 101):
         shown(done, 100)
     said = capsys.readouterr()
     assert "checking images" in said.err
     assert "100/100" in said.err
-    assert said.err.rindex("\x1b[?25h") > said.err.rindex("\x1b[?25l")
     assert said.out == ""
