@@ -57,14 +57,14 @@ def _read_tf_config(text: str) -> tuple[dict[str, list[str]], str, int]:
         raise InputError(f"{rule}. It is no JSON ({error}). {received}") from None
     try:
         addresses, task = config["cluster"], config["task"]
-        job, index = task["type"], int(task["index"])
+        job, index = str(task["type"]), int(task["index"])
         known = {name: [str(address) for address in addresses[name]] for name in addresses}
         strays = any(isinstance(addresses[name], str) for name in addresses)
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{rule}. {received}") from None
     if strays or not set(known) <= {"chief", "worker"} or len(known.get("chief", ())) > 1:
         raise InputError(f'{rule}; its jobs are "worker" and at most one "chief". {received}')
-    if not 0 <= index < len(known.get(job, ())):
+    if not 0 <= index < len(known.get(job, ())) or str(index) != str(task["index"]):  # 1.9, true
         raise InputError(f"{rule}; `task` must name a member of `cluster`. {received}")
     everyone = [address for addresses in known.values() for address in addresses]
     for address in everyone:

@@ -101,7 +101,7 @@ class MultiWorkerMirroredStrategy(_ForKeras, tf.distribute.MultiWorkerMirroredSt
                 "with `srun`). Set it on every worker, or use `MirroredStrategy` for the devices of one machine. "
                 "Received: no TF_CONFIG and no SLURM_STEP_NUM_TASKS above 1"
             )
-        if cluster.worker_count(cluster_resolver) > 1:
+        if cluster.worker_addresses(cluster_resolver):
             meet(cluster_resolver, timeout_seconds, report)
         try:
             with cluster.lost_workers(cluster_resolver):

@@ -80,6 +80,10 @@ def test_the_cluster_is_read_from_tf_config_and_the_chief_stands_before_the_work
             for addresses in (["a:1", "b"], ["a", "b:1"], ["a:0"], ["a:65536"], ["a:http"], [":1"], ["a:1", "a:1"])
         ),
         json.dumps({"cluster": {"chief": ["a:1"], "worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}),
+        *(
+            json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": task})
+            for task in ({"type": ["worker"], "index": 0}, {"type": "worker", "index": 1.9})
+        ),
     ],
 )
 def test_a_malformed_tf_config_is_refused(resolver, text):

@@ -1,5 +1,6 @@
 """Workers wait for each other, say for whom, and end when they are told to or the time is over."""
 
+import json
 import os
 import re
 import signal
@@ -59,14 +60,16 @@ def test_a_stranger_at_a_workers_port_is_no_worker():
         meeting.meet(worker, 0, lambda message: None)
 
 
-def test_a_port_in_use_is_refused():
-    worker, _ = resolvers(2)
-    address = cluster.worker_addresses(worker)[0]
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_port_in_use_is_refused(workers, monkeypatch):
+    environment = cluster_of(workers)[0]
+    (address, *_) = json.loads(environment["TF_CONFIG"])["cluster"]["worker"]
+    monkeypatch.setenv("TF_CONFIG", environment["TF_CONFIG"])
     with (
         socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))),
         pytest.raises(InputError, match=f"must be free on its machine.*Received: {address} \\(Address already in use"),
     ):
-        meeting.meet(worker, 60, lambda message: None)
+        distribute.get_strategy("multi-worker")
 
 
 @pytest.mark.slow
