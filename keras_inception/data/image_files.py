@@ -59,5 +59,7 @@ def read_bytes(path: PathLike) -> bytes:
         if status.st_size > MAX_BYTES:
             raise InputError(f"it has more than {MAX_BYTES:,} bytes")
         return Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(error.strerror) from error
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # the latter of a name that no system has
+        raise InputError(getattr(error, "strerror", None) or str(error)) from error
