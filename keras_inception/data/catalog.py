@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_inception.data.collection import Collection
@@ -94,6 +95,7 @@ def read(
         )
     sides = [side for side in builder.info.features[image].shape[:2] if side]
 
+    @tf.autograph.experimental.do_not_convert  # AutoGraph warns of TFDS's decorators
     def examples(split: str) -> Dataset:
         decoders = {image: tfds.decode.SkipDecoding()}
         return builder.as_dataset(split=chosen[split], as_supervised=True, shuffle_files=False, decoders=decoders)
