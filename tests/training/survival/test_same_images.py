@@ -14,8 +14,9 @@ pytest.importorskip("tensorflow")
 from keras_inception import data, files
 from keras_inception.cli.images import data_of
 from keras_inception.errors import InputError
+from keras_inception.study import heads
 from keras_inception.training import runs
-from keras_inception.training.config import TrainConfig
+from keras_inception.training.config import TrainConfig, to_options
 from keras_inception.training.loop import train
 
 
@@ -193,3 +194,16 @@ def test_a_dropout_of_0_goes_on_as_it_was(run):
     finished = train(replace(config, dropout=0), run, verbose=0, report=lambda message: None)
     rates = [layer.rate for layer in finished.model.layers if isinstance(layer, keras.layers.Dropout)]
     assert not any(rates)
+
+
+def test_a_study_s_trainings_see_the_same_images(run, tmp_path):
+    options = {"dataset": str(tmp_path / "images"), "architecture": TINY, "epochs": 1, "batch_size": 16}
+    begun = tmp_path / "study" / TINY.name / "none" / "seed-1"
+    begun.mkdir(parents=True)
+    config = TrainConfig.of(**options, seed=1, loss_weights=(1.0, 0.0, 0.0), gradient_flow=1, strategy="one")
+    files.write_json(begun / "config.json", to_options(config))
+    shutil.copy(run / "data.json", begun)
+    shutil.copy(tmp_path / "images" / "dark" / "0.png", tmp_path / "images" / "dark" / "new.png")
+    with pytest.raises(InputError, match=r"the same images, and these are others than those of .*seed-1\. Bring"):
+        heads(TrainConfig.of(**options), tmp_path / "study", architectures=[TINY], variants=["none"], seeds=2)
+    assert not (begun.with_name("seed-0") / "config.json").exists()
