@@ -395,7 +395,7 @@ def check_images(images: Any) -> None:
         # A sum is faster than a look at each value, and finite only where all of them are.
         if x is None or not keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)):
             continue
-        if not np.isfinite(keras.ops.convert_to_numpy(keras.ops.sum(x))):
+        if not np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(keras.ops.sum(x), "float32"))):
             bad = ~np.isfinite(_as_numpy(x)).reshape(len(x), -1).all(axis=1)
             if bad.any():
                 raise InputError(

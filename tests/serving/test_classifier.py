@@ -7,11 +7,13 @@ import pickle
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from encoded_images import encode, photograph
-from served_network import CLASS_NAMES, SERVED, build, random_images
+from served_network import CLASS_NAMES, SERVED, build, random_images, random_pixels
 
 import keras_inception as ki
 from keras_inception.cli import main
+from keras_inception.network.model import check_images
 from keras_inception.serving import exits, export
 
 
@@ -81,6 +83,17 @@ def test_images_that_are_none_are_refused(model, images, message):
     with pytest.raises(ki.InputError, match=message):
         ki.Classifier(model).predict(images)
     assert ki.Classifier(model).predict(np.zeros((0, 16, 16, 3))).shape == (0, 7)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64", "uint8"])
+def test_images_of_any_type_of_numbers_are_looked_at(dtype):
+    classifier = ki.Classifier(build(include_preprocessing=True))
+    images = tf.cast(random_pixels(2), dtype)
+    np.testing.assert_allclose(classifier.predict(images), classifier.predict(random_pixels(2)), rtol=0, atol=0.02)
+    if dtype != "uint8":
+        for call in (classifier.predict, classifier.model.check_batch, check_images):
+            with pytest.raises(ki.InputError, match="must hold finite numbers"):
+                call(tf.concat([images, tf.fill(images.shape, tf.constant(np.nan, dtype))], 0))
 
 
 @pytest.mark.parametrize("arguments", [{"paths": "rose.jpg"}, {"top": 0}, {"batch_size": 0}, {"top": 1.5}])
