@@ -1,5 +1,6 @@
 """How a model looks at each batch on the backends other than TensorFlow, whose step is Keras's own."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -44,11 +45,12 @@ class PortableStep(keras.Model):
         def looking(*arguments: Any) -> Any:
             *states, batches = arguments  # JAX has a state and an iterator, PyTorch a list
             try:
-                return function(*states, list(map(look, batches)) if isinstance(batches, list) else map(look, batches))
+                looked_at = [look(batch) for batch in itertools.islice(batches, self.steps_per_execution)]
             except InputError:
                 for state in states:
                     self._take_back(state)
                 raise
+            return function(*states, looked_at if isinstance(batches, list) else iter(looked_at))
 
         return looking
 

@@ -87,12 +87,14 @@ def test_a_late_batch_of_a_dataset_is_refused_before_its_step(labels, options, t
     model = ki.compile_model(three_heads(CLASSES), **options)
     with pytest.raises(InputError, match=RULE):
         model.fit(data(labels), verbose=0)
-    assert int(model.optimizer.iterations) == 2  # the third batch is wrong
+    # The third batch is wrong; on JAX the batches of an execution are looked at before its first step.
+    steps = 0 if options.get("steps_per_execution") and keras.backend.backend() == "jax" else 2
+    assert int(model.optimizer.iterations) == steps
     with pytest.raises(InputError, match=RULE):
         model.evaluate(data(labels), verbose=0)
     with pytest.raises(InputError, match=RULE):
         model.fit(data(Y), validation_data=data(labels), verbose=0)
-    assert int(model.optimizer.iterations) == 5
+    assert int(model.optimizer.iterations) == steps + 3
 
 
 WEIGHTS = np.ones(5, "float32")
@@ -182,7 +184,7 @@ def test_loss_weights_that_do_nothing_or_harm_are_refused(three_heads, loss_weig
         ki.compile_model(three_heads(CLASSES), loss_weights=loss_weights)
 
 
-@pytest.mark.skipif(keras.backend.backend() == "jax", reason="Keras makes arrays of what is there before its step")
+@pytest.mark.tensorflow  # elsewhere Keras makes arrays of what is there before its step
 def test_a_training_without_labels_is_refused(three_heads):
     with pytest.raises(InputError, match=r"needs labels: data of \(images, labels\). Received: y=None"):
         three_heads(CLASSES).fit(X, verbose=0)
