@@ -161,10 +161,17 @@ def _size(path: str) -> int:
 
 def _split_roots(folder: Path) -> dict[str, Path]:
     """Returns the folders of the splits by name; the folder itself, as "train", where it is not divided."""
-    names = {path.name.lower(): path for path in folders_in(folder)}
-    roots = {split: names[alias] for split, aliases in SPLIT_FOLDERS.items() for alias in aliases if alias in names}
-    divided = "train" in roots and any(folders_in(roots["train"]))
-    return roots if divided else {"train": folder}
+    within = folders_in(folder)
+    roots = {split: [path for path in within if path.name.lower() in names] for split, names in SPLIT_FOLDERS.items()}
+    if not any(folders_in(path) for path in roots["train"]):
+        return {"train": folder}
+    for split, paths in roots.items():
+        if len(paths) > 1:
+            raise InputError(
+                f"There must be one folder of {split} images, or part of them would be left out. Put them together. "
+                f"Received: {folder} with {' and '.join(path.name for path in paths)}"
+            )
+    return {split: path for split, paths in roots.items() for path in paths}
 
 
 def _check_names(folder: Path, classes: Sequence[str]) -> None:

@@ -215,6 +215,13 @@ def test_splits_of_different_classes_are_refused(tmp_path, split, classes, messa
         data.load(tmp_path)
 
 
+def test_two_folders_of_one_split_are_refused(tmp_path):
+    for split in ("train", "validation", "val"):
+        make_classes(tmp_path / split, {"cat": 1, "dog": 1})
+    with pytest.raises(ValueError, match=r"one folder of validation images.*with val and validation$"):
+        data.load(tmp_path)
+
+
 @pytest.mark.parametrize("kind", ["pipe", "socket", "link to nothing", "device"])
 def test_what_is_no_file_is_refused_at_once(flowers, kind, monkeypatch):
     path = flowers / "rose" / "bad.jpg"
