@@ -45,8 +45,14 @@ def orientation(encoded: Tensor) -> Tensor:
 def upright(image: Tensor, stored: Tensor) -> Tensor:
     """Turns an image, or a part of it, as it is to be seen; `stored` is what `orientation` gives."""
 
+    def transposed() -> Tensor:
+        # What `tf.transpose` gives; of integers TensorFlow says as an error that oneDNN does not do that.
+        height, width, channels = tf.unstack(tf.shape(image))
+        places = tf.range(width)[:, tf.newaxis] + width * tf.range(height)
+        return tf.gather(tf.reshape(image, (-1, channels)), places)
+
     def turned() -> Tensor:
-        swapped = tf.cond(stored > 4, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
+        swapped = tf.cond(stored > 4, transposed, lambda: image)
         return tf.raw_ops.Reverse(tensor=swapped, dims=tf.concat([tf.gather(_REVERSED, stored - 1), [False]], 0))
 
     shown = tf.cond(stored > 1, turned, lambda: image)
