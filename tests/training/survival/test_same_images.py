@@ -53,9 +53,8 @@ def change_config(run, **values):
     files.write_json(run / "config.json", files.read_json(run / "config.json") | values)
 
 
-def go_on(run, reports=None):
-    report = (lambda message: None) if reports is None else reports.append
-    return train(folder=run, resume=True, verbose=0, report=report)
+def go_on(run):
+    return train(folder=run, resume=True, verbose=0, report=lambda message: None)
 
 
 def test_a_run_notes_the_classes_and_the_files_of_each_split(interrupted, image_folder):
@@ -121,12 +120,13 @@ def test_files_that_came_later_are_left_out_and_the_run_keeps_its_splits(run, tm
     assert (len(again.added), again.sizes) == (30, finished.sizes)
 
 
-def test_a_run_of_an_earlier_version_goes_on_and_says_that_it_cannot_know_its_images(run):
+def test_a_run_of_an_earlier_version_goes_on_as_it_was_and_says_that_it_cannot_know_its_images(run):
     (run / "data.json").unlink()
-    reports = []
-    go_on(run, reports)
+    config, reports = TrainConfig.from_file(run / "config.json"), []
+    assert (config.dropout, config.aux_dropout) == (0, 0)  # None stands for the architecture's own
+    finished = train(replace(config, dropout=0), run, verbose=0, report=reports.append)
     assert [report for report in reports if "did not note its images" in report]
-    assert (run / "results.json").is_file()
+    assert not any(layer.rate for layer in finished.model.layers if isinstance(layer, keras.layers.Dropout))
 
 
 def test_a_run_is_evaluated_on_its_own_splits_whatever_came_later(run, tmp_path, capsys):
@@ -186,14 +186,6 @@ def test_a_run_that_was_killed_in_its_first_epoch_begins_it_again(run):
         (run / name).unlink()
     change_config(run, epochs=1)
     assert go_on(run).results
-
-
-def test_a_dropout_of_0_goes_on_as_it_was(run):
-    config = TrainConfig.from_file(run / "config.json")
-    assert (config.dropout, config.aux_dropout) == (0, 0)  # None stands for the architecture's own
-    finished = train(replace(config, dropout=0), run, verbose=0, report=lambda message: None)
-    rates = [layer.rate for layer in finished.model.layers if isinstance(layer, keras.layers.Dropout)]
-    assert not any(rates)
 
 
 def test_a_study_s_trainings_see_the_same_images(run, tmp_path):
