@@ -57,6 +57,7 @@ def locked(folder: PathLike) -> Iterator[None]:
         OSError: It cannot be made.
     """
     folder = Path(folder)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     try:
@@ -75,8 +76,9 @@ def locked(folder: PathLike) -> Iterator[None]:
     finally:
         if folder.is_dir() and is_empty(folder):
             (folder / LOCK).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+            with contextlib.suppress(OSError):  # another process has begun to use them
+                for path in made:
+                    path.rmdir()
         lock.release()
 
 

@@ -74,9 +74,9 @@ def test_two_writers_of_one_file_never_share_what_is_half_written(tmp_path):
 
 
 def test_a_folder_in_which_nothing_was_written_is_gone_again(tmp_path):
-    with pytest.raises(KeyError), files.locked(tmp_path / "new"):
+    with pytest.raises(KeyError), files.locked(tmp_path / "runs" / "new"):
         raise KeyError
-    assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "runs").exists()
     with files.locked(tmp_path / "new"):
         (tmp_path / "new" / "a").touch()
     assert (tmp_path / "new" / "a").exists()
