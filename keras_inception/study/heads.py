@@ -22,7 +22,7 @@ from keras_inception import architectures as records
 from keras_inception import files
 from keras_inception.architectures import Architecture
 from keras_inception.data import Data, fingerprint
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, shown
 from keras_inception.network.blocks import MAIN
 from keras_inception.recipes.rules import is_whole
 from keras_inception.study import findings
@@ -87,9 +87,11 @@ def heads(
         interruption.PreemptedError: SIGTERM came; the training that was under way was saved.
     """
     config = TrainConfig() if config is None else config
-    for name, value in (("architectures", architectures), ("variants", variants)):
-        if isinstance(value, str):
-            raise InputError(f"`{name}` must be a list of names. Received: {name}={value!r}")
+    if not isinstance(config, TrainConfig):
+        raise InputError(f"`config` must be a `TrainConfig`. Received: config={shown(config)}")
+    for name, value in (("architectures", architectures), ("variants", () if variants is None else variants)):
+        if not isinstance(value, (list, tuple)):
+            raise InputError(f"`{name}` must be a list of names. Received: {name}={shown(value)}")
     found = [records.get(network, config.width) for network in architectures]
     networks = {record.name: network for record, network in zip(found, architectures)}
     known = _check(config, seeds, found, variants)
@@ -97,8 +99,8 @@ def heads(
     default = Path("studies") / f"{Path(config.dataset).name}-heads"
     folder = default if folder is None else files.named(folder, "folder")
     _check_folder(folder, config)
+    replace(config, seed=config.seed + seeds - 1)  # refuses a seed that is too large before the first training
     numbers = tuple(range(config.seed, config.seed + seeds))
-    replace(config, seed=numbers[-1])  # refuses a seed that is too large before the first training
     trainings = [
         Training(name, variant, seed, folder / name / variant / f"seed-{seed}")
         for name in networks
@@ -135,7 +137,7 @@ def _check(
         raise InputError(f"A study of the heads needs networks with the same auxiliary heads. Received: {received}")
     known = variants_of(networks[0])
     variants = list(known if variants is None else variants)
-    if not variants or len(set(variants)) < len(variants) or not set(variants) <= set(known):
+    if not variants or any(variant not in list(known) or variants.count(variant) > 1 for variant in variants):
         raise InputError(
             f"`variants` must be among {', '.join(known)}, at least one and each once. Received: variants={variants!r}"
         )

@@ -16,8 +16,9 @@ import keras_tuner
 import tensorflow as tf
 from keras_tuner.errors import FailedTrialError, FatalValueError
 
-from keras_inception.errors import InputError, MissingPackageError
+from keras_inception.errors import InputError, MissingPackageError, shown
 from keras_inception.network.model import InceptionModel
+from keras_inception.recipes.rules import is_whole
 from keras_inception.training import optimizers, precision
 from keras_inception.training.config import TrainConfig
 from keras_inception.training.diagnosis import NotFiniteError, StopWhenNotFinite
@@ -60,7 +61,7 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
         name: Name of the hypermodel.
 
     Raises:
-        InputError: The space is empty, or contradicts itself or the network.
+        InputError: An argument is of the wrong type or size; the space is empty, or contradicts itself or the network.
         MissingPackageError: There is no tensorboard.
     """
 
@@ -79,6 +80,16 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
             raise MissingPackageError(
                 "KerasTuner imports tensorboard in every trial, and does not install it. Use `pip install tensorboard`."
             )
+        sizes = list(input_shape) if isinstance(input_shape, (list, tuple)) else []
+        if len(sizes) != 3 or not all(size is None or is_whole(size, 1) for size in sizes):
+            raise InputError(
+                "`input_shape` must be (height, width, channels) in whole numbers of at least 1. "
+                f"Received: input_shape={shown(input_shape)}"
+            )
+        if not is_whole(classes, 2):
+            raise InputError(f"`classes` must be a whole number of at least 2. Received: classes={shown(classes)}")
+        if config is not None and not isinstance(config, TrainConfig):
+            raise InputError(f"`config` must be a `TrainConfig`. Received: config={shown(config)}")
         if config is None:
             small = max(size or SMALL_IMAGES + 1 for size in input_shape[:2]) <= SMALL_IMAGES
             config = TrainConfig(architecture="googlenet_small" if small else "googlenet")

@@ -27,7 +27,7 @@ from keras_tuner.errors import FatalValueError
 
 from keras_inception import files
 from keras_inception.data import Data
-from keras_inception.errors import InputError, StoppedError
+from keras_inception.errors import InputError, StoppedError, shown
 from keras_inception.plots import trials as plots
 from keras_inception.recipes.rules import is_number, is_whole
 from keras_inception.training import distribute, runs
@@ -133,9 +133,10 @@ def search(
     Reference:
         Golovin et al., "Google Vizier: A Service for Black-Box Optimization", KDD 2017, section 3.2.2: median stopping.
     """
-    deadline = None if hours is None else time.monotonic() + hours * 3600
+    begun = time.monotonic()
     folder = files.named(folder, "folder")
     _check(tuner, max_trials, hours, executions, config)
+    deadline = None if hours is None else begun + hours * 3600
     cluster.check()
     spaces.read(space, config)  # refuses a bad one before the images are read
     goal = _objective(objective, config)
@@ -213,7 +214,9 @@ def _run(runner: Tuner, oracle: Any, epochs: int) -> None:
 
 
 def _check(tuner: str, max_trials: int, hours: float | None, executions: int, config: TrainConfig) -> None:
-    if tuner not in ORACLES:
+    if not isinstance(config, TrainConfig):
+        raise InputError(f"`config` must be a `TrainConfig`. Received: config={shown(config)}")
+    if tuner not in list(ORACLES):
         raise InputError(f"`tuner` must be one of {', '.join(ORACLES)}. Received: tuner={tuner!r}")
     for name, count in (("max_trials", max_trials), ("executions", executions)):
         if not is_whole(count, 1):

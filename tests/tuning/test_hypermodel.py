@@ -207,6 +207,25 @@ def test_a_space_that_is_empty_or_contradicts_itself_is_refused(space, message):
         ki.GoogLeNetHyperModel((96, 96, 3), 10, space)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (((96, 96), 10), r"`input_shape` must be \(height, width, channels\).* Received: input_shape=\(96, 96\)"),
+        ((96, 10), "Received: input_shape=96"),
+        (("abc", 10), "Received: input_shape='abc'"),
+        (((0, 96, 3), 10), "in whole numbers of at least 1"),
+        (((96.0, 96, 3), 10), "in whole numbers of at least 1"),
+        (((96, 96, 3), 1), "`classes` must be a whole number of at least 2. Received: classes=1"),
+        (((96, 96, 3), "ten"), "Received: classes='ten'"),
+    ],
+)
+def test_arguments_of_the_wrong_type_are_refused_at_once(arguments, message):
+    with pytest.raises(InputError, match=message):
+        ki.GoogLeNetHyperModel(*arguments)
+    with pytest.raises(InputError, match=r"`config` must be a `TrainConfig`\. Received: config='quick'"):
+        ki.GoogLeNetHyperModel((96, 96, 3), 10, config="quick")
+
+
 def test_a_space_that_contradicts_the_network_is_refused():
     with pytest.raises(InputError, match=r"its auxiliary heads are left out\. Received: 'aux1_weight' in the space"):
         ki.GoogLeNetHyperModel((96, 96, 3), 10, ["aux1_weight"], config=ki.TrainConfig(aux_heads=False))

@@ -116,6 +116,22 @@ def test_a_damaged_file_of_a_search_is_named(name, content, message, searched, l
         searched(2)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"config": {}}, r"`config` must be a `TrainConfig`\. Received: config=\{\}"),
+        ({"folder": ""}, "`folder` must be the path of a file or folder, and not empty"),
+        ({"hours": "1"}, "`hours` must be a number above 0, or None for no limit. Received: hours='1'"),
+        ({"max_trials": True}, "`max_trials` must be a whole number of at least 1. Received: max_trials=True"),
+        ({"tuner": []}, r"`tuner` must be one of .*Received: tuner=\[\]"),
+    ],
+)
+def test_arguments_of_the_wrong_type_are_refused(options, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        searches.search(**{"config": TrainConfig(), "folder": tmp_path / "found", **options})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_best_json_is_written_again(searched, loaded_once, tmp_path):
     searched()
     best = (tmp_path / "found" / "best.json").read_text()
