@@ -31,7 +31,7 @@ def data(image_folder):
 @pytest.fixture
 def loaded_once(data, monkeypatch):
     """Spares a test the reading of images that it does not change."""
-    monkeypatch.setattr(searches, "load_data", lambda config, record=None: data)
+    monkeypatch.setattr(searches, "load_data", lambda config, **options: data)
 
 
 @pytest.fixture

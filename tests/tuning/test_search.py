@@ -130,7 +130,7 @@ def test_a_defect_ends_the_search_as_what_it_is(config, tmp_path, trained_as):
 @pytest.fixture
 def scripted(config, tmp_path, trained_as, data, monkeypatch):
     """Returns `scripted(*curves, **options)`: a search whose trainings only play curves; its rows, and those shown."""
-    monkeypatch.setattr(searches, "load_data", lambda config, record=None: data)
+    monkeypatch.setattr(searches, "load_data", lambda config, **options: data)
 
     def run(*curves, **options):
         playing = iter(curves)
