@@ -16,7 +16,9 @@ import keras_inception as ki
 from keras_inception.cli.command import _parser, main
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted(path for path in (ROOT / "docs").glob("*.md") if "{include}" not in path.read_text(encoding="utf-8"))
+PAGES = sorted(
+    path for path in (ROOT / "docs").glob("*.md") if not path.read_text(encoding="utf-8").startswith("```{include}")
+)
 TEXTS = [
     *PAGES,
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "saved_models/README.md", "tuning/README.md")),
