@@ -30,11 +30,12 @@ def test_train_says_what_it_did_and_what_to_type_next(image_folder, tmp_path):
     # With a schedule of our own, which the next process must know when it loads the model.
     finished = command("train", "--dataset", image_folder, *SMALL_TRAINING, "--warmup-fraction", 0.5, "--out", out)
     assert finished.returncode == 0, finished.stderr
-    # No noise of TensorFlow; so short a training may be diagnosed.
-    assert all(line.startswith("warning: ") for line in finished.stderr.splitlines() if line)
+    # No noise of TensorFlow; so short a training may be diagnosed, and a slow machine says how far the check is.
+    said = [line for line in finished.stderr.splitlines() if line]
+    assert [line for line in said if not line.startswith(("warning: ", "checked "))] == []
     assert "32 training, 4 validation, 4 test images of 2 classes" in finished.stdout
     assert "images are scaled to 32x32" in finished.stdout
-    assert "step" in finished.stdout  # the progress bar
+    assert "epoch 1/1: " in finished.stdout  # a line an epoch where no terminal shows a bar
     for head in ("main", "aux1", "aux2"):
         assert f"{head} " in finished.stdout.split("test accuracy:")[1].splitlines()[0]
     assert f"next:  keras-inception predict '{out}' '{out}/samples'" in finished.stdout

@@ -88,7 +88,7 @@ def head_losses_of(model: InceptionModel) -> losses.HeadLosses:
 class Watcher(keras.callbacks.Callback):
     """A callback for an `InceptionModel` that sees the batch of each step before it is computed.
 
-    Under several replicas, and with `steps_per_execution` above 1, it sees none.
+    Under several replicas it sees none.
 
     Args:
         report: Called with each message.
