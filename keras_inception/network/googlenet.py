@@ -1,5 +1,6 @@
 """GoogLeNet with three softmaxes: the builder, and its compilation."""
 
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -93,8 +94,9 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
     dropout = _rate(dropout, "dropout")
     aux_dropout = _rate(aux_dropout, "aux_dropout")
     auxiliary = _auxiliary_heads(architecture, aux_heads) if include_top else ()
-    if include_top and (not isinstance(classes, int) or classes < 2):
+    if include_top and (not isinstance(classes, numbers.Integral) or classes < 2):
         raise InputError(f"`classes` must be an integer of at least 2. Received: classes={classes!r}")
+    classes = int(classes) if include_top else classes  # of NumPy's integers too
     if pooling not in (None, "avg", "max"):
         raise InputError(f'`pooling` must be None, "avg" or "max". Received: pooling={pooling!r}')
     image = _image_input(architecture, auxiliary, input_tensor, input_shape)

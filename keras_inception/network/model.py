@@ -56,9 +56,6 @@ class InceptionModel(Step):
 
     head_losses: losses.HeadLosses | None = None
     default_loss_weights: Sequence[float] | None = None
-    _looks_at_images: bool = True
-    _is_fitting: bool = False
-    _has_warned: bool = False
 
     def __init__(
         self,
@@ -69,6 +66,7 @@ class InceptionModel(Step):
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
+        self._looks_at_images, self._is_fitting, self._has_warned = True, False, False
         self.record: Record = record_of(self)
         if architecture is not None:
             self.architecture = architecture

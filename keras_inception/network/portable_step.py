@@ -35,11 +35,12 @@ class PortableStep(keras.Model):
     def make_predict_function(self, force: bool = False) -> None:
         if self.predict_function is None or force:
             super().make_predict_function(force)
-            self.predict_function = self._looking(self.predict_function)
+            self.predict_function = self._looking(self.predict_function, labels=False)
 
-    def _looking(self, function: Any) -> Callable[..., Any]:
+    def _looking(self, function: Any, labels: bool = True) -> Callable[..., Any]:
         def look(batch: Any) -> Any:
-            self.check_batch(*keras.utils.unpack_x_y_sample_weight(batch))
+            x, *others = keras.utils.unpack_x_y_sample_weight(batch)
+            self.check_batch(x, *(others if labels else ()))
             return batch
 
         def looking(*arguments: Any) -> Any:

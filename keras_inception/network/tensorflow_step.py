@@ -109,7 +109,7 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
             def function(batches: list[Any]) -> Any:
                 for batch in batches:
                     for part in _parts(batch, strategy):
-                        self.check_batch(*keras.utils.unpack_x_y_sample_weight(part))
+                        self.check_batch(keras.utils.unpack_x_y_sample_weight(part)[0])  # labels are not used
                 return predict(batches)
 
             self.predict_function = function

@@ -1,6 +1,7 @@
 """Training from a configuration to a run folder."""
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -277,10 +278,13 @@ class Training:
             return
         folder = self.folder / runs.SAMPLES
         folder.mkdir(exist_ok=True)
+        encoding = sys.getfilesystemencoding()
         images, labels = next(iter(batches.take(1)))
         pixels = undo_preprocessing(images.numpy()[:SAMPLES], preprocessing=self.model.preprocessing)
         for index, (image, label) in enumerate(zip(pixels, labels.numpy())):
-            name = "".join(c if c.isalnum() or c in "-_" else "_" for c in self.data.class_names[label])
+            # A file system of ASCII cannot name all classes.
+            nameable = self.data.class_names[label].encode(encoding, "replace").decode(encoding)
+            name = "".join(c if c.isalnum() or c in "-_" else "_" for c in nameable)
             keras.utils.save_img(folder / f"{index + 1}-{name}.png", np.clip(np.round(image), 0, 255), scale=False)
 
 

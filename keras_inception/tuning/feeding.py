@@ -54,7 +54,9 @@ def feed(
         kwargs["shuffle"] = False
         endless = x.cardinality() == tf.data.INFINITE_CARDINALITY
         x = x.rebatch(size) if any_size and y is None else x
-        steps = steps or (0 if endless else _length(x))
+        if not steps and not endless:
+            steps = _length(x)
+            x = x.apply(tf.data.experimental.assert_cardinality(steps))  # Keras warns where it cannot know the end
         x = _augmented(x, config, model) if augments else x
     if not steps:
         raise InputError(

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from tiny_network import TINY, images_and_labels
 
 import keras_inception as ki
 from keras_inception.errors import InputError
@@ -188,3 +189,13 @@ def test_loss_weights_that_do_nothing_or_harm_are_refused(three_heads, loss_weig
 def test_a_training_without_labels_is_refused(three_heads):
     with pytest.raises(InputError, match=r"needs labels: data of \(images, labels\). Received: y=None"):
         three_heads(CLASSES).fit(X, verbose=0)
+
+
+@pytest.mark.parametrize("labels", [-np.ones(4, "int32"), np.zeros((4, 2), "float32")])
+def test_predict_looks_at_no_labels(labels):
+    tf = pytest.importorskip("tensorflow")
+    model = ki.GoogLeNet(architecture=TINY, input_shape=(10, 10, 3), classes=np.int64(2))
+    images, _ = images_and_labels(4)
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(4)
+    found, expected = model.predict(dataset, verbose=0), model.predict(images, verbose=0)
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-6)

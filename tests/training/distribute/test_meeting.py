@@ -78,7 +78,11 @@ def test_the_command_says_for_whom_it_waits_and_ends_on_a_signal(number, code, t
     environment = {**os.environ, **cluster_of(2)[1], "PYTHONPATH": str(HERE.parents[2]), "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "keras_inception", "train", "--out", str(tmp_path / "run")]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environment, **pipes) as process:
+
+    def heed_interrupts():  # which a shell tells what it starts in the background to ignore
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(command, env=environment, preexec_fn=heed_interrupts, **pipes) as process:
         said = next(line for line in process.stderr if "waits for" in line)
         process.send_signal(number)
         assert process.wait(timeout=60) == code

@@ -25,7 +25,7 @@ OPTIONS = (
     *("--epochs", 3, "--batch-size", 4, "--seed", 3),
     *("--crop-area", 0.5, 1, "--brightness", 0.3, "--mixup", 0.2, "--ema-epochs", 1, "--deterministic"),
 )
-LIMIT_SECONDS = 200
+LIMIT_SECONDS = 600
 PREEMPTED = 75
 
 
