@@ -68,8 +68,12 @@ class _TakesOneHotLabels:
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         indices = ops.cast(ops.argmax(y_true, axis=-1) if _is_one_hot(y_true, y_pred) else y_true, "int32")
-        is_number = ops.reshape(ops.logical_not(ops.any(ops.isnan(y_pred), axis=-1)), ops.shape(indices))
-        indices = ops.where(is_number, indices, -1)  # of NaN, `argmax` makes the first class
+        is_number = ops.logical_not(ops.any(ops.isnan(y_pred), axis=-1, keepdims=True))
+        # Of NaN, `argmax` makes the first class. JAX takes -1 for the last one, which then is the least likely.
+        indices = ops.where(ops.reshape(is_number, ops.shape(indices)), indices, -1)
+        y_pred = ops.where(
+            is_number, y_pred, ops.cast(ops.arange(y_pred.shape[-1]) < y_pred.shape[-1] - 1, y_pred.dtype)
+        )
         return super().update_state(indices, y_pred, sample_weight)  # type: ignore[misc]
 
 
