@@ -86,7 +86,10 @@ def class_weight_by_index(class_weight: Any, classes: int, class_names: Sequence
             + (f"the key {unknown[0]!r}" if isinstance(class_weight, Mapping) else f"class_weight={class_weight!r}")
         )
     check_weights(list(class_weight.values()), "class_weight")
-    return {int(index): float(weight) for index, weight in zip(indices, class_weight.values())}
+    if len(set(indices)) < len(indices):
+        raise InputError(f"`class_weight` must name each class once. Received: class_weight={class_weight!r}")
+    given = {int(index): float(weight) for index, weight in zip(indices, class_weight.values())}
+    return dict.fromkeys(range(classes), 1.0) | given  # of data in batches Keras wants all of them
 
 
 def check_class_names(class_names: Iterable[Any], classes: int) -> tuple[str, ...]:

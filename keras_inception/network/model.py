@@ -1,5 +1,6 @@
 """The model whose heads all learn from the same label."""
 
+import inspect
 import os
 import warnings
 from collections.abc import Sequence
@@ -239,14 +240,15 @@ class InceptionModel(Step):
                 or a weight of the model is not finite. Of arrays all labels are looked at before the first step.
         """
         check_finite(self)
-        self._check_targets(y, kwargs.get("sample_weight"))
-        self._number_class_weight(y, kwargs)
-        validation_data = kwargs.get("validation_data")
+        arguments = _by_name(keras.Model.fit, self, x, y, *args, **kwargs)
+        self._check_targets(y, arguments.get("sample_weight"))
+        self._number_class_weight(y, arguments)
+        validation_data = arguments.get("validation_data")
         if isinstance(validation_data, (list, tuple)) and len(validation_data) >= 2:
             self._check_targets(*validation_data[1:3])
         self._looks_at_images, self._is_fitting, self._has_warned = True, True, False
         try:
-            history = super().fit(x, y, *args, **kwargs)
+            history = super().fit(**arguments)
         finally:
             self._is_fitting = False
         try:
@@ -259,9 +261,10 @@ class InceptionModel(Step):
         """Returns the losses and metrics; see `keras.Model.evaluate`. What `fit` refuses is refused."""
         if not self._is_fitting:
             check_finite(self)
-        self._check_targets(y, kwargs.get("sample_weight"))
+        arguments = _by_name(keras.Model.evaluate, self, x, y, *args, **kwargs)
+        self._check_targets(y, arguments.get("sample_weight"))
         self._looks_at_images, self._has_warned = True, self._has_warned and self._is_fitting
-        return super().evaluate(x, y, *args, **kwargs)
+        return super().evaluate(**arguments)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Returns the outputs; see `keras.Model.predict`. Images and weights that are not finite are refused."""
@@ -272,8 +275,9 @@ class InceptionModel(Step):
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Takes one step; see `keras.Model.train_on_batch`. What `fit` refuses is refused."""
         self._check_targets(y)
-        self._number_class_weight(y, kwargs)
-        return super().train_on_batch(x, y, *args, **kwargs)
+        arguments = _by_name(keras.Model.train_on_batch, self, x, y, *args, **kwargs)
+        self._number_class_weight(y, arguments)
+        return super().train_on_batch(**arguments)
 
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Scores one batch; see `keras.Model.test_on_batch`. What `fit` refuses is refused."""
@@ -418,6 +422,13 @@ def check_finite(model: keras.Model) -> None:
                 "train again. "
                 f"Received: {described(model)}"
             )
+
+
+def _by_name(method: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """Returns the arguments of a method of Keras by their names, those given by position too, without `self`."""
+    bound = inspect.signature(method).bind(*args, **kwargs)
+    named = {**bound.arguments, **bound.arguments.get("kwargs", {})}
+    return {name: value for name, value in named.items() if name not in ("self", "kwargs")}
 
 
 def _as_numpy(values: Any) -> Any:

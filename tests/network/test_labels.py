@@ -135,6 +135,17 @@ def test_classes_are_weighed_by_their_names_too(three_heads):
     assert logs[0] != three_heads(CLASSES).fit(X, Y, verbose=0).history["loss"]
 
 
+def test_a_class_that_is_left_out_weighs_1_in_batches_too(three_heads):
+    tf = pytest.importorskip("tensorflow")
+    batches = tf.data.Dataset.from_tensor_slices((X, Y)).batch(len(X))
+    losses = []
+    for data in ((X, Y), (batches,)):
+        model = three_heads(CLASSES)
+        model.set_weights([np.full(w.shape, 0.1 * i) for i, w in enumerate(model.get_weights())])
+        losses.append(model.fit(*data, class_weight={0: 2.0}, shuffle=False, verbose=0).history["loss"])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("class_weight", "match"),
     [
@@ -148,6 +159,7 @@ def test_classes_are_weighed_by_their_names_too(three_heads):
         ({0.5: 1.0}, "Received: the key 0.5"),
         ([1, 2, 3, 4], r"Received: class_weight=\[1, 2, 3, 4\]"),
         ("balanced", "Received: class_weight='balanced'"),
+        ({0: 2.0, "a": 1.0}, "must name each class once. Received: class_weight={0: 2.0, 'a': 1.0}"),
         ({0: np.nan}, "`class_weight` must be finite numbers of at least 0. Received: nan among"),
         ({0: -2}, "`class_weight` must be finite.*Received: -2"),
         ({0: None}, "`class_weight` must be finite"),
@@ -160,6 +172,8 @@ def test_weights_of_no_classes_are_refused(three_heads, class_weight, match):
     for train in (model.fit, model.train_on_batch):
         with pytest.raises(InputError, match=match):
             train(X, Y, class_weight=class_weight)
+    with pytest.raises(InputError, match=match):
+        model.fit(X, Y, 5, 1, 0, None, 0.0, None, True, class_weight)
     with pytest.raises(InputError, match=r"goes with labels that are given once for all heads.*Received: y=dict"):
         model.fit(X, {"main": Y, "aux1": Y, "aux2": Y}, class_weight={0: 1.0}, verbose=0)
 
