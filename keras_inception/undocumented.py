@@ -32,6 +32,8 @@ class BuildsWithoutReading:
     Why: under a strategy Keras draws a batch of the data before it trains or evaluates, and forgets it: a dataset is
     read twice, and a source that can be read once loses a batch.
     Since: Keras 3.6, `_maybe_symbolic_build` of the trainer for TensorFlow.
+
+    The type checker cannot know the `keras.Model` that stands beside it.
     """
 
     def _maybe_symbolic_build(self, iterator: object = None, data_batch: object = None) -> None:

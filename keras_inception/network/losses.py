@@ -74,7 +74,7 @@ class _TakesOneHotLabels:
         y_pred = ops.where(
             is_number, y_pred, ops.cast(ops.arange(y_pred.shape[-1]) < y_pred.shape[-1] - 1, y_pred.dtype)
         )
-        return super().update_state(indices, y_pred, sample_weight)  # type: ignore[misc]
+        return super().update_state(indices, y_pred, sample_weight)  # type: ignore[misc]  # the metric beside it
 
 
 @keras.saving.register_keras_serializable(package="keras_inception")

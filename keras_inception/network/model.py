@@ -22,7 +22,7 @@ from keras_inception.types import PathLike, Tensor
 if keras.backend.backend() == "tensorflow":
     from keras_inception.network.tensorflow_step import TensorFlowStep as Step
 else:
-    from keras_inception.network.portable_step import PortableStep as Step  # type: ignore[assignment]
+    from keras_inception.network.portable_step import PortableStep as Step  # type: ignore[assignment]  # one of them
 
 
 @keras.saving.register_keras_serializable(package="keras_inception")

@@ -57,7 +57,7 @@ def test_modern_has_what_it_is_called_after():
 )
 def test_rates_fall_as_their_sources_say(changes, steps, expected):
     rate = optimizers.learning_rate(replace(QUICK, learning_rate=0.5, epochs=10, **changes), 10)
-    assert [float(rate(step)) for step in steps] == pytest.approx(expected, abs=1e-7)
+    assert [float(rate(step)) for step in steps] == pytest.approx(expected, abs=5e-8)
 
 
 def test_a_constant_rate_is_a_number():
