@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_inception import files
 from keras_inception.errors import InputError, MissingPackageError, shown
 from keras_inception.evaluation import class_indices
 from keras_inception.network.blocks import MAIN
@@ -104,13 +105,14 @@ def export_format(
         raise InputError(f"`kind` must be one of {list(FORMATS)}. Received: kind={kind!r}")
     if calibration is not None and kind != "litert":
         raise InputError(f'`calibration` is for `kind="litert"`, which has 8 bits here. Received: kind={kind!r}')
+    folder, network = files.named(folder, "folder"), _with_preprocessing(model)
     missing = [package for package in FORMATS[kind].packages if importlib.util.find_spec(package) is None]
     if missing:
         raise MissingPackageError(
             f"The format {kind} needs {' and '.join(FORMATS[kind].packages)}, to write it and to compare it with the "
             f'SavedModel. Install them with: pip install "keras-inception[{kind}]". Missing: {", ".join(missing)}'
         )
-    network, differences = _with_preprocessing(model), []
+    differences: list[float] = []
 
     def write(aside: Path) -> None:
         path = aside / FORMATS[kind].file
