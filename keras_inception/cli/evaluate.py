@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_inception import files
-from keras_inception.cli import images
+from keras_inception.cli import dataset
 from keras_inception.cli.console import command, print_table
 from keras_inception.errors import InputError
 
@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
     parser = command(commands, "evaluate", run, "Print loss and accuracies of each head on labelled images.")
     parser.add_argument("model", metavar="RUN", help="run folder or .keras file")
     parser.add_argument("others", metavar="RUN", nargs="*", help="more of the same classes: an ensemble's average")
-    images.add_options(parser)
+    dataset.add_options(parser)
     parser.add_argument("--split", default="test", choices=["train", "validation", "test"], help="which images")
     parser.add_argument(
         "--crops", type=int, choices=[1, 10, 144], help="crops of each original image to average; 144 are the paper's"
@@ -36,14 +36,14 @@ def run(arguments: argparse.Namespace) -> int:
     from keras_inception.training import runs
 
     if arguments.out:
-        report.check_free(arguments.out)
+        report.check_place(arguments.out)
         if arguments.split == "train" and not arguments.crops:
             raise InputError("training images are shuffled and augmented; a report of them needs --crops")
     tops = sorted(set(arguments.top or (1, 5)))
     models = [runs.load_model(path) for path in (arguments.model, *arguments.others)]
     if not arguments.crops:
         _check_same_input(models)
-    data = images.data_of(arguments, models[0])
+    data = dataset.data_of(arguments, models[0])
     batches = getattr(data, arguments.split)
     if batches is None:
         raise InputError(f"there are no {arguments.split} images; choose another --split of {sorted(data.sizes)}")

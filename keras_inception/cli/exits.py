@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_inception import files
-from keras_inception.cli import images
+from keras_inception.cli import dataset
 from keras_inception.cli.console import command, print_table
 from keras_inception.errors import InputError
 
@@ -22,12 +22,12 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--max-accuracy-loss", type=float, default=0.002, metavar="SHARE", help="how much of it may be lost"
     )
-    images.add_options(parser)
+    dataset.add_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
-    from keras_inception.plots.exits import exits_figure
+    from keras_inception.plots.serving import exits_figure
     from keras_inception.serving import exits
     from keras_inception.training import runs
 
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"the calibration is written into a run folder, and {folder} is none")
     model = runs.load_model(folder)
     exits.exit_names(model)  # refuses a model without auxiliary heads before its images are read
-    data = images.data_of(arguments, model)
+    data = dataset.data_of(arguments, model)
     if data.validation is None:
         raise InputError("there are no validation images to set the thresholds on; give a --dataset that has some")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_inception import files
-from keras_inception.cli import images
+from keras_inception.cli import dataset
 from keras_inception.cli.console import command
 from keras_inception.errors import InputError
 
@@ -31,7 +31,7 @@ def add(commands: Any) -> None:
                         help="let images leave early, as `keras-inception exits RUN` calibrated it")  # fmt: skip
     parser.add_argument("--int8", action="store_true",
                         help="round litert's weights and maps to 8 bits, calibrated on validation images")  # fmt: skip
-    images.add_options(parser)
+    dataset.add_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -85,7 +85,7 @@ def _export_format(arguments: argparse.Namespace, model: "InceptionModel", out: 
     from keras_inception import evaluation
     from keras_inception.serving.export import accuracy, export_format
 
-    kind, data = arguments.format, images.data_of(arguments, model) if arguments.int8 else None
+    kind, data = arguments.format, dataset.data_of(arguments, model) if arguments.int8 else None
     if data and data.validation is None:
         raise InputError("there are no validation images to calibrate on; give a --dataset that has some")
     version, difference = export_format(

@@ -10,7 +10,7 @@ from keras_inception.cli.console import CheckProgress, command, files_of, print_
 from keras_inception.cli.train import add_fields, configured, epoch_lines, options_of
 
 if TYPE_CHECKING:
-    from keras_inception.study.results import Training
+    from keras_inception.study.results import StudyRun
     from keras_inception.training.config import TrainConfig
 
 
@@ -90,7 +90,7 @@ def _say_begin(config: "TrainConfig", missing: int, count: int) -> None:
     print(f"{count} trainings of {config.recipe.epochs} epochs{there}", flush=True)
 
 
-def _say_training(training: "Training") -> None:
+def _say_training(training: "StudyRun") -> None:
     print(
         f"{training.name}: accuracy {training.final_accuracy:.2%}, {training.cpu_seconds:,.0f} seconds of CPU time",
         flush=True,

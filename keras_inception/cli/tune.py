@@ -57,7 +57,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
-    from keras_inception.tuning.cluster import VARIABLES
+    from keras_inception.tuning.processes import VARIABLES
     from keras_inception.tuning.search import search
 
     options = options_of(arguments)

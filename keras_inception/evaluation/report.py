@@ -21,7 +21,7 @@ from keras_inception.network import cost
 from keras_inception.network.blocks import MAIN
 from keras_inception.network.model import InceptionModel, check_model
 from keras_inception.network.views import inference_model
-from keras_inception.plots import report as plots
+from keras_inception.plots import evaluation as plots
 from keras_inception.types import Array, PathLike
 
 REPORT, MISTAKES = "report.html", "mistakes.png"
@@ -29,7 +29,7 @@ THUMBNAIL: int = 160  # pixels
 LISTED_CONFUSIONS: int = 10
 
 
-def check_free(folder: PathLike) -> None:
+def check_place(folder: PathLike) -> None:
     """Refuses a folder that holds something other than an earlier report.
 
     Raises:
@@ -74,7 +74,7 @@ def write(
     Raises:
         InputError: The folder holds something else, or a model has no fixed image size.
     """
-    check_free(folder)
+    check_place(folder)
     for model in models:
         check_model(model)
     folder = Path(folder)

@@ -1,14 +1,18 @@
-"""The answers to an image, and where each head looks."""
+"""The plots of evaluations: where each head looks, and those of a report."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from keras_inception.plots.training import head_colour
 from keras_inception.types import Array
+
+MOST_NAMES, MOST_NUMBERS = 40, 20  # of classes, up to which a confusion matrix shows names and numbers
+COLUMNS: int = 5  # of mistakes
 
 
 def explanation(pixels: Array, explanations: Sequence[Any]) -> Figure:
@@ -34,6 +38,80 @@ def explanation(pixels: Array, explanations: Sequence[Any]) -> Figure:
         axes.set(xticks=[], yticks=[])
     figure.colorbar(heat, ax=upper, fraction=0.03, label="Grad-CAM")
     return figure
+
+
+def depth(heads: Mapping[str, Mapping[str, float]], images: int) -> Figure:
+    """Draws the `"accuracy"` of each head, with its standard error over the images, against its `"multiply_adds"`."""
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    order = sorted(heads, key=lambda head: heads[head]["multiply_adds"])
+    x = [heads[head]["multiply_adds"] / 1e6 for head in order]
+    y = [heads[head]["accuracy"] for head in order]
+    axes.plot(x, [100 * share for share in y], color="#999999", zorder=1)
+    for head, cost, share in zip(order, x, y):
+        error = (share * (1 - share) / images) ** 0.5
+        label = f"{head}: {share:.2%}, {cost:,.1f} million"
+        axes.errorbar(cost, 100 * share, 100 * error, fmt="o", capsize=4, color=head_colour(head), label=label)
+    axes.set(xlabel="multiply-adds of an image, millions", ylabel="accuracy, %", title="What depth buys")
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small", title="bars: one standard error", title_fontsize="small")
+    return figure
+
+
+def confusion(counts: Array, class_names: Sequence[str]) -> Figure:
+    """Draws how many images of each class, by row, are called each class, by column; a row is shaded by its shares."""
+    classes = len(class_names)
+    side = 4 + 0.25 * classes if classes <= MOST_NAMES else 8
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlabel="answer", ylabel="class", title="What each class is called")
+    if classes <= MOST_NAMES:
+        names = [_short(name) for name in class_names]
+        axes.set_xticks(range(classes), names, rotation=90, parse_math=False)
+        axes.set_yticks(range(classes), names, parse_math=False)
+    if classes <= MOST_NUMBERS:
+        for row, column in zip(*np.nonzero(counts)):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=8, color=colour)
+    figure.colorbar(shown, ax=axes, shrink=0.7, label="share of the images of a class")
+    return figure
+
+
+def reliability(calibrations: Mapping[str, Any]) -> Figure:
+    """Draws for each head what `evaluation.calibration` found: accuracy against confidence, and how many images."""
+    figure = Figure(figsize=(3.7 * len(calibrations), 5), layout="constrained")
+    rows = figure.subplots(2, len(calibrations), sharex=True, squeeze=False, height_ratios=(3, 1))
+    for (head, found), axes, histogram in zip(calibrations.items(), *rows):
+        colour = head_colour(head)
+        left, width = found.edges[:-1], np.diff(found.edges)
+        axes.bar(left, found.accuracy, width, align="edge", color=colour, alpha=0.35, edgecolor="white")
+        axes.plot(found.confidence, found.accuracy, "o-", color=colour, markersize=4, label="mean of a bin")
+        axes.plot([0, 1], [0, 1], "--", color="#777777", label="calibrated")
+        axes.set(xlim=(0, 1), ylim=(0, 1.02), title=f"{head}: calibration error {found.error:.2%}", ylabel="accuracy")
+        axes.legend(fontsize="small", loc="lower right")
+        histogram.bar(left, found.images, width, align="edge", color=colour, edgecolor="white")
+        histogram.set(xlabel="confidence of the answer", ylabel="images")
+    return figure
+
+
+def mistakes(images: Sequence[Any], captions: Sequence[tuple[str, str, float]]) -> Figure:
+    """Draws Pillow images, each under the name of its class, that of the answer, and its probability in [0, 1]."""
+    rows = -(-len(images) // COLUMNS)
+    figure = Figure(figsize=(2.1 * COLUMNS, 2.6 * rows), layout="constrained")
+    for axes in figure.subplots(rows, COLUMNS, squeeze=False).flat:
+        axes.axis("off")
+    for axes, image, (name, answer, probability) in zip(figure.axes, images, captions):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        title = f"{_short(name)}\ncalled {_short(answer)}\nconfidence {probability:.1%}"
+        axes.set_title(title, fontsize=8, parse_math=False)
+    return figure
+
+
+def _short(name: str, length: int = 22) -> str:
+    return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
 def _bars(axes: Axes, top: Sequence[tuple[str, float]], colour: str) -> None:

@@ -26,7 +26,7 @@ from keras_inception.errors import InputError, shown
 from keras_inception.network.blocks import MAIN
 from keras_inception.recipes.rules import is_whole
 from keras_inception.study import findings
-from keras_inception.study.results import BASELINE, STEPS, Study, Training
+from keras_inception.study.results import BASELINE, STEPS, Study, StudyRun
 from keras_inception.study.steps import StepLosses
 from keras_inception.training import diagnosis, runs
 from keras_inception.training.checkpoint import Progress
@@ -54,7 +54,7 @@ def heads(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     on_check: Callable[[int, int], None] | None = None,
     on_begin: Callable[[int, int], None] = lambda missing, count: None,
-    on_training: Callable[[Training], None] = lambda training: None,
+    on_training: Callable[[StudyRun], None] = lambda training: None,
     report: Callable[[str], None] = diagnosis.warn,
 ) -> Study:
     """Trains networks with no, each and all auxiliary heads, and writes what that changed.
@@ -74,7 +74,7 @@ def heads(
         callbacks: Further Keras callbacks of each training.
         on_check: Called with how many images of a folder were checked, and how many there are.
         on_begin: Called with the number of trainings that are missing and the number of all.
-        on_training: Called with each `Training` that is there, in order.
+        on_training: Called with each `StudyRun` that is there, in order.
         report: Called with each message about what goes wrong in a training, see `diagnosis`.
 
     Returns:
@@ -102,7 +102,7 @@ def heads(
     replace(config, seed=config.seed + seeds - 1)  # refuses a seed that is too large before the first training
     numbers = tuple(range(config.seed, config.seed + seeds))
     trainings = [
-        Training(name, variant, seed, folder / name / variant / f"seed-{seed}")
+        StudyRun(name, variant, seed, folder / name / variant / f"seed-{seed}")
         for name in networks
         for variant in chosen
         for seed in numbers
@@ -187,7 +187,7 @@ def _config_of(config: TrainConfig, architecture: str | Architecture, variant: s
 
 
 def _train(
-    training: Training,
+    training: StudyRun,
     config: TrainConfig,
     report: Callable[[str], None],
     callbacks: Sequence[keras.callbacks.Callback],

@@ -81,7 +81,7 @@ def paired(values: Sequence[float], baseline: Sequence[float]) -> Difference:
 
 
 @dataclass(frozen=True)
-class Training:
+class StudyRun:
     """A training of a study: a run folder of `train`, with the losses of its steps beside.
 
     Attributes:
@@ -201,7 +201,7 @@ class Study:
     architectures: tuple[str, ...]
     variants: dict[str, tuple[str, ...]]
     seeds: tuple[int, ...]
-    trainings: list[Training]
+    trainings: list[StudyRun]
 
     @functools.cached_property
     def chance(self) -> float:
@@ -233,7 +233,7 @@ class Study:
             del found["in the middle"]
         return found
 
-    def of(self, architecture: str, variant: str) -> list[Training]:
+    def of(self, architecture: str, variant: str) -> list[StudyRun]:
         """Returns the trainings of one architecture and variant, seed by seed."""
         return [run for run in self.trainings if (run.architecture, run.variant) == (architecture, variant)]
 

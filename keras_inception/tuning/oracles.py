@@ -19,7 +19,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_inception import files
 from keras_inception.errors import InputError
 from keras_inception.recipes.rules import is_number
-from keras_inception.tuning.trials import Progress, TrialResult
+from keras_inception.tuning.trials import TrialProgress, TrialResult
 
 FAILURES = 10  # in a row, which end a search
 JOURNAL = "journal.json"
@@ -131,7 +131,7 @@ class _Journaled(keras_tuner.Oracle):
         super().end_trial(trial)
         trial = self.trials[trial.trial_id]
         completed = trial.status == TrialStatus.COMPLETED
-        curve, reason = Progress(self._folder, trial.trial_id).read()
+        curve, reason = TrialProgress(self._folder, trial.trial_id).read()
         now = time.monotonic()
         result = TrialResult(
             trial.trial_id,

@@ -28,15 +28,15 @@ from keras_tuner.errors import FatalValueError
 from keras_inception import files
 from keras_inception.data import Data
 from keras_inception.errors import InputError, StoppedError, shown
-from keras_inception.plots import trials as plots
+from keras_inception.plots import tuning as plots
 from keras_inception.recipes.rules import is_number, is_whole
 from keras_inception.training import distribute, runs
 from keras_inception.training.config import TrainConfig, to_options
 from keras_inception.training.loop import AveragesInValidation, load_data
-from keras_inception.tuning import cluster, oracles
+from keras_inception.tuning import oracles, processes
 from keras_inception.tuning import space as spaces
-from keras_inception.tuning.cluster import is_chief, is_worker
 from keras_inception.tuning.hypermodel import OBJECTIVE, GoogLeNetHyperModel
+from keras_inception.tuning.processes import is_chief_of_search, is_worker
 from keras_inception.tuning.trials import (
     DefectError,
     HyperbandTuner,
@@ -137,14 +137,14 @@ def search(
     folder = files.named(folder, "folder")
     _check(tuner, max_trials, hours, executions, config)
     deadline = None if hours is None else begun + hours * 3600
-    cluster.check()
+    processes.check()
     spaces.read(space, config)  # refuses a bad one before the images are read
     goal = _objective(objective, config)
     # Slurm's tasks are workers of the search, not of one training.
     several = config.strategy == "auto" and len(tf.config.list_physical_devices("GPU")) > 1
     strategy = distribute.get_strategy("mirrored" if several or config.strategy == "mirrored" else "one")
     _check_folder(folder)
-    with cluster.place(folder):
+    with processes.place(folder):
         goes_on = _check_folder(folder) and (is_worker() or not overwrite)
         data = load_data(config, record=_record_of(folder) if goes_on else None, on_check=on_check)
         if data.validation is None:
@@ -186,7 +186,7 @@ def search(
         )
         if not is_worker():
             oracle.replay()
-        if not is_worker() and not is_chief():
+        if not is_worker() and not is_chief_of_search():
             oracle.give_up(oracle.tuner_ids - {runner.tuner_id})  # workers of an earlier run
         on_begin(data, list(oracle.results))
         with data.reading():
@@ -200,7 +200,7 @@ def _run(runner: Tuner, oracle: Any, epochs: int) -> None:
 
     watch = repeating(LOST_AFTER_SECONDS / 6, lambda: oracle.give_up(oracle.silent(LOST_AFTER_SECONDS)))
     try:
-        with watch if is_chief() else contextlib.nullcontext():
+        with watch if is_chief_of_search() else contextlib.nullcontext():
             runner.search(epochs=epochs, verbose=0)
     except FatalValueError as error:
         raise InputError(str(error)) from error
@@ -208,7 +208,7 @@ def _run(runner: Tuner, oracle: Any, epochs: int) -> None:
         raise error.__cause__ from None
     except grpc.RpcError as error:
         raise StoppedError(
-            f"The chief at {':'.join(map(str, cluster.chief()))} answered no more. Start it again with the same "
+            f"The chief at {':'.join(map(str, processes.chief()))} answered no more. Start it again with the same "
             "command, and then this worker."
         ) from error
 

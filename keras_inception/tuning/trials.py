@@ -16,7 +16,7 @@ from keras_tuner.errors import FailedTrialError, FatalError
 
 from keras_inception import files
 from keras_inception.errors import InputError
-from keras_inception.tuning.cluster import is_worker
+from keras_inception.tuning.processes import is_worker
 from keras_inception.types import Logs
 
 GRACE = 1 / 4  # of a trial's epochs, in which it may fall behind
@@ -46,7 +46,7 @@ class TrialResult:
     reason: str
 
 
-class Progress:
+class TrialProgress:
     """What a trial leaves behind while it runs, in a file that the chief and all workers see.
 
     KerasTuner's workers tell their chief neither the epochs of a trial nor why it failed.
@@ -139,7 +139,7 @@ class Tuner(keras_tuner.Tuner):
             raise FailedTrialError(f"diverged: {objective.name} became {value}")
         curve = self._curve = [*(self._curve if self._epoch == epoch - 1 else []), value]
         self._epoch = epoch
-        progress = Progress(Path(self.project_dir), trial.trial_id)
+        progress = TrialProgress(Path(self.project_dir), trial.trial_id)
         progress.write(curve)
         score, seconds = _best(curve, objective.direction), time.monotonic() - self._trial_begun
         values = dict(trial.hyperparameters.values)
@@ -157,7 +157,7 @@ class Tuner(keras_tuner.Tuner):
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
         """Runs a trial; see `keras_tuner.Tuner`. A defect ends the search."""
         self._trial_begun, self._epoch, self._curve = time.monotonic(), -1, []
-        progress = Progress(Path(self.project_dir), trial.trial_id)
+        progress = TrialProgress(Path(self.project_dir), trial.trial_id)
         progress.write([])
         signs_of_life = repeating(SIGN_OF_LIFE_SECONDS, lambda: self.oracle.get_trial(trial.trial_id))
         try:

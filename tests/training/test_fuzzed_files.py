@@ -13,7 +13,7 @@ from tiny_network import TINY
 pytest.importorskip("tensorflow")
 
 from keras_inception.errors import InputError
-from keras_inception.study.results import Training
+from keras_inception.study.results import StudyRun
 from keras_inception.training import checkpoint, loop
 from keras_inception.training.config import OPTIONS, TrainConfig, to_options
 from keras_inception.training.loop import train
@@ -126,7 +126,7 @@ def unfinished(tmp_path):
         for index in range(4):
             pixels = np.full((12, 12, 3), 99 * (name == "b") + index, "uint8")
             Image.fromarray(pixels).save(tmp_path / "images" / name / f"{index}.png")
-    training = loop.Training(
+    training = loop.StudyRun(
         TrainConfig.of(dataset=str(tmp_path / "images"), architecture=TINY, batch_size=2), tmp_path / "run"
     )
     training.check_folder()
@@ -179,7 +179,7 @@ def test_mutants_of_a_study_s_files_are_refused_in_a_line_or_read(tmp_path):
     }
 
     def read():
-        training = Training("tiny", "none", 0, tmp_path)
+        training = StudyRun("tiny", "none", 0, tmp_path)
         return (training.results, training.validation_accuracy, training.final_accuracy, training.cpu_seconds,
                 training.smooth_losses, training.gradients)  # fmt: skip
 

@@ -15,7 +15,7 @@ from tiny_network import TINY
 from keras_inception import TrainConfig, files
 from keras_inception.errors import InputError, StoppedError
 from keras_inception.training.loop import load_data
-from keras_inception.tuning import cluster
+from keras_inception.tuning import processes
 from keras_inception.tuning import search as searches
 
 
@@ -166,7 +166,7 @@ def taken():
     ],
 )
 def test_wrong_variables_of_a_search_on_several_machines_are_named(values, message, searched, taken, monkeypatch):
-    for name, value in zip(cluster.VARIABLES, values):
+    for name, value in zip(processes.VARIABLES, values):
         monkeypatch.delenv(name, raising=False)
         if value is not None:
             monkeypatch.setenv(name, value.replace("TAKEN", taken))
@@ -191,7 +191,7 @@ def test_a_worker_says_which_chief_it_did_not_find_and_what_it_does_not_see(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         monkeypatch.setenv("KERASTUNER_ORACLE_PORT", str(free.getsockname()[1]))  # nothing listens there
-    monkeypatch.setattr(cluster, "CHIEF_WITHIN_SECONDS", 0.0)
+    monkeypatch.setattr(processes, "CHIEF_WITHIN_SECONDS", 0.0)
     with pytest.raises(StoppedError, match=r"No chief was at 127\.0\.0\.1:\d+ within 0 minutes \(Connection refused\)"):
         searched()
 
@@ -200,7 +200,7 @@ def test_a_worker_says_which_chief_it_lost(monkeypatch):
     def search(**kwargs):
         raise grpc.RpcError
 
-    for name, value in zip(cluster.VARIABLES, ("worker0", "127.0.0.1", "8000")):
+    for name, value in zip(processes.VARIABLES, ("worker0", "127.0.0.1", "8000")):
         monkeypatch.setenv(name, value)
     with pytest.raises(StoppedError, match=r"The chief at 127\.0\.0\.1:8000 answered no more"):
         searches._run(types.SimpleNamespace(search=search), None, 1)

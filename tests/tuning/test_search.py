@@ -12,7 +12,7 @@ from tiny_network import TINY
 
 from keras_inception import TrainConfig, files
 from keras_inception.cli import main, tune
-from keras_inception.plots import trials as plots
+from keras_inception.plots import tuning as plots
 from keras_inception.training.config import to_options
 from keras_inception.training.loop import load_data
 from keras_inception.tuning import search as searches

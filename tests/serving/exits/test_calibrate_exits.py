@@ -10,7 +10,7 @@ from served_network import IMAGE, random_images
 
 import keras_inception as ki
 from keras_inception.network import cost
-from keras_inception.plots.exits import exits_figure
+from keras_inception.plots.serving import exits_figure
 from keras_inception.serving import exits
 from keras_inception.serving.exits import calibration as calibrating
 

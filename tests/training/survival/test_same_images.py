@@ -12,7 +12,7 @@ from tiny_network import TINY
 pytest.importorskip("tensorflow")
 
 from keras_inception import data, files
-from keras_inception.cli.images import data_of
+from keras_inception.cli.dataset import data_of
 from keras_inception.errors import InputError
 from keras_inception.study import heads
 from keras_inception.training import runs

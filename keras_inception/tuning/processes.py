@@ -19,7 +19,7 @@ def is_worker() -> bool:
     return "KERASTUNER_ORACLE_IP" in os.environ and "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "")
 
 
-def is_chief() -> bool:
+def is_chief_of_search() -> bool:
     """Returns whether this process is the chief of a search on several machines."""
     return "KERASTUNER_ORACLE_IP" in os.environ and not is_worker()
 
@@ -49,7 +49,7 @@ def check() -> None:
         raise InputError(f"KERASTUNER_ORACLE_PORT must be a number from 1 to 65535. Received: {port!r}")
     if "/" in name or name in (".", ".."):
         raise InputError(f"KERASTUNER_TUNER_ID must be a name such as chief or worker0. Received: {name!r}")
-    if is_chief():
+    if is_chief_of_search():
         try:
             with socket.socket(socket.AF_INET6 if ":" in chief()[0] else socket.AF_INET) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
