@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -70,8 +71,11 @@ def locked(folder: PathLike) -> Iterator[None]:
         pass  # the file system knows no locks, or the folder is read-only
     try:
         if lock.is_locked:
-            for leftover in folder.glob(f"part-{'[0-9a-f]' * 32}-*"):
-                leftover.unlink(missing_ok=True)
+            for leftover in folder.glob(f"part-{'[0-9a-f]' * 32}*"):
+                if leftover.is_dir():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink(missing_ok=True)
         yield
     finally:
         if folder.is_dir() and is_empty(folder):

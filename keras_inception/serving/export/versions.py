@@ -1,6 +1,5 @@
 """The numbered folders that TensorFlow Serving polls: a version is there whole or not at all, and is never replaced."""
 
-import contextlib
 import numbers
 import os
 import shutil
@@ -8,22 +7,18 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
-
 from keras_inception import files
 from keras_inception.errors import InputError, shown
 from keras_inception.types import PathLike
 
-# What a server that polls does not look at: beside the versions, and no number.
-LOCK: str = ".lock"
 HIGHEST: int = 2**63 - 1  # the server counts in 64 bits
 
 
 def publish(write: Callable[[Path], object], folder: PathLike, version: int | None = None) -> Path:
     """Lets a function write a new version and gives it its number when it is whole and on the disk.
 
-    One export writes into a folder at a time; others wait for it. Their lock ends with the process, so that what a
-    killed one left is known to be nobody's and is removed.
+    One export writes into a folder at a time, see `files.locked`; what is half written is called as nothing that a
+    server looks at.
 
     Args:
         write: Called with the path of an empty folder.
@@ -34,22 +29,13 @@ def publish(write: Callable[[Path], object], folder: PathLike, version: int | No
         The path of the version, `folder/NUMBER`.
 
     Raises:
-        InputError: The version exists, is no number, or the folder is a file.
+        InputError: The version exists, is no number, the folder is a file, or another process has locked it.
         OSError: The disk is full, or the folder may not be written to.
     """
     folder = files.named(folder, "folder")
     _check(folder, version)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)
-    with contextlib.suppress(OSError, NotImplementedError):  # some file systems know no locks
-        lock.acquire()
-    try:
-        if lock.is_locked:
-            for leftover in folder.glob("part-" + 32 * "[0-9a-f]"):
-                shutil.rmtree(leftover, ignore_errors=True)
+    with files.locked(folder):
         return _write(write, folder, version)
-    finally:
-        lock.release()
 
 
 def _write(write: Callable[[Path], object], folder: Path, version: int | None) -> Path:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from keras_inception.errors import InputError
-from keras_inception.serving.export.versions import LOCK, publish
+from keras_inception.files import LOCK
+from keras_inception.serving.export.versions import publish
 
 
 def write(folder, text="whole"):
@@ -84,20 +85,22 @@ def test_a_killed_export_leaves_no_version(tmp_path):
     assert names(tmp_path) == ["1"]  # what it left is gone
 
 
-def test_exports_at_the_same_time_take_numbers_of_their_own(tmp_path):
-    threads = [threading.Thread(target=publish, args=(write, tmp_path)) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert names(tmp_path) == [str(number) for number in range(1, 9)]
+def test_a_second_export_at_the_same_time_is_refused_and_the_first_is_whole(tmp_path):
+    def meanwhile(folder):
+        with pytest.raises(InputError, match=r"Another process is writing to .*model\. Wait for it, or choose another"):
+            publish(write, tmp_path / "model")
+        write(folder)
+
+    assert publish(meanwhile, tmp_path / "model").name == "1"
+    assert names(tmp_path / "model") == ["1"]
+    assert publish(write, tmp_path / "model").name == "2"
 
 
 def test_a_file_system_without_locks_gets_versions_too(tmp_path, monkeypatch):
-    def refuse(lock):
+    def refuse(lock, timeout):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr("keras_inception.serving.export.versions.FileLock.acquire", refuse)
+    monkeypatch.setattr("keras_inception.files.FileLock.acquire", refuse)
     (tmp_path / f"part-{'0' * 32}").mkdir()  # perhaps another's, who writes now
     assert publish(write, tmp_path).name == "1"
     assert names(tmp_path) == ["1", f"part-{'0' * 32}"]
