@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from keras_inception.cli.console import CheckProgress, command, files_of, print_table
-from keras_inception.cli.train import add_fields, configured, epoch_lines, options_of
+from keras_inception.cli.train import add_fields, configured, options_of
 
 if TYPE_CHECKING:
     from keras_inception.study.results import StudyRun
@@ -49,6 +49,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
+    from keras_inception.cli.progress import TrainingProgress
     from keras_inception.study import findings
     from keras_inception.study.heads import heads
     from keras_inception.training.interruption import PreemptedError
@@ -58,18 +59,19 @@ def run(arguments: argparse.Namespace) -> int:
     networks = options.pop("architecture")
     config = configured(options, given.get("config"))
     try:
-        study = heads(
-            config,
-            given.get("out"),
-            seeds=arguments.seeds,
-            architectures=networks,
-            variants=given.get("variants"),
-            callbacks=[epoch_lines(config.recipe.epochs)],
-            on_check=CheckProgress(),
-            on_begin=partial(_say_begin, config),
-            on_training=_say_training,
-            report=lambda message: print(f"warning: {message}", file=sys.stderr),
-        )
+        with TrainingProgress(config.recipe.epochs) as progress:
+            study = heads(
+                config,
+                given.get("out"),
+                seeds=arguments.seeds,
+                architectures=networks,
+                variants=given.get("variants"),
+                callbacks=[progress],
+                on_check=CheckProgress(),
+                on_begin=partial(_say_begin, config),
+                on_training=_say_training,
+                report=lambda message: print(f"warning: {message}", file=sys.stderr),
+            )
     except PreemptedError as error:
         raise PreemptedError("told to end (SIGTERM), and saved; the same command goes on") from error
     except KeyboardInterrupt as interrupt:

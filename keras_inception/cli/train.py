@@ -3,7 +3,6 @@
 import argparse
 import shlex
 import sys
-import time
 from collections.abc import Callable, Container, Mapping
 from dataclasses import Field, replace
 from functools import partial
@@ -142,42 +141,26 @@ def _number(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
+    from keras_inception.cli.progress import TrainingProgress
     from keras_inception.training.loop import train
 
     given = vars(arguments)
     config = config_of(given)
-    bar = sys.stdout.isatty()
-    finished = train(
-        config,
-        given.get("resume", given.get("out")),
-        resume="resume" in given,
-        overwrite="overwrite" in given,
-        verbose=1 if bar else 0,
-        callbacks=[] if bar else [epoch_lines(config.recipe.epochs)],
-        on_check=CheckProgress(),
-        on_data=partial(_say_data, config),
-        report=lambda message: print(f"\nwarning: {message}", file=sys.stderr),
-    )
+    with TrainingProgress(config.recipe.epochs) as progress:
+        finished = train(
+            config,
+            given.get("resume", given.get("out")),
+            resume="resume" in given,
+            overwrite="overwrite" in given,
+            verbose=0,
+            callbacks=[progress],
+            on_check=CheckProgress(),
+            on_data=partial(_say_data, config),
+            report=lambda message: print(f"warning: {message}", file=sys.stderr),
+        )
     if finished.chief:
         _say_results(finished)
     return 0
-
-
-def epoch_lines(epochs: int) -> Any:
-    """Returns the callback that prints a line an epoch, where a log or a pipe would hold every step of a bar."""
-    import keras
-
-    from keras_inception.training import distribute
-
-    begun = time.monotonic()
-
-    def say(epoch: int, logs: Mapping[str, float]) -> None:
-        if distribute.is_chief(callback.model.distribute_strategy):
-            shown = ", ".join(f"{name} {value:.4f}" for name, value in logs.items())
-            print(f"epoch {epoch + 1}/{epochs}: {shown} ({time.monotonic() - begun:.0f} s)", flush=True)
-
-    callback = keras.callbacks.LambdaCallback(on_epoch_end=say)
-    return callback
 
 
 def config_of(given: Mapping[str, Any]) -> TrainConfig:

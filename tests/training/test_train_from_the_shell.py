@@ -46,7 +46,7 @@ def test_a_log_has_a_line_an_epoch_and_ctrl_c_says_the_command_that_goes_on(conf
         lines = [line for line in output.splitlines() if line.startswith("epoch ")]
         assert len(lines) == 1
         assert lines[0].startswith(epoch)
-        assert re.search(r"val_main_accuracy \d\.\d{4}.* \(\d+ s\)$", lines[0])
+        assert re.search(r": loss \d+\.\d{4}; validation: loss \d+\.\d{4}, accuracy main \d+\.\d\d%, aux", lines[0])
         assert not re.search(r"[\r\x08\x1b]|step", output)
 
 
