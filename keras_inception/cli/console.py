@@ -5,6 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,11 @@ INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
 
 
 def command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], int], summary: str
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], summary: str, usage: str | None = None
 ) -> argparse.ArgumentParser:
     """Returns the parser of a new command, which `run(arguments)` runs."""
-    parser = commands.add_parser(
-        name, help=summary, description=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    wide = partial(argparse.HelpFormatter, max_help_position=32)
+    parser = commands.add_parser(name, help=summary, description=summary, usage=usage, formatter_class=wide)
     parser.set_defaults(run=run)
     add_debug(parser)
     return parser

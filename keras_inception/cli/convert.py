@@ -17,7 +17,10 @@ def add(commands: Any) -> None:
     parser.add_argument("path", metavar="PATH", help="the .caffemodel, the checkpoint or its .tar.gz, or the .pth")
     parser.add_argument("out", metavar="OUT.keras", help="the file to write")
     parser.add_argument(
-        "--classes", type=int, help="must be the file's; 1001 keeps the background class of tf_slim, else left out"
+        "--classes",
+        type=int,
+        metavar="N",
+        help="number of classes of the file (default: 1000); 1001 keeps the background class of tf_slim",
     )
     parser.add_argument("--class-names", metavar="FILE", help="a text file with the name of a class in each line")
     parser.add_argument(

@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keras_inception.cli.console import CheckProgress
 from keras_inception.errors import InputError
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from keras_inception.network.model import InceptionModel
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: Any) -> None:
     """Adds the options that `data_of` reads."""
     parser.add_argument("--dataset", metavar="NAME|FOLDER", help="other images than the run's, with the same classes")
-    parser.add_argument("--batch-size", type=int, default=64, help="images per step")
+    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="images per step (default: 64)")
     parser.add_argument("--skip-bad-images", action="store_true", help="leave out unreadable files of a folder")
 
 

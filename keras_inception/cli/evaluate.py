@@ -18,13 +18,20 @@ def add(commands: Any) -> None:
     """Adds the command and its options to the parser."""
     parser = command(commands, "evaluate", run, "Print loss and accuracies of each head on labelled images.")
     parser.add_argument("model", metavar="RUN", help="run folder or .keras file")
-    parser.add_argument("others", metavar="RUN", nargs="*", help="more of the same classes: an ensemble's average")
-    dataset.add_options(parser)
-    parser.add_argument("--split", default="test", choices=["train", "validation", "test"], help="which images")
     parser.add_argument(
-        "--crops", type=int, choices=[1, 10, 144], help="crops of each original image to average; 144 are the paper's"
+        "others", metavar="RUN", nargs="*", help="more networks of the same classes, to average (ensemble)"
     )
-    parser.add_argument("--top", type=int, nargs="+", metavar="K", help="how many answers, of which one must be right")
+    dataset.add_options(parser)
+    parser.add_argument("--split", default="test", choices=["train", "validation", "test"],
+                        help="which images (default: test)")  # fmt: skip
+    parser.add_argument(
+        "--crops",
+        type=int,
+        choices=[1, 10, 144],
+        help="average over so many crops of each original image; 144 are the paper's (default: the image as a whole)",
+    )
+    parser.add_argument("--top", type=int, nargs="+", metavar="K",
+                        help="an answer is right if the class is among the K likeliest (default: 1 5)")  # fmt: skip
     parser.add_argument("--out", metavar="FOLDER", help="where to write report.html with its tables and plots")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 

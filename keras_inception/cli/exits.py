@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """Adds the command and its options to the parser."""
-    summary = "Find from which probability on images may leave a trained network early."
+    summary = "Find the confidences from which on images may leave a trained network at its auxiliary heads."
     parser = command(commands, "exits", run, summary)
     parser.add_argument("model", metavar="RUN", help="run folder")
     parser.add_argument(
-        "--max-accuracy-loss", type=float, default=0.002, metavar="SHARE", help="how much of it may be lost"
+        "--max-accuracy-loss",
+        type=float,
+        default=0.002,
+        metavar="X",
+        help="how much of the accuracy may be lost, as a share (default: 0.002, which is 0.2 points)",
     )
     dataset.add_options(parser)
 

@@ -16,11 +16,11 @@ def add(commands: Any) -> None:
     parser = command(commands, "explain", run, "Draw what each head says about images, and where it looks (Grad-CAM).")
     parser.add_argument("model", metavar="RUN", help="run folder or .keras file")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, folders or glob patterns")
-    parser.add_argument("--out", help="plot of a single image; without it IMAGE-explained.png in this folder")
+    parser.add_argument("--out", metavar="FILE", help="plot of a single image (default: IMAGE-explained.png)")
     parser.add_argument(
-        "--class", dest="class_name", metavar="NAME", help="class to explain; without it each head's own"
+        "--class", dest="class_name", metavar="NAME", help="class to explain (default: the likeliest one of each head)"
     )
-    parser.add_argument("--top", type=int, default=5, help="how many classes to draw")
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="how many classes to draw (default: 5)")
 
 
 def run(arguments: argparse.Namespace) -> int:

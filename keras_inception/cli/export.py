@@ -17,21 +17,26 @@ FORMATS = ("savedmodel", "onnx", "litert", "openvino")
 
 def add(commands: Any) -> None:
     """Adds the command and its options to the parser."""
-    parser = command(commands, "export", run, "Write a trained model in a form that serves.")
+    parser = command(commands, "export", run, "Write a trained model for serving.")
     parser.add_argument("model", metavar="RUN", help="run folder or .keras file")
-    parser.add_argument("--out", metavar="FOLDER", help="where to write (saved_models/NAME); a new version each time")
-    parser.add_argument("--format", choices=FORMATS, default="savedmodel", help="for which engine")
-    parser.add_argument("--version", type=int, metavar="N", help="number of the version (one more than the highest)")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of weights and maps")
-    parser.add_argument("--top", type=int, default=5, help="how many classes to name")
+    parser.add_argument("--out", metavar="FOLDER",
+                        help="where to write a new version (default: saved_models/NAME)")  # fmt: skip
+    parser.add_argument("--format", choices=FORMATS, default="savedmodel",
+                        help="for which engine; savedmodel is TensorFlow Serving's (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--version", type=int, metavar="N", help="number of the version (default: one more than the highest)"
+    )
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32",
+                        help="what weights and maps are stored in (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="how many classes an answer names (default: 5)")
     parser.add_argument("--on-bad-image", choices=("error", "mask"), default="error",
-                        help="what an unreadable image does: fail its request, or leave its row empty")  # fmt: skip
+                        help="an unreadable image fails its request, or its row is NaN (default: error)")  # fmt: skip
     parser.add_argument("--all-heads", action="store_true", help="serve the auxiliary heads too")
     parser.add_argument("--early-exit", action="store_true",
                         help="let images leave early, as `keras-inception exits RUN` calibrated it")  # fmt: skip
     parser.add_argument("--int8", action="store_true",
-                        help="round litert's weights and maps to 8 bits, calibrated on validation images")  # fmt: skip
-    dataset.add_options(parser)
+                        help="quantize litert to 8 bits, calibrated on validation images")  # fmt: skip
+    dataset.add_options(parser.add_argument_group("images to calibrate --int8 on"))
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,16 +7,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from keras_inception.cli.console import CheckProgress, command, files_of, print_table
-from keras_inception.cli.train import add_fields, configured, options_of
+from keras_inception.cli.train import add_fields, add_groups, configured, options_of
 
 if TYPE_CHECKING:
     from keras_inception.study.results import StudyRun
     from keras_inception.training.config import TrainConfig
 
+COMMON = ("dataset", "recipe", "epochs", "batch_size", "image_size")
+
 
 def add(commands: Any) -> None:
     """Adds the command and its options to the parser."""
-    parser = commands.add_parser("study", help="Measure what a part of the network does.")
+    summary = "Measure what a part of the network does."
+    parser = commands.add_parser("study", help=summary, description=summary)
     studies = parser.add_subparsers(dest="study", required=True, metavar="STUDY")
     parser = command(
         studies,
@@ -24,27 +27,23 @@ def add(commands: Any) -> None:
         run,
         "Train the same network with no, each and all auxiliary heads, from the same weights on the same batches, and "
         "report what they change. The same command goes on after a kill.",
+        usage="%(prog)s [OPTION ...]",
     )
-    option = parser.add_argument_group("the study").add_argument
-    option("--seeds", type=int, default=3, metavar="N", help="trainings of each network and variant")
-    option(
-        "--architecture",
-        nargs="+",
-        default=["googlenet", "googlenet_bn"],
-        metavar="ARCHITECTURE",
-        help="networks with the same auxiliary heads",
-    )
-    option(
-        "--variants",
-        nargs="+",
-        default=argparse.SUPPRESS,
-        metavar="VARIANT",
-        help="which heads learn: none, the name of one, both (all of them); differences are to none",
-    )
+    common = parser.add_argument_group("common options")
+    add_fields(common, COMMON)
+    option = common.add_argument
+    option("--architecture", nargs="+", default=["googlenet", "googlenet_bn"], metavar="NAME",
+           help="networks with the same auxiliary heads (default: googlenet googlenet_bn)")  # fmt: skip
+    option("--seeds", type=int, default=3, metavar="N",
+           help="trainings of each network and variant (default: %(default)s)")  # fmt: skip
     option = partial(option, default=argparse.SUPPRESS)
-    option("--out", metavar="FOLDER", help="where to write (studies/DATASET-heads); an unfinished study goes on there")
-    option("--config", metavar="FILE", help="TOML, YAML or JSON file of the options below; options given here win")
-    add_fields(parser, without=("architecture", "aux_heads", "gradient_flow"))
+    option("--variants", nargs="+", metavar="NAME",
+           help="which heads learn: none, the name of one, or both; differences are to none (default: all of these)",
+    )  # fmt: skip
+    option("--out", metavar="FOLDER",
+           help="where to write (default: studies/DATASET-heads); an unfinished study there goes on")  # fmt: skip
+    option("--config", metavar="FILE", help="TOML, YAML or JSON file of training options; what is given here wins")
+    add_groups(parser, without=(*COMMON, "architecture", "aux_heads", "gradient_flow"))
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 def add(commands: Any) -> None:
     """Adds the command and its options to the parser."""
     parser = command(commands, "summary", run, "Print Table 1 as built, beside what the paper printed.")
-    parser.add_argument("model", metavar="RUN", nargs="?", help="run folder or .keras file, instead of the options")
-    parser.add_argument("--architecture", default="googlenet", help="the network, such as googlenet_bn")
-    parser.add_argument("--width", type=float, default=1.0, help="how many times as wide its trunk is")
-    parser.add_argument("--classes", type=int, default=1000, help="number of classes")
-    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="height and width of the input")
+    parser.add_argument("model", metavar="RUN", nargs="?", help="run folder or .keras file, in place of the options")
+    parser.add_argument("--architecture", default="googlenet", metavar="NAME",
+                        help="the network, such as googlenet_bn (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--width", type=float, default=1.0, metavar="X",
+                        help="how many times as wide its trunk is (default: 1)")  # fmt: skip
+    parser.add_argument("--classes", type=int, default=1000, metavar="N", help="number of classes (default: 1000)")
+    parser.add_argument("--image-size", type=int, metavar="N",
+                        help="height and width of the input in pixels (default: the architecture's)")  # fmt: skip
     parser.add_argument("--no-aux-heads", dest="aux_heads", action="store_false", help="without the auxiliary heads")
     parser.add_argument("--plot", metavar="FILE.png", help="draw the graph into this file")
 

@@ -3,7 +3,7 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import Field, replace
 from functools import partial
 from types import NoneType, UnionType
@@ -29,6 +29,16 @@ CHOICES = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
 }
+METAVARS = {"dataset": "NAME|FOLDER", "architecture": "NAME", "weights": "NAME|FILE", "freeze_through": "ROW"}
+
+# What the help begins with, and how it groups the rest. An option that stands in no group is added to the last one.
+COMMON = ("dataset", "architecture", "weights", "recipe", "epochs", "batch_size", "learning_rate", "image_size")
+GROUPS: dict[str, Iterable[str]] = {
+    "network": ("width", "aux_heads", "dropout", "aux_dropout", "freeze_through"),
+    "images": ("validation_fraction", "test_fraction", "skip_bad_images"),
+    "optimization (defaults of the recipe quick; of others where they differ)": OF_RECIPE,
+    "augmentation (defaults of the recipe quick; of others where they differ)": OF_AUGMENTATION,
+}
 
 
 def add(commands: Any) -> None:
@@ -38,27 +48,36 @@ def add(commands: Any) -> None:
         "train",
         run,
         "Train a network on images and write a run folder. Without options: the paper's network on handwritten digits.",
+        usage="%(prog)s [OPTION ...]",
     )
-    folder = partial(parser.add_argument_group("the run's folder").add_argument, default=argparse.SUPPRESS)
-    folder("--out", metavar="RUN", help="where to write (runs/DATASET-ARCHITECTURE); an unfinished run goes on there")
-    folder("--overwrite", action="store_true", help="replace the run in that folder")
-    folder("--resume", metavar="RUN", help="go on with a run that was killed, as it was configured")
-    folder("--config", metavar="FILE", help="TOML, YAML or JSON file of the options below; options given here win")
-    add_fields(parser)
+    common = parser.add_argument_group("common options")
+    add_fields(common, COMMON)
+    add_option = partial(common.add_argument, default=argparse.SUPPRESS)
+    add_option("--out", metavar="RUN",
+               help="where to write (default: runs/DATASET-ARCHITECTURE); an unfinished run there goes on")  # fmt: skip
+    add_option("--resume", metavar="RUN", help="go on with a run that was interrupted, as it was configured")
+    add_option = partial(parser.add_argument_group("run folder").add_argument, default=argparse.SUPPRESS)
+    add_option("--overwrite", action="store_true", help="replace the run in that folder")
+    add_option("--config", metavar="FILE", help="TOML, YAML or JSON file of training options; what is given here wins")
+    add_groups(parser, without=COMMON)
 
 
-def add_fields(parser: argparse.ArgumentParser, without: Container[str] = ()) -> None:
-    """Adds each option of a training, but for those named in `without`; the docstrings are its help."""
-    for record, fields, title in (
-        (TrainConfig, OF_TRAINING, "what is trained"),
-        (Recipe, OF_RECIPE, "how the loss is brought down (the recipe says, where no option does)"),
-        (Augmentation, OF_AUGMENTATION, "what happens to the training images (the recipe says, where no option does)"),
-    ):
-        group = parser.add_argument_group(title)
-        texts = {item.arg_name: item.description for item in docstring_parser.parse(record.__doc__).params}
-        for name, field in fields.items():
-            if name not in without:
-                _add_field(group, field, texts[name])
+def add_fields(group: Any, names: Iterable[str]) -> None:
+    """Adds some options of a training; the docstrings are their help."""
+    texts = {
+        item.arg_name: item.description
+        for record in (TrainConfig, Recipe, Augmentation)
+        for item in docstring_parser.parse(record.__doc__ or "").params
+    }
+    for name in names:
+        _add_field(group, OPTIONS[name], texts[name] or "")
+
+
+def add_groups(parser: argparse.ArgumentParser, without: Container[str]) -> None:
+    """Adds all options of a training in groups, but for those named in `without`."""
+    others = [name for name in OF_TRAINING if not any(name in names for names in GROUPS.values())]
+    for title, names in {**GROUPS, "machine, repeatability and logs": others}.items():
+        add_fields(parser.add_argument_group(title), [name for name in names if name not in without])
 
 
 def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -80,47 +99,56 @@ def configured(options: Mapping[str, Any], path: str | None = None) -> TrainConf
 def _add_field(group: Any, field: Field[Any], text: str) -> None:
     """Adds the option of a field; without a default, so that those of the file and of the recipe hold."""
     text = " ".join(text.replace("`", "").replace("%", "%%").split())
+    text = text.split(" In Python ")[0].removeprefix("Whether to ").removesuffix(".")
+    if text[1].islower():
+        text = text[0].lower() + text[1:]
     if field.name in configuration.OFF:
-        text += ' "off" leaves it out.'
+        text += '; "off" leaves it out'
     default = _defaults(field)
-    if default != "off" or configuration.OFF.get(field.name, 0) is None:  # otherwise the text says what the default is
-        text += f" [{default}]"
-    name = f"--{field.name.replace('_', '-')}"
+    if default is not None and "by default" not in text:
+        text += f" (default: {default})"
     options = {"dest": field.name, "default": argparse.SUPPRESS, "help": text}
     kind: Any = field.type
     if isinstance(kind, UnionType):
         kind = next(member for member in get_args(kind) if member is not NoneType)
     if kind is bool:
-        group.add_argument(name, action=argparse.BooleanOptionalAction, **options)
-    elif field.name in CHOICES:
-        group.add_argument(name, choices=CHOICES[field.name], **options)
+        group.add_argument(option(field.name), action=argparse.BooleanOptionalAction, **options)
     elif get_origin(kind) is tuple:
-        group.add_argument(name, nargs="+", type=_OrOff(_number), metavar="X", **options)
+        group.add_argument(option(field.name), nargs="+", type=_OrOff(_number), metavar="X", **options)
+    elif field.name in CHOICES:
+        group.add_argument(option(field.name), choices=CHOICES[field.name], metavar="NAME", **options)
     else:
-        metavar = {int: "N", float: "X"}.get(kind, field.name.split("_")[-1].upper())
-        group.add_argument(name, type=_OrOff(kind), metavar=metavar, **options)
+        metavar = METAVARS.get(field.name) or {int: "N", float: "X"}.get(kind)
+        group.add_argument(option(field.name), type=_OrOff(kind), metavar=metavar, **options)
 
 
-def _defaults(field: Field[Any]) -> str:
-    """Returns the default of a field, or those of the recipes where they differ, as a text."""
+def option(name: str) -> str:
+    """Returns how a field is called on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _defaults(field: Field[Any]) -> str | None:
+    """Returns the default of a field as one would type it, and those of other recipes where they differ."""
+    values = {QUICK.name: QUICK.name if field.name == "recipe" else field.default}
     if field.name in OF_RECIPE:
         values = {name: getattr(recipe, field.name) for name, recipe in RECIPES.items()}
     elif field.name in OF_AUGMENTATION:
         values = {name: getattr(recipe.augmentation, field.name) for name, recipe in RECIPES.items()}
-    else:
-        values = {"": QUICK if field.name == "recipe" else field.default}
-    if len(set(values.values())) == 1:
-        return _shown(next(iter(values.values())))
-    return ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
+    first, *others = (_typed(field.name, value) for value in values.values())
+    if first is None:
+        return None
+    differing = [f"{name} {text}" for name, text in zip(RECIPES, (first, *others)) if text != first]
+    return "; ".join([first, ", ".join(differing)] if differing else [first])
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, Recipe):
-        return value.name
+def _typed(name: str, value: Any) -> str | None:
+    """Returns a value as one would type it; None if it cannot be typed, and the text says what it means."""
+    if isinstance(value, bool):
+        return option(name if value else f"no_{name}")
+    if value is None:
+        return "off" if name in configuration.OFF and configuration.OFF[name] is None else None
     if isinstance(value, tuple):
-        return " ".join(map(_shown, value))
-    if value is None or isinstance(value, bool):
-        return {None: "off", True: "yes", False: "no"}[value]
+        return " ".join(f"{item:.4g}" for item in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -172,7 +200,7 @@ def config_of(given: Mapping[str, Any]) -> TrainConfig:
 
     others = [name for name in given if name in {*OPTIONS, "out", "overwrite", "config"} - {"strategy"}]
     if others:
-        named = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+        named = ", ".join(map(option, others))
         raise InputError(f"--resume takes everything from the run's own configuration: leave out {named}")
     config = runs.begun(given["resume"])
     return replace(config, strategy=options.get("strategy", config.strategy))

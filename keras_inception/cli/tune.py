@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_inception.cli.console import CheckProgress, command, files_of
-from keras_inception.cli.train import CHOICES, add_fields, configured, options_of
+from keras_inception.cli.train import CHOICES, add_fields, add_groups, configured, options_of
 from keras_inception.errors import InputError
 from keras_inception.training.config import parsed, read
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from keras_inception.tuning.search import Found
     from keras_inception.tuning.trials import TrialResult
 
+COMMON = ("dataset", "architecture", "epochs")
 DEFAULT_HOURS = 0.07  # 252 seconds, so that all of it takes less than five minutes
 
 
@@ -29,30 +30,38 @@ def add(commands: Any) -> None:
         run,
         "Search for the training that validates best, on any dataset of `keras-inception train`. The same command goes "
         "on after a kill.",
+        usage="%(prog)s [OPTION ...]",
     )
-    option = parser.add_argument_group("the search").add_argument
+    common = parser.add_argument_group("common options")
+    add_fields(common, COMMON)
+    option = common.add_argument
+    option("--out", metavar="FOLDER", help="where to write (default: searches/DATASET)")
+    option("--hours", type=float, default=DEFAULT_HOURS, metavar="X",
+           help="budget of time; the trial that runs then is stopped, and counts (default: %(default)s)")  # fmt: skip
+    option("--max-trials", type=int, default=10, metavar="N",
+           help="trials at most, those of earlier runs included (default: %(default)s)")  # fmt: skip
+    option("--search", nargs="+", metavar="NAME",
+           help="which hyperparameters to search, of those by default (default: all of them)")  # fmt: skip
     option(
         "--space",
         metavar="FILE",
-        help="TOML, YAML or JSON file of what is searched (all that matters): by name a list of choices, a single "
-        "value, true for the default, or a table of min_value, max_value, step, sampling",
+        help="TOML, YAML or JSON file of what to search: for each name a list of choices, a single value, true for the "
+        "default, or a table of min_value, max_value, step, sampling",
     )
-    option("--search", nargs="+", metavar="NAME", help="search these names of the default space alone")
-    option("--out", metavar="FOLDER", help="where to write (searches/DATASET)")
+    option("--tuner", default="bayesian", choices=("bayesian", "random", "hyperband", "grid"),
+           help="how to search (default: %(default)s)")  # fmt: skip
+    option("--objective", default="val_main_accuracy", metavar="METRIC",
+           help="the validation metric that counts (default: %(default)s)")  # fmt: skip
+    option = parser.add_argument_group("the search").add_argument
     option("--overwrite", action="store_true", help="replace the search in that folder")
-    option("--tuner", default="bayesian", choices=("bayesian", "random", "hyperband", "grid"), help="how to search")
-    option("--objective", default="val_main_accuracy", help="the validation metric that counts")
-    option("--max-trials", type=int, default=10, metavar="N", help="trials at most, those of earlier runs included")
-    option("--hours", type=float, default=DEFAULT_HOURS, metavar="X",
-           help="budget of time; the trial that runs then is stopped, and counts")  # fmt: skip
-    option("--executions", type=int, default=1, metavar="N", help="trainings of each trial, whose mean counts")
+    option("--executions", type=int, default=1, metavar="N",
+           help="trainings of each trial, whose mean counts (default: %(default)s)")  # fmt: skip
     option("--no-pruning", dest="pruning", action="store_false",
            help="train all epochs also of a trial that falls behind the median of the others")  # fmt: skip
-    option("--config", metavar="FILE", help="TOML, YAML or JSON file of the options below; options given here win")
-    option(
-        "--precision", choices=CHOICES["precision"], default=argparse.SUPPRESS, help="what a trial computes in (auto)"
-    )
-    add_fields(parser, without=("precision", "deterministic", "tensorboard", "gradient_flow"))
+    option("--config", metavar="FILE", help="TOML, YAML or JSON file of training options; what is given here wins")
+    option("--precision", choices=CHOICES["precision"], default=argparse.SUPPRESS, metavar="NAME",
+           help='what a trial computes in, as in `keras-inception train` (default: auto)')  # fmt: skip
+    add_groups(parser, without=(*COMMON, "precision", "deterministic", "tensorboard", "gradient_flow"))
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -28,18 +28,19 @@ class Augmentation:
 
     Attributes:
         crop_area: Smallest and largest area of a crop as shares of the image's, in (0, 1], drawn evenly (paper: 8% to
-            100%). None cuts the largest centred window, as in validation.
+            100%). Without it the largest centred window is cut, as in validation.
         crop_aspect: Smallest and largest ratio of a crop's width to its height (paper: 3/4 to 4/3), drawn evenly in
             its logarithm (as torchvision does; the paper does not say).
         random_interpolation: Whether to resize with a method drawn from bilinear, area, nearest and cubic (paper)
             rather than always bilinearly.
         flip: Whether to mirror half of the images left to right (Krizhevsky et al. 2012, on which the paper builds).
             Not for digits and letters.
-        shift: Largest shift along each axis, as a share of the image's side, in [0, 1). Ours, for small data.
-        rotation_degrees: Largest rotation to either side, in degrees, in [0, 180]. Ours, for small data.
-        zoom: Largest relative enlargement or reduction, in [0, 1). Ours, for small data.
-        randaugment: None or `(layers, magnitude)`: how many operations are drawn (1 or more) and how strong they are,
-            in [0, 10]. Cubuk et al. use (2, 9) for ResNet-50 on ImageNet.
+        shift: Largest shift along each axis, as a share of the image's side, in [0, 1). For small data; not in
+            the paper.
+        rotation_degrees: Largest rotation to either side, in degrees, in [0, 180]. For small data; not in the paper.
+        zoom: Largest relative enlargement or reduction, in [0, 1). For small data; not in the paper.
+        randaugment: Layers and magnitude: how many operations are drawn (1 or more), and how strong they are, in
+            [0, 10]. Cubuk et al. use 2 and 9 for ResNet-50 on ImageNet.
         brightness: Largest relative change, in [0, 1]; 0.5 draws factors from 0.5 to 1.5 (Howard 2013, section 2.2,
             which the paper cites for its photometric distortions).
         contrast: The same for the distance from the image's mean grey (Howard).
@@ -48,8 +49,8 @@ class Augmentation:
             TF-slim's Inception uses 0.2, Howard none.
         lighting: Standard deviation of the noise along ImageNet's principal colours, at least 0; no effect on
             greyscale (Krizhevsky et al. 2012, section 4.1: 0.1; Howard adds "similar" noise).
-        mixup: None or the alpha of MixUp's Beta distribution, above 0 (Zhang et al. 2018: 0.2 for ImageNet).
-        cutmix: None or the alpha of CutMix's Beta distribution, above 0 (Yun et al. 2019: 1). With both, a coin
+        mixup: Alpha of MixUp's Beta distribution, above 0 (Zhang et al. 2018: 0.2 for ImageNet).
+        cutmix: Alpha of CutMix's Beta distribution, above 0 (Yun et al. 2019: 1). With both, a coin
             decides for each batch (as timm does).
 
     Raises:

@@ -21,29 +21,29 @@ def _are_weights(value: Any) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How the loss is brought down, and what happens to the images meanwhile.
+    """Optimizer, schedule, regularization and augmentation of a training.
 
     Attributes:
         name: What it is called.
         epochs: Passes over the training images, at least 1.
         batch_size: Images per step over all devices, at least 1.
         optimizer: "sgd", or "adam" (AdamW where there is a weight decay).
-        learning_rate: The highest rate, above 0.
+        learning_rate: The highest learning rate, above 0.
         momentum: Momentum of "sgd", in [0, 1); 0.9 for "adam" always.
-        schedule: How the rate falls: "constant"; "exponential", by `decay_rate` every `decay_epochs`, at once;
+        schedule: How the learning rate falls: "constant"; "exponential", by `decay_rate` every `decay_epochs` in steps;
             "polynomial", as (1 - step / steps) to the power `decay_power`; "cosine", to 0.
         decay_rate: Factor of "exponential", in (0, 1].
         decay_epochs: Epochs between two falls of "exponential", above 0.
         decay_power: Power of "polynomial", above 0.
         warmup_fraction: Share of all steps in which the rate rises linearly from near 0, in [0, 1).
-        weight_decay: At least 0; spares biases and normalization. For "sgd" it is added to the gradient (Caffe's), for
-            "adam" it is decoupled from it (AdamW's).
+        weight_decay: Its strength, at least 0; it spares biases and normalization. For "sgd" it is added to the
+            gradient (Caffe's), for "adam" it is decoupled from it (AdamW's).
         bias_rate: The rate of the biases as a multiple of the others', above 0; other than 1 for "sgd" alone.
         ema_epochs: Time constant, in epochs, of the moving average of the weights that validation, the model file and
             the end of the training take (Polyak averaging); 0 for none.
         label_smoothing: Share of each label that is spread evenly over all classes, in [0, 1).
         loss_weights: Weights of the losses of the main head and of the architecture's auxiliary heads, in its order, at
-            least 0; None for the architecture's own (paper: 1, 0.3, 0.3).
+            least 0; by default the architecture's own (paper: 1, 0.3, 0.3).
         augmentation: What happens to the training images.
 
     Raises:

@@ -50,23 +50,24 @@ class TrainConfig:
     Attributes:
         dataset: "digits", a folder of class folders, or the name of a TFDS dataset.
         architecture: The network: "googlenet", "googlenet_bn", "googlenet_small", "inception_v1_slim" or
-            "inception_v1_torchvision", or an `Architecture`.
+            "inception_v1_torchvision". In Python also an `Architecture`.
         width: How many times as wide the network's trunk is, from 0.05 to 10.
-        recipe: How the loss is brought down: "quick", "paper", "bvlc" or "modern", or a `Recipe`; then the `Recipe`.
+        recipe: Values of all options of optimization and augmentation: "quick", "paper", "bvlc" or "modern". In Python
+            also a `Recipe`; it becomes one.
         augmentation: What happens to the training images; by default what the recipe does, but digits and letters are
             not mirrored.
         aux_heads: Whether to train with the auxiliary heads.
         image_size: Height and width of the network's input in pixels; by default chosen from the images.
         dropout: Rate of the main head's dropout in [0, 1); by default the architecture's (paper: 0.4).
         aux_dropout: Rate of the auxiliary heads' dropout in [0, 1); by default the architecture's (paper: 0.7).
-        weights: None for random ones; for fine-tuning "imagenet", the path of a publisher's file, or that of a
-            `.weights.h5` file.
-        freeze_through: The last row of the architecture that does not learn, such as "inception_4e"; by default all
-            rows learn.
+        weights: What fine-tuning begins with: "imagenet", the path of a publisher's file, or that of a `.weights.h5`
+            file; by default random numbers.
+        freeze_through: The rows of the architecture up to this one do not learn, such as "inception_4e"; by default
+            all rows learn.
         precision: "float32", "mixed_bfloat16", "mixed_float16", or "auto": bfloat16 where the hardware has it
             (AVX512_BF16, AMX, GPUs from Ampere on). Outputs and losses are float32 always.
         strategy: "auto", "one", "mirrored" or "multi-worker": one device, all of this machine, or the workers that
-            `TF_CONFIG` or Slurm names; see `distribute.get_strategy`.
+            `TF_CONFIG` or Slurm names. In Python see `distribute.get_strategy`.
         seed: Decides initial weights, dropout, the order of the images, their augmentation and the splits that the
             source lacks; at least 0.
         deterministic: Whether TensorFlow computes the same bits in every run, which costs time; it then does so until

@@ -2,10 +2,11 @@
 
 import argparse
 import json
+import re
 
 import pytest
 
-from keras_inception.cli import study, train
+from keras_inception.cli import convert, evaluate, exits, explain, export, predict, study, summary, train, tune
 from keras_inception.errors import InputError
 from keras_inception.recipes import PAPER
 from keras_inception.training.config import OPTIONS, TrainConfig, to_options
@@ -26,10 +27,31 @@ def test_every_option_is_explained(capsys):
     with pytest.raises(SystemExit):
         parsed("train", "--help")
     text = capsys.readouterr().out
-    for name in OPTIONS:
-        assert f"--{name.replace('_', '-')} " in text
-    assert "quick 12, paper 120, bvlc 60, modern 300" in " ".join(text.split())  # epochs, as the recipes say
-    assert "quick off, paper 0.08 1, bvlc 0.7656 0.7656, modern 0.08 1" in " ".join(text.split())
+    explained = re.findall(r"^  --([\w-]+)", text, re.MULTILINE)
+    assert [explained.count(name.replace("_", "-")) for name in OPTIONS] == [1] * len(OPTIONS)
+    text = " ".join(text.split())
+    assert "(default: 12; paper 120, bvlc 60, modern 300)" in text  # epochs, as the recipes say
+    assert "(default: off; paper 0.08 1, bvlc 0.7656 0.7656, modern 0.08 1)" in text
+    assert "(default: --no-flip; paper --flip, bvlc --flip, modern --flip)" in text
+    assert not re.search(r"None|False|True|In Python|`Recipe`|SUPPRESS", text)
+
+
+def test_the_help_begins_with_the_ten_options_that_people_use(capsys):
+    with pytest.raises(SystemExit):
+        parsed("train", "--help")
+    groups = re.split(r"\n(?=\S.*:\n)", capsys.readouterr().out)
+    assert re.findall(r"^  --([\w-]+)", groups[2], re.MULTILINE) == [
+        *("dataset", "architecture", "weights", "recipe", "epochs", "batch-size", "learning-rate", "image-size"),
+        *("out", "resume"),
+    ]
+
+
+@pytest.mark.parametrize("module", [evaluate, exits, explain, export, predict, convert, summary, study, tune])
+def test_no_help_shows_a_default_that_cannot_be_typed(module, capsys):
+    name = module.__name__.rpartition(".")[2]
+    with pytest.raises(SystemExit):
+        parsed(name, *(["heads"] if name == "study" else []), "--help", module=module)
+    assert not re.search(r"\(default: (None|False|True|\[|==)", capsys.readouterr().out)
 
 
 def test_options_of_every_kind():
