@@ -7,6 +7,9 @@ leading underscore, `.src`, a match on one of their messages or on a `__qualname
 The libraries are imported within the functions: on another backend there is no TensorFlow.
 """
 
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
 
 def is_of_late_joining(error: RuntimeError) -> bool:
     """Returns whether an error says that workers are joined after TensorFlow was used.
@@ -43,3 +46,45 @@ class BuildsWithoutReading:
     def build_metrics(self, batch: object) -> None:
         """Builds the metrics for batches like this one, `(images, labels, sample weights)` of one replica."""
         super()._maybe_symbolic_build(data_batch=batch)  # type: ignore[misc]
+
+
+def directions(model: Any, others: Callable[[Iterable[str]], Mapping[str, str]]) -> Any:
+    """Returns a metric without a value, in which Keras's callbacks find the direction of all that a model logs.
+
+    Why: `EarlyStopping` and its like look for it in lists of Keras's own class alone, in which the metrics of all heads
+    have one name: they refuse `val_main_accuracy` without `mode=`.
+    Since: Keras 3.0, `MetricsList` and `Metric._direction`.
+
+    Args:
+        model: A compiled model; its metrics are looked up when a callback asks.
+        others: Returns from names in the logs other names for some of them.
+    """
+    from types import SimpleNamespace
+
+    import keras
+    from keras.src.trainers.compile_utils import MetricsList
+
+    class Directions(MetricsList):
+        def __init__(self) -> None:
+            keras.metrics.Metric.__init__(self, name="directions")
+
+        @property
+        def metrics(self) -> list[SimpleNamespace]:
+            found: dict[str, Any] = {}
+            for metric in model.metrics:
+                result = metric.result()
+                if metric is not self:
+                    found |= zip(result, metric.metrics) if isinstance(result, dict) else {metric.name: metric}
+            found |= {other: found[name] for other, name in others(found).items()}
+            for name, each in found.items():
+                # The losses of the heads are plain means, of which Keras says no direction.
+                found[name] = getattr(each, "_direction", "down" if name.endswith("_loss") else None)
+            return [SimpleNamespace(name=name, _direction=way) for name, way in found.items() if way is not None]
+
+        def result(self) -> dict[str, Any]:
+            return {}
+
+        def reset_state(self) -> None:
+            pass
+
+    return Directions()

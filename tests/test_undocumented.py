@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import keras
+import numpy as np
 import pytest
 
 import keras_inception
@@ -156,15 +157,31 @@ def test_the_check_sees_inherited_names():
 def test_each_name_has_its_reason_its_version_and_its_test():
     tests = pathlib.Path(__file__).read_text()
     for name, item in inspect.getmembers(undocumented, lambda item: inspect.isfunction(item) or inspect.isclass(item)):
+        if item.__module__ != undocumented.__name__:
+            continue
         text = inspect.getdoc(item) or ""
         assert "Why:" in text, f"{name} says no reason"
         assert "Since:" in text, f"{name} says no version"
         assert f"undocumented.{name}" in tests, f"{name} has no test"
 
 
-def test_undocumented_imports_nothing_before_it_is_needed():
+def test_undocumented_imports_no_library_before_it_is_needed():
     tree = ast.parse(pathlib.Path(undocumented.__file__).read_text())
-    assert not [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    imported = [ast.unparse(node) for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    assert all(line.startswith(("from collections.abc import", "from typing import")) for line in imported), imported
+
+
+def test_keras_finds_the_direction_of_each_head(three_heads):
+    """`undocumented.directions` is of the class in which callbacks look, and its parts say what they look for."""
+    model = three_heads()
+    model.train_on_batch(np.zeros((2, 5)), np.zeros(2))
+    (found,) = (metric for metric in model.metrics if metric.name == "directions")
+    callback = keras.callbacks.EarlyStopping("val_aux1_accuracy")
+    callback.set_model(model)
+    callback._set_monitor_op()
+    assert callback.monitor_op is keras.ops.greater
+    assert isinstance(found, inspect.getmodule(type(callback).__base__).compile_utils.MetricsList)
+    assert found.result() == {}
 
 
 @pytest.mark.tensorflow

@@ -3,14 +3,14 @@
 Labels come in either form, integers `(batch,)` or one-hot `(batch, classes)`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import keras
 from keras import ops
 
 from keras_inception.errors import InputError
-from keras_inception.types import Tensor
+from keras_inception.types import Logs, Tensor
 
 T = TypeVar("T")
 
@@ -87,6 +87,13 @@ class SparseTopKCategoricalAccuracy(_TakesOneHotLabels, keras.metrics.SparseTopK
     """Keras's metric of that name that takes one-hot labels as well."""
 
 
+# What `compile_model` logs of each head, by name.
+BY_NAME = {
+    "loss": SparseCategoricalCrossentropy,
+    "accuracy": SparseCategoricalAccuracy,
+    "top_5_accuracy": SparseTopKCategoricalAccuracy,
+}
+
 # The losses whose labels name classes.
 CROSS_ENTROPIES = (keras.losses.SparseCategoricalCrossentropy, keras.losses.CategoricalCrossentropy)
 
@@ -132,6 +139,7 @@ class HeadLosses:
         losses: The loss of each head; None for one that does not learn.
         loss_weights: The weight of each; None for 1.
         compiled_metrics: The metrics that `compile` was given beside them.
+        directions: What tells Keras's callbacks which of all these rise and which fall.
     """
 
     def __init__(
@@ -140,8 +148,10 @@ class HeadLosses:
         losses: Sequence[Any],
         loss_weights: Sequence[float] | None,
         compiled_metrics: Any = None,
+        directions: Any = None,
     ):
         self.compiled_metrics = compiled_metrics
+        self.directions = directions
         self.losses: list[keras.losses.Loss | None] = [_resolve_loss(loss) for loss in losses]
         self.weights: Sequence[float] = [1.0] * len(names) if loss_weights is None else loss_weights
         # A single head's loss is the model's loss, which Keras logs already.
@@ -214,3 +224,32 @@ def logs_by_head(logs: Mapping[str, T], names: Sequence[str], prefix: str = "") 
         name: {key.removeprefix(start): value for key, value in logs.items() if key.startswith(start)}
         for name, start in starts.items()
     }
+
+
+def other_names(logs: Iterable[str], names: Sequence[str]) -> dict[str, str]:
+    """Returns by what other names the logs of the first head are known: `{"accuracy": "main_accuracy"}`.
+
+    Of several heads it is the name without the head's, but for the loss, which is that of the model; of a single one,
+    of which Keras logs just that, it is the name with the head's.
+
+    Args:
+        logs: The names in the logs.
+        names: The names of the outputs.
+    """
+    start, found = f"{names[0]}_", {}
+    for name in logs:
+        prefix = "val_" if name.startswith("val_") else ""
+        metric = name.removeprefix(prefix)
+        if len(names) > 1 and metric.startswith(start) and metric != f"{start}loss":
+            found[prefix + metric.removeprefix(start)] = name
+        elif len(names) == 1 and not metric.startswith(start):
+            found[prefix + start + metric] = name
+    return found
+
+
+class OtherNames(keras.callbacks.Callback):
+    """Adds `other_names` to the logs of each epoch, for the callbacks after it and for the history."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if logs is not None:
+            logs |= {other: logs[name] for other, name in other_names(logs, self.model.output_names).items()}

@@ -3,13 +3,14 @@
 import inspect
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_inception import architectures, files
+from keras_inception import architectures, files, undocumented
 from keras_inception.architectures import Architecture, described
 from keras_inception.errors import InputError, MissingFileError, shortened
 from keras_inception.network import losses
@@ -155,7 +156,8 @@ class InceptionModel(Step):
             weighted_metrics=losses.metrics_per_head(weighted_metrics, names, "weighted_metrics"),
             **kwargs,
         )
-        self.head_losses = losses.HeadLosses(names, head_losses, loss_weights, metrics)
+        directions = undocumented.directions(self, partial(losses.other_names, names=names))
+        self.head_losses = losses.HeadLosses(names, head_losses, loss_weights, metrics, directions)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -188,7 +190,21 @@ class InceptionModel(Step):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        return super().metrics + ([] if self.head_losses is None else self.head_losses.metrics)
+        own = super().metrics
+        if self.head_losses is None:
+            return own
+        return [*own[:1], *self.head_losses.metrics, *own[1:], self.head_losses.directions]
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names in the logs, in the order of what `evaluate` returns: losses, then metrics, the main head's first.
+
+        Before the first step of a training or an evaluation Keras has not made the metrics yet.
+        """
+        try:
+            return list(self.get_metrics_result())
+        except ValueError:
+            return super().metrics_names
 
     def save(self, filepath: PathLike, *args: Any, **kwargs: Any) -> None:
         """Writes a `.keras` file; see `keras.Model.save`.
@@ -247,6 +263,9 @@ class InceptionModel(Step):
         if isinstance(validation_data, (list, tuple)) and len(validation_data) >= 2:
             self._check_targets(*validation_data[1:3])
         self._looks_at_images, self._is_fitting, self._has_warned = True, True, False
+        callbacks = arguments.get("callbacks")
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            arguments["callbacks"] = [losses.OtherNames(), *keras.tree.flatten(callbacks or [])]
         try:
             history = super().fit(**arguments)
         finally:
@@ -264,7 +283,7 @@ class InceptionModel(Step):
         arguments = _by_name(keras.Model.evaluate, self, x, y, *args, **kwargs)
         self._check_targets(y, arguments.get("sample_weight"))
         self._looks_at_images, self._has_warned = True, self._has_warned and self._is_fitting
-        return super().evaluate(**arguments)
+        return self._in_order(super().evaluate, arguments)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Returns the outputs; see `keras.Model.predict`. Images and weights that are not finite are refused."""
@@ -277,12 +296,23 @@ class InceptionModel(Step):
         self._check_targets(y)
         arguments = _by_name(keras.Model.train_on_batch, self, x, y, *args, **kwargs)
         self._number_class_weight(y, arguments)
-        return super().train_on_batch(**arguments)
+        return self._in_order(super().train_on_batch, arguments)
 
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Scores one batch; see `keras.Model.test_on_batch`. What `fit` refuses is refused."""
         self._check_targets(y)
-        return super().test_on_batch(x, y, *args, **kwargs)
+        arguments = _by_name(keras.Model.test_on_batch, self, x, y, *args, **kwargs)
+        return self._in_order(super().test_on_batch, arguments)
+
+    def _in_order(self, method: Callable[..., dict[str, float]], arguments: dict[str, Any]) -> Any:
+        """Returns logs as Keras does, or as a list in the order of `metrics_names`; Keras sorts the heads by name."""
+        return_dict = arguments.pop("return_dict", False)
+        logs = method(**arguments, return_dict=True)
+        names = [name for name in self.metrics_names if name in logs]
+        logs = {name: logs[name] for name in dict.fromkeys([*names, *logs])}
+        if return_dict:
+            return logs
+        return list(logs.values()) if len(logs) > 1 else next(iter(logs.values()))
 
     def check_batch(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
         """Refuses a batch of which a label names no class, a weight is not at least 0, or anything is not finite.

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_inception import files
 from keras_inception.network.blocks import MAIN
+from keras_inception.network.losses import other_names
 from keras_inception.training import checkpoint, distribute, optimizers, runs
 from keras_inception.training.interruption import PreemptedError
 from keras_inception.types import Logs
@@ -66,8 +67,10 @@ class SaveRun(keras.callbacks.Callback):
             self._end(f" and {self.steps} steps")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        progress = self.progress
-        row: dict[str, float] = {"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}}
+        progress, logs = self.progress, logs or {}
+        twice = other_names(logs, self.model.output_names)
+        row: dict[str, float] = {"epoch": epoch + 1}
+        row |= {name: float(value) for name, value in logs.items() if name not in twice}
         progress.history.append(row)
         score = row.get(f"val_{MAIN}_accuracy", row.get("val_accuracy"))
         best_before = progress.best

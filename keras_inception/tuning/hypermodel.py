@@ -17,6 +17,7 @@ import tensorflow as tf
 from keras_tuner.errors import FailedTrialError, FatalValueError
 
 from keras_inception.errors import InputError, MissingPackageError, shown
+from keras_inception.network import losses
 from keras_inception.network.model import InceptionModel
 from keras_inception.recipes.rules import is_whole
 from keras_inception.training import optimizers, precision
@@ -25,9 +26,7 @@ from keras_inception.training.diagnosis import NotFiniteError, StopWhenNotFinite
 from keras_inception.training.loop import compiled_model
 from keras_inception.tuning import feeding
 from keras_inception.tuning import space as spaces
-from keras_inception.types import Logs
 
-# KerasTuner cannot tell the direction of a metric with the name of a head in it.
 OBJECTIVE: keras_tuner.Objective = keras_tuner.Objective("val_main_accuracy", direction="max")
 
 SMALL_IMAGES = 64  # pixels; up to here the stem of `googlenet` leaves nothing for the auxiliary heads
@@ -96,6 +95,11 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
         self.input_shape: tuple[int | None, ...] = tuple(input_shape)
         self.classes: int = classes
         self.class_names: Sequence[str] | None = class_names
+        # KerasTuner looks up a metric by its name, to tell the direction of an objective that is a text.
+        for head in config.resolved_architecture.heads:
+            keras.saving.get_custom_objects().update(
+                {f"{head}_{metric}": kind for metric, kind in losses.BY_NAME.items()}
+            )
         self.base: TrainConfig = config
         self.space: spaces.Space = spaces.read(space, config)
         self._executions: collections.Counter[tuple] = collections.Counter()
@@ -148,7 +152,7 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
         _check_objective(callbacks, model, arguments)
         with _failures():
             try:
-                return model.fit(**arguments, callbacks=[StopWhenNotFinite(), _NameOfOnlyHead(), *callbacks])
+                return model.fit(**arguments, callbacks=[StopWhenNotFinite(), *callbacks])
             except InputError as error:  # of the data, which are those of every trial
                 raise FatalValueError(str(error)) from error
 
@@ -161,16 +165,6 @@ def _key(hp: keras_tuner.HyperParameters) -> tuple:
     return tuple(sorted(hp.values.items()))
 
 
-class _NameOfOnlyHead(keras.callbacks.Callback):
-    """Adds the names with `main_` to the logs of a model of one head, which Keras gives without."""
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        if logs is not None and len(self.model.output_names) == 1:
-            validation = {name: value for name, value in logs.items() if name.startswith("val_")}
-            training = {f"main_{name}": value for name, value in logs.items() if name not in validation}
-            logs |= training | {f"val_main_{name[4:]}": value for name, value in validation.items()}
-
-
 def _check_objective(
     callbacks: Sequence[keras.callbacks.Callback], model: InceptionModel, arguments: dict[str, Any]
 ) -> None:
@@ -181,8 +175,7 @@ def _check_objective(
     wanted = list(getattr(objective, "name_to_direction", [objective.name]))  # of several objectives
     metrics = ["loss", *(model.head_losses.metric_names if model.head_losses else ())]
     names = ["loss", *(f"{head}_{metric}" for head in model.output_names for metric in metrics)]
-    if len(model.output_names) == 1:
-        names += metrics[1:]
+    names += metrics[1:]  # the main head's
     if arguments.get("validation_data") is not None or arguments.get("validation_split"):
         names += [f"val_{name}" for name in names]
     elif all(name.startswith("val_") for name in wanted):

@@ -281,9 +281,26 @@ def test_a_dataset_is_augmented_anew_in_each_epoch_in_its_own_batches():
     assert not np.allclose(epochs[0][0][0], epochs[1][0][0], atol=0.01)
 
 
-def test_a_network_of_one_head_has_the_same_objective(tmp_path):
+@pytest.mark.parametrize(
+    ("objective", "direction"),
+    [
+        ("val_main_accuracy", "max"),
+        ("val_accuracy", "max"),
+        ("main_accuracy", "max"),
+        ("val_aux2_top_5_accuracy", "max"),
+        ("val_main_loss", "min"),
+        ("aux1_loss", "min"),
+    ],
+)
+def test_an_objective_may_be_a_text(objective, direction, tmp_path):
+    tuner = keras_tuner.RandomSearch(hypermodel_of(["dropout"]), objective, directory=tmp_path)
+    assert tuner.oracle.objective == keras_tuner.Objective(objective, direction)
+
+
+@pytest.mark.parametrize("objective", [ki.OBJECTIVE, "val_accuracy"])
+def test_a_network_of_one_head_has_the_same_objective(objective, tmp_path):
     data, config = images_and_labels(), tiny(aux_heads=False)
-    model, best = search(ki.OBJECTIVE, ["dropout"], tmp_path, *data, config=config, validation_split=0.25, epochs=1)
+    model, best = search(objective, ["dropout"], tmp_path, *data, config=config, validation_split=0.25, epochs=1)
     assert (model.output_names, best.status) == (["main"], "COMPLETED")
 
 
