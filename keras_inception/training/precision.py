@@ -23,7 +23,7 @@ def resolve(name: str) -> tuple[str, str]:
         The name of a Keras dtype policy, and a few words.
     """
     if name != "auto":
-        return name, "as asked for"
+        return name, "as configured"
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]

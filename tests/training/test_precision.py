@@ -14,7 +14,7 @@ from keras_inception.training import precision  # noqa: E402, after the skip
 
 @pytest.mark.parametrize("name", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_a_named_precision_is_taken(name):
-    assert precision.resolve(name) == (name, "as asked for")
+    assert precision.resolve(name) == (name, "as configured")
 
 
 @pytest.mark.parametrize(
