@@ -1,6 +1,7 @@
 """The cluster: which workers there are, which one this is, and what happens when one is lost."""
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -53,23 +54,23 @@ def _read_tf_config(text: str) -> tuple[dict[str, list[str]], str, int]:
     received = f"Received: TF_CONFIG={shown(text)}"
     try:
         config = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{rule}. It is no JSON ({error}). {received}") from None
-    try:
         addresses, task = config["cluster"], config["task"]
+        known = {str(name): list(addresses[name]) for name in addresses}
         job, index = str(task["type"]), int(task["index"])
-        known = {name: [str(address) for address in addresses[name]] for name in addresses}
-        strays = any(isinstance(addresses[name], str) for name in addresses)
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{rule}. {received}") from None
+        strays = not all(isinstance(addresses[name], list) for name in addresses)
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        reason = f" It is no JSON ({error})." if isinstance(error, json.JSONDecodeError) else ""
+        raise InputError(f"{rule}.{reason} {received}") from None
     if strays or not set(known) <= {"chief", "worker"} or len(known.get("chief", ())) > 1:
         raise InputError(f'{rule}; its jobs are "worker" and at most one "chief". {received}')
     if not 0 <= index < len(known.get(job, ())) or str(index) != str(task["index"]):  # 1.9, true
         raise InputError(f"{rule}; `task` must name a member of `cluster`. {received}")
     everyone = [address for addresses in known.values() for address in addresses]
     for address in everyone:
-        if not re.fullmatch(r".+:[0-9]{1,5}", address) or not 0 < int(address.rpartition(":")[2]) < 65536:
-            raise InputError(f"{rule}; each address is a host, `:` and a port, which {address!r} is not. {received}")
+        if not _is_address(address):
+            raise InputError(
+                f"{rule}; each address is a host, `:` and a port, and {shown(address)} is none. {received}"
+            )
         if everyone.count(address) > 1:
             raise InputError(
                 f"{rule}; each worker has an address of its own, and {address!r} is there twice. {received}"
@@ -77,27 +78,64 @@ def _read_tf_config(text: str) -> tuple[dict[str, list[str]], str, int]:
     return known, job, index
 
 
+def _is_address(address: Any) -> bool:
+    """Returns whether this is a name of a host that can be looked up, `:` and a port."""
+    if not isinstance(address, str) or not re.fullmatch(r"[!-~]+:[0-9]{1,5}", address):
+        return False
+    host, _, port = address.rpartition(":")
+    with contextlib.suppress(UnicodeError):  # a part of the name is empty or too long
+        return bool(host.encode("idna")) and 0 < int(port) < 65536
+    return False
+
+
 def _read_slurm() -> tuple[dict[str, list[str]], str, int]:
-    """Returns the same from the variables that `srun` gives each task."""
-    names = ("SLURM_PROCID", "SLURM_LOCALID", "SLURMD_NODENAME", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NODELIST",
-             "SLURM_STEP_TASKS_PER_NODE")  # fmt: skip
-    received = ", ".join(f"{name}={os.environ.get(name)!r}" for name in names)
+    """Returns the same from the variables that `srun` gives each task.
+
+    TensorFlow's `SlurmClusterResolver` refuses lists of nodes with two brackets in a name or letters behind one, fails
+    where there is no GPU, and takes the number of a task for its place among the nodes sorted by name.
+    """
+    names = ("SLURM_LOCALID", "SLURMD_NODENAME", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NODELIST",
+             "SLURM_STEP_TASKS_PER_NODE", "SLURM_JOB_ID")  # fmt: skip
+    received = ", ".join(f"{name}={shown(os.environ.get(name))}" for name in names)
     try:
+        tasks = int(os.environ["SLURM_STEP_NUM_TASKS"])
         # Two jobs on one node must not meet on a port.
         port = SLURM_FIRST_PORT + int(os.environ.get("SLURM_JOB_ID", 0)) % SLURM_PORTS
-        # As if each task had one GPU: TensorFlow 2.21 fails where it has none.
-        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
-            port_base=port, gpus_per_node=1_000_000, gpus_per_task=1, auto_set_gpu=False
-        )
-        addresses = resolver.cluster_spec().as_dict()["worker"]
-        # TensorFlow sorts the nodes by name, Slurm numbers its tasks in another order: node 10 comes after node 9.
-        own = f"{os.environ['SLURMD_NODENAME']}:{port + int(os.environ['SLURM_LOCALID'])}"
-        return {"worker": addresses}, "worker", addresses.index(own)
-    except (RuntimeError, ValueError, KeyError) as error:
+        nodes = list(itertools.islice(_nodes(os.environ["SLURM_STEP_NODELIST"]), tasks + 1))
+        counts = list(itertools.islice(_tasks_per_node(os.environ["SLURM_STEP_TASKS_PER_NODE"]), tasks + 1))
+        if sum(counts) != tasks:
+            raise ValueError(f"{tasks} tasks")
+        addresses = [f"{node}:{port + i}" for node, count in zip(nodes, counts, strict=True) for i in range(count)]
+        own = addresses.index(f"{os.environ['SLURMD_NODENAME']}:{port + int(os.environ['SLURM_LOCALID'])}")
+        if len(set(addresses)) < tasks or not all(map(_is_address, addresses)):
+            raise ValueError(addresses)
+    except (KeyError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(
             "Slurm's variables must name the nodes, their tasks and this task. Start with `srun`, or set `TF_CONFIG`. "
             f"Received: {received}"
         ) from error
+    return {"worker": addresses}, "worker", own
+
+
+def _nodes(text: str) -> Iterator[str]:
+    """Yields the nodes that Slurm writes as `login,r[1-2]n[09-11,13]-ib`."""
+    for name in re.split(r",(?![^\[]*\])", text):  # at commas outside of brackets
+        before, bracket, rest = name.partition("[")
+        if not bracket:
+            yield name
+            continue
+        ranges, after = rest.split("]", 1)
+        for each in ranges.split(","):
+            first, _, last = each.partition("-")
+            for number in range(int(first), int(last or first) + 1):
+                yield from _nodes(f"{before}{number:0{len(first)}}{after}")
+
+
+def _tasks_per_node(text: str) -> Iterator[int]:
+    """Yields the numbers that Slurm writes as `2(x3),1`."""
+    for each in text.split(","):
+        count, _, times = each.removesuffix(")").partition("(x")
+        yield from itertools.repeat(int(count), int(times or 1))
 
 
 def _share_gpus(addresses: Sequence[str], index: int) -> int:

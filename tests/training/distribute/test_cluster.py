@@ -70,14 +70,35 @@ def test_the_cluster_is_read_from_tf_config_and_the_chief_stands_before_the_work
         "{cluster",
         "[]",
         "{}",
+        "null",
+        "[" * 200_000,
+        "1" * 5_000,
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1e400}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": NaN}}',
         json.dumps({"cluster": {"worker": ["a:1"]}}),
+        json.dumps({"cluster": {"worker": {"a:1": 0}}, "task": {"type": "worker", "index": 0}}),
         json.dumps({"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}),
         json.dumps({"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}),
         json.dumps({"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker", "index": 0}}),
         json.dumps({"cluster": {"worker": ["a:1"]}, "task": {"type": "evaluator", "index": 0}}),
         *(
             json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 0}})
-            for addresses in (["a:1", "b"], ["a", "b:1"], ["a:0"], ["a:65536"], ["a:http"], [":1"], ["a:1", "a:1"])
+            for addresses in (
+                ["a:1", "b"],
+                ["a", "b:1"],
+                ["a:0"],
+                ["a:65536"],
+                ["a:http"],
+                [":1"],
+                ["a:1", "a:1"],
+                [["a:1"]],
+                [None],
+                ["a..b:1"],
+                ["a" * 64 + ":1"],
+                ["a b:1"],
+                ["a\n:1"],
+                ["\ud800:1"],
+            )
         ),
         json.dumps({"cluster": {"chief": ["a:1"], "worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}),
         *(
@@ -95,7 +116,6 @@ def slurm(**changes):
     """What `srun --nodes 2 --ntasks-per-node 2` gives the first task on the second node."""
     return {
         "SLURM_JOB_ID": "40001",
-        "SLURM_PROCID": "2",
         "SLURM_LOCALID": "0",
         "SLURMD_NODENAME": "node09",
         "SLURM_STEP_NUM_TASKS": "4",
@@ -117,10 +137,54 @@ def test_the_cluster_is_read_from_slurm(resolver):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"SLURM_STEP_NODELIST": "node[1-3"}, {"SLURM_LOCALID": "7"}, {"SLURM_STEP_TASKS_PER_NODE": "many"}]
+    ("text", "nodes"),
+    [
+        ("r[1-2]n[1-2]", "r1n1 r1n2 r2n1 r2n2"),
+        ("n[9-10]-ib", "n9-ib n10-ib"),
+        ("n[008-010,7],login", "n008 n009 n010 n7 login"),
+        ("a-[1,3]x[01-02]y,b", "a-1x01y a-1x02y a-3x01y a-3x02y b"),
+        ("a,b[3]", "a b3"),
+    ],
+)
+def test_slurms_lists_of_nodes_are_expanded(resolver, text, nodes):
+    nodes = nodes.split()
+    last = {"SLURMD_NODENAME": nodes[-1], "SLURM_STEP_NODELIST": text, "SLURM_LOCALID": "0"}
+    one_each = {"SLURM_STEP_NUM_TASKS": str(len(nodes)), "SLURM_STEP_TASKS_PER_NODE": f"1(x{len(nodes)})"}
+    found = resolver(slurm(**last, **one_each))
+    assert found.cluster_spec().as_dict()["worker"] == [f"{node}:12001" for node in nodes]
+    assert distribute.worker_index(found) == len(nodes) - 1
+
+
+def test_slurms_numbers_of_tasks_are_expanded(resolver):
+    several = {"SLURM_STEP_NODELIST": "node[08-11]", "SLURM_STEP_TASKS_PER_NODE": "2(x2),1,3"}
+    found = resolver(slurm(**several, SLURM_STEP_NUM_TASKS="8", SLURMD_NODENAME="node11", SLURM_LOCALID="2"))
+    hosts = [address.split(":")[0] for address in found.cluster_spec().as_dict()["worker"]]
+    assert hosts == ["node08"] * 2 + ["node09"] * 2 + ["node10"] + ["node11"] * 3
+    assert distribute.worker_index(found) == 7
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"SLURM_STEP_NODELIST": "node[1-3"},
+        {"SLURM_STEP_NODELIST": "node[a-b]"},
+        {"SLURM_STEP_NODELIST": "node[08-09],node08"},
+        {"SLURM_STEP_NODELIST": "node[08-99999999999999999999]"},
+        {"SLURM_STEP_NODELIST": "node" + "[08-09]" * 5_000},
+        {"SLURM_STEP_NODELIST": f"node[08-09]{'x' * 99}"},
+        {"SLURM_STEP_NODELIST": ""},
+        {"SLURM_LOCALID": "7"},
+        {"SLURM_LOCALID": ""},
+        {"SLURM_STEP_TASKS_PER_NODE": "many"},
+        {"SLURM_STEP_TASKS_PER_NODE": "2(x99999999999999999999)"},
+        {"SLURM_STEP_TASKS_PER_NODE": "4"},
+        {"SLURM_STEP_TASKS_PER_NODE": "2"},
+        {"SLURM_STEP_NUM_TASKS": "many"},
+        {"SLURM_JOB_ID": "many"},
+    ],
 )
 def test_a_malformed_slurm_is_refused(resolver, changes):
-    with pytest.raises(InputError, match=r"must name the nodes, their tasks and this task.*Received: SLURM_PROCID="):
+    with pytest.raises(InputError, match=r"must name the nodes, their tasks and this task.*Received: SLURM_LOCALID="):
         resolver(slurm(**changes))
 
 
