@@ -38,7 +38,8 @@ class TrainingProgress(keras.callbacks.Callback):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        if self._bar.live.is_started:  # otherwise it would print an empty line
+            self._bar.stop()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._begun = None
@@ -64,7 +65,7 @@ class TrainingProgress(keras.callbacks.Callback):
             print("; ".join(filter(None, (f"{self._name()}: {said}", self._left(epoch + 1)))), flush=True)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        self._bar.stop()
+        self.__exit__()
 
     def _name(self) -> str:
         return f"epoch {self._epoch + 1}/{self._epochs}"

@@ -39,8 +39,9 @@ LOGS = {
 
 def test_a_log_has_a_line_an_epoch_of_what_a_person_reads(capsys):
     trained(("main", "aux1"), LOGS)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert (len(lines), printed.err) == (4, "")
     for number, line in enumerate(lines, 1):
         said = f"epoch {number}/4: loss 1.5000; validation: loss 2.5000, accuracy main 40.00%, aux1 20.00%"
         assert line.removesuffix("; 0:00:00 left") == said
