@@ -1,7 +1,6 @@
 """`keras-inception predict`."""
 
 import argparse
-import glob
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +16,9 @@ def add(commands: Any) -> None:
     parser = command(commands, "predict", run, "Print the top classes of images.")
     parser.add_argument("model", metavar="RUN", help="run folder or .keras file")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, folders or glob patterns")
-    parser.add_argument("--head", default="main", help="which softmax answers, such as main or aux1")
-    parser.add_argument("--top", type=int, default=3, help="how many classes to print")
+    parser.add_argument("--head", default="main", metavar="NAME",
+                        help="which softmax answers: main, aux1 or aux2 (default: main)")  # fmt: skip
+    parser.add_argument("--top", type=int, default=3, metavar="N", help="how many classes to print (default: 3)")
     parser.add_argument("--json", action="store_true", help="print one JSON array, for programs")
 
 
@@ -49,19 +49,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def image_paths(patterns: Sequence[str]) -> list[Path]:
     """Returns the files that paths, folders and glob patterns name; refuses one that names none."""
-    from keras_inception.data.image_files import files_in, is_hidden
+    from keras_inception.data.image_files import matching
 
-    paths: list[Path] = []
-    for pattern in patterns:
-        path = Path(pattern)
-        if path.is_dir():
-            found = files_in(path)
-        elif path.exists():
-            found = [path]
-        else:
-            matches = map(Path, sorted(glob.glob(pattern, recursive=True)))
-            found = [match for match in matches if not match.is_dir() and not is_hidden(match.name)]
-        if not found:
-            raise InputError(f"there is no image at {pattern}")
-        paths += found
-    return paths
+    return [Path(path) for pattern in patterns for path in matching(pattern)]

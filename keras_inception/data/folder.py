@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_inception.data.collection import Collection
 from keras_inception.data.decoding import decode_or_say_why
-from keras_inception.data.image_files import files_in, folders_in, read_bytes
+from keras_inception.data.image_files import files_in, folders_in, loose_images, read_bytes
 from keras_inception.errors import InputError
 from keras_inception.types import Dataset, PathLike
 
@@ -72,7 +72,7 @@ def read(
     for root in roots.values():
         _check_classes(root, [path.name for path in folders_in(root)], classes)
     splits = {
-        split: [(str(path), label) for label, name in enumerate(classes) for path in files_in(root / name)]
+        split: [(path, label) for label, name in enumerate(classes) for path in files_in(root / name)]
         for split, root in roots.items()
     }
     names = {path: _text(Path(path).relative_to(folder).as_posix()) for files in splits.values() for path, _ in files}
@@ -163,15 +163,28 @@ def _split_roots(folder: Path) -> dict[str, Path]:
     """Returns the folders of the splits by name; the folder itself, as "train", where it is not divided."""
     within = folders_in(folder)
     roots = {split: [path for path in within if path.name.lower() in names] for split, names in SPLIT_FOLDERS.items()}
-    if not any(folders_in(path) for path in roots["train"]):
-        return {"train": folder}
+    splits = [path for paths in roots.values() for path in paths]
+    others = [path.name for path in within if path not in splits]
+    if splits and (others or not roots["train"]):
+        raise InputError(
+            "Folders called train, validation or test hold the class folders of a split each; there must be one for "
+            "training, and no other folder beside them. Rename a class that is called so, or put all class folders "
+            "into one called train; put elsewhere what is not to be read. "
+            f"Received: {folder} with {', '.join(path.name for path in splits)} beside {', '.join(others) or 'none'}"
+        )
+    for root in (folder, *splits):
+        if loose := loose_images(root):
+            raise InputError(
+                "Every image must stand in a class folder, or it has no class. Move these, or put them elsewhere. "
+                f"Received: {root} with {len(loose)} beside the class folders, such as {loose[0]}"
+            )
     for split, paths in roots.items():
         if len(paths) > 1:
             raise InputError(
                 f"There must be one folder of {split} images, or part of them would be left out. Put them together. "
                 f"Received: {folder} with {' and '.join(path.name for path in paths)}"
             )
-    return {split: path for split, paths in roots.items() for path in paths}
+    return {split: path for split, paths in roots.items() for path in paths} or {"train": folder}
 
 
 def _check_names(folder: Path, classes: Sequence[str]) -> None:

@@ -1,15 +1,26 @@
 """Which files of a folder are images, and their bytes: one rule for training, evaluation and prediction."""
 
+import glob
 import os
 import stat
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from keras_inception.errors import InputError
 from keras_inception.files import named
 from keras_inception.types import PathLike
 
-# What Windows and macOS leave in folders of images, in any case; names that begin with a dot are hidden as well.
-NO_IMAGES: frozenset[str] = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"})
+# What systems leave in folders of images, in any case; names that begin with a dot are hidden as well.
+NO_IMAGES: frozenset[str] = frozenset(
+    {
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),  # Windows
+        *("__macosx", "lost+found"),  # macOS, Linux
+        *("@eadir", "#recycle", "#snapshot", "@recycle", "@__thumb"),  # network storage: Synology, QNAP
+    }
+)
+# The names of image files that stand where none is read are found by their endings.
+ENDINGS: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 # More bytes than an image of as many pixels as are decoded has uncompressed, in 16 bits with alpha.
 MAX_BYTES: int = 2**30
 
@@ -31,17 +42,64 @@ def folders_in(folder: PathLike) -> list[Path]:
     return sorted(path for path in Path(folder).iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
-def files_in(folder: PathLike) -> list[Path]:
-    """Returns all that should be an image in a folder and in those below it, sorted, without what is hidden."""
-    found: list[Path] = []
-    for root, folders, names in os.walk(folder, onerror=_fail):
-        folders[:] = [name for name in folders if not is_hidden(name)]
-        found += [Path(root, name) for name in names if not is_hidden(name)]
-    return sorted(found)
+def loose_images(folder: PathLike) -> list[str]:
+    """Returns the names of files in a folder, not below it, that end as an image's does, sorted."""
+    names = (entry.name for entry in os.scandir(folder) if not entry.is_dir())
+    return sorted(name for name in names if name.lower().endswith(ENDINGS) and not is_hidden(name))
 
 
-def _fail(error: OSError) -> None:
-    raise error
+def files_in(folder: PathLike) -> Iterator[str]:
+    """Yields the paths of all that should be an image in a folder and in those below it, without what is hidden.
+
+    They come in the order of their names, folder by folder. Links are followed, to files and to folders alike.
+
+    Raises:
+        InputError: A link leads back to a folder above it.
+        OSError: A folder cannot be read.
+    """
+    return _files_in(os.fspath(folder), ())
+
+
+def _files_in(folder: str, above: tuple[os.stat_result, ...]) -> Iterator[str]:
+    status = os.stat(folder)
+    if any(os.path.samestat(status, other) for other in above):
+        raise InputError(f"A link must not lead back to a folder above it. Remove it. Received: {folder}")
+    with os.scandir(folder) as found:
+        entries = sorted((entry for entry in found if not is_hidden(entry.name)), key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.is_dir():
+            yield from _files_in(entry.path, (*above, status))
+        else:
+            yield entry.path
+
+
+def matching(pattern: str) -> list[str]:
+    """Returns the images that a path or a glob pattern names: a file, all in a folder, or in the folders that match.
+
+    Raises:
+        InputError: There is none, or as `files_in`.
+    """
+    if os.path.lexists(pattern):
+        paths = _all_in([pattern])
+    elif "**" in (parts := Path(pattern).parts):
+        start, rest = Path(*parts[: (at := parts.index("**"))]), "/".join(("", *parts[at + 1 :]))
+        folders = [folder for folder in sorted(glob.glob(str(start))) if os.path.isdir(folder)]
+        paths = [path for folder in folders for path in files_in(folder) if _matches(path, folder, rest)]
+    else:
+        paths = _all_in(path for path in sorted(glob.glob(pattern)) if not is_hidden(os.path.basename(path)))
+    if not paths:
+        raise InputError(f"there is no image at {pattern}")
+    return paths
+
+
+def _matches(path: str, folder: str, rest: str) -> bool:
+    """Returns whether a path, or a folder of it, is what a pattern names at any depth below a folder."""
+    pattern = f"{glob.escape(folder)}*{rest}"  # a star of `fnmatch` stands for any number of folders
+    return fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern}/*")
+
+
+def _all_in(paths: Iterable[str]) -> list[str]:
+    return [file for path in paths for file in (files_in(path) if os.path.isdir(path) else [path])]
 
 
 def read_bytes(path: PathLike) -> bytes:

@@ -168,19 +168,40 @@ def test_an_epoch_holds_every_training_example_once_in_an_order_that_the_seed_de
     assert set(first) == set(other)
 
 
-def test_images_in_deeper_folders_count_and_what_systems_leave_there_does_not(flowers):
+def test_every_door_sees_the_same_images(flowers, tmp_path, monkeypatch):
+    """Those in deeper folders and behind links, and not what systems and network storage leave there."""
     deep = flowers / "rose" / "more"
     deep.mkdir()
-    Image.new("RGB", (40, 36)).save(deep / "deep.png")
-    expected = sorted(flowers.rglob("*.png"))
+    make_classes(tmp_path, {"elsewhere": 2, "tulip": 1})
+    (deep / "linked").symlink_to(tmp_path / "elsewhere")
+    (deep / "linked.png").symlink_to(tmp_path / "elsewhere" / "0.png")
+    (flowers / "tulip").symlink_to(tmp_path / "tulip")
     for name in (".DS_Store", "Thumbs.db", "THUMBS.DB", "Desktop.ini", "desktop.ini"):
         (deep / name).write_bytes(b"x")
-    for hidden in (flowers / "__MACOSX", flowers / ".cache", deep / "__MACOSX", deep / ".hidden"):
-        (hidden / "rose").mkdir(parents=True)
-        (hidden / "rose" / "0.png").write_bytes(b"x")
-    loaded = data.load(flowers)
-    assert (loaded.class_names, sum(loaded.sizes.values())) == (["daisy", "rose"], 21)
-    assert image_paths([str(flowers)]) == expected  # `predict` reads the same files
+    for name in ("__MACOSX", ".cache", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"):
+        for hidden in (flowers, deep):
+            (hidden / name / "rose").mkdir(parents=True)
+            (hidden / name / "rose" / "0.png").write_bytes(b"x")
+    assert sum(map(len, splits_of(flowers, 0).values())) == 24
+    below = [flowers / "daisy", flowers / "rose", deep / "linked", flowers / "tulip"]
+    expected = sorted([deep / "linked.png", *(path for folder in below for path in folder.glob("*.png"))])
+    for pattern in (flowers, flowers / "*", flowers / "**", flowers / "**" / "*.png", tmp_path / "**" / "flowers"):
+        assert image_paths([str(pattern)]) == expected
+    assert image_paths([str(flowers / "**" / "linked")]) == sorted((deep / "linked").iterdir())
+    monkeypatch.chdir(flowers)
+    assert image_paths(["**/2.png"]) == [Path("daisy/2.png"), Path("rose/2.png")]
+    for pattern in ("*/more/*.jpg", "**/*.jpg", "**/@eaDir/**", "rose/[m]ore/linked/9.png"):
+        with pytest.raises(InputError, match="there is no image at"):
+            image_paths([pattern])
+
+
+@pytest.mark.parametrize("pattern", ["", "**"])
+def test_a_link_that_leads_back_is_refused(flowers, pattern):
+    (flowers / "rose" / "again").symlink_to(flowers / "daisy")
+    (flowers / "daisy" / "again").symlink_to(flowers / "rose")
+    for call in (lambda: splits_of(flowers, 0), lambda: image_paths([str(flowers / pattern)])):
+        with pytest.raises(InputError, match=r"must not lead back.*Received: .*daisy/again/again$"):
+            call()
 
 
 def test_names_that_are_not_utf_8_are_read(flowers):
@@ -220,6 +241,44 @@ def test_two_folders_of_one_split_are_refused(tmp_path):
         make_classes(tmp_path / split, {"cat": 1, "dog": 1})
     with pytest.raises(ValueError, match=r"one folder of validation images.*with val and validation$"):
         data.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["train", "Training", "val", "valid", "test", "TESTING"])
+def test_a_class_that_is_called_as_a_split_is_refused(flowers, name, tmp_path):
+    make_classes(flowers, {name: 3})
+    message = rf"no other folder beside them.*Rename.*with {name} beside daisy, rose$"
+    with pytest.raises(InputError, match=message):
+        splits_of(flowers, 0)
+    (tmp_path / "all").mkdir()
+    flowers.rename(tmp_path / "all" / "train")  # the way out
+    assert len(splits_of(tmp_path / "all", 0)["train"]) == 15  # 7 of 10, 7 of 10, 1 of 3
+    (tmp_path / "all" / "train").rename(flowers)
+    make_classes(flowers / name, {"steam": 3})
+    with pytest.raises(InputError, match=message):
+        splits_of(flowers, 0)
+
+
+def test_what_stands_beside_splits_and_classes_is_not_dropped(tmp_path):
+    make_classes(tmp_path / "train", {"cat": 3, "dog": 3})
+    (tmp_path / "holdout").mkdir()
+    with pytest.raises(InputError, match=r"no other folder beside them.*with train beside holdout$"):
+        splits_of(tmp_path, 0)
+    (tmp_path / "holdout").rename(tmp_path / "test")
+    for root in (tmp_path, tmp_path / "train", tmp_path / "test"):
+        (root / "README.md").write_text("no image")
+        (root / "A.JPG").write_bytes(b"x")
+        with pytest.raises(InputError, match=rf"must stand in a class folder.*Received: {root} with 1 .*A\.JPG$"):
+            splits_of(tmp_path, 0)
+        (root / "A.JPG").unlink()
+    for name in ("train", "test"):
+        (tmp_path / "flat" / name).mkdir(parents=True)
+        (tmp_path / "flat" / name / "0.png").touch()
+    with pytest.raises(InputError, match=r"must stand in a class folder.*train with 1 "):
+        splits_of(tmp_path / "flat", 0)
+    (tmp_path / "train").rename(tmp_path / "images")
+    (tmp_path / "images").rename(tmp_path / "test" / "images")
+    with pytest.raises(InputError, match=r"must be one for training.*with test beside flat$"):
+        splits_of(tmp_path, 0)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "link to nothing", "device"])
