@@ -17,6 +17,7 @@ PURE = (
     "errors",
     "types",
     "files",
+    "rules",
     "undocumented",
     "architectures",
     "weights",  # `GoogLeNet(weights="imagenet")` loads them, and they need no model's class

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from keras_inception.recipes.rules import FROM_0, SHARE, SWITCH, between, check, is_number, is_whole, maybe, rule
+from keras_inception.rules import FROM_0, SHARE, SWITCH, between, check, is_number, is_whole, maybe, rule
 
 
 def _is_range(value: Any, most: float = math.inf) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from keras_inception.errors import InputError, shown
 from keras_inception.recipes.augmentation import PAPER_DISTORTIONS, Augmentation
-from keras_inception.recipes.rules import ABOVE_0, COUNT, FROM_0, SHARE, check, is_number, maybe, one_of, rule
+from keras_inception.rules import ABOVE_0, COUNT, FROM_0, SHARE, check, is_number, maybe, one_of, rule
 
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("constant", "exponential", "polynomial", "cosine")

@@ -15,7 +15,7 @@ from keras_inception.network.blocks import MAIN
 from keras_inception.network.model import InceptionModel, check_finite, check_input, check_model, gives_logits
 from keras_inception.network.preprocess import check_mode
 from keras_inception.network.views import inference_model
-from keras_inception.recipes.rules import is_whole
+from keras_inception.rules import is_whole
 from keras_inception.serving.export.inference_graph import check_image_shape
 from keras_inception.training import runs
 from keras_inception.types import Array, PathLike, Tensor

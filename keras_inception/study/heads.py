@@ -24,7 +24,7 @@ from keras_inception.architectures import Architecture
 from keras_inception.data import Data, fingerprint
 from keras_inception.errors import InputError, shown
 from keras_inception.network.blocks import MAIN
-from keras_inception.recipes.rules import is_whole
+from keras_inception.rules import is_whole
 from keras_inception.study import findings
 from keras_inception.study.results import BASELINE, STEPS, Study, StudyRun
 from keras_inception.study.steps import StepLosses

@@ -16,7 +16,7 @@ from keras_inception import architectures, files, recipes
 from keras_inception.architectures import Architecture
 from keras_inception.errors import InputError, shown
 from keras_inception.recipes import Augmentation, Recipe
-from keras_inception.recipes.rules import (
+from keras_inception.rules import (
     MAYBE_SHARE,
     SHARE,
     SWITCH,

@@ -19,7 +19,7 @@ from keras_tuner.errors import FailedTrialError, FatalValueError
 from keras_inception.errors import InputError, MissingPackageError, shown
 from keras_inception.network import losses
 from keras_inception.network.model import InceptionModel
-from keras_inception.recipes.rules import is_whole
+from keras_inception.rules import is_whole
 from keras_inception.training import optimizers, precision
 from keras_inception.training.config import TrainConfig
 from keras_inception.training.diagnosis import NotFiniteError, StopWhenNotFinite

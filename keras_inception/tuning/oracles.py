@@ -18,7 +18,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_inception import files
 from keras_inception.errors import InputError
-from keras_inception.recipes.rules import is_number
+from keras_inception.rules import is_number
 from keras_inception.tuning.trials import TrialProgress, TrialResult
 
 FAILURES = 10  # in a row, which end a search

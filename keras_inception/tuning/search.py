@@ -29,7 +29,7 @@ from keras_inception import files
 from keras_inception.data import Data
 from keras_inception.errors import InputError, StoppedError, shown
 from keras_inception.plots import tuning as plots
-from keras_inception.recipes.rules import is_number, is_whole
+from keras_inception.rules import is_number, is_whole
 from keras_inception.training import distribute, runs
 from keras_inception.training.config import TrainConfig, to_options
 from keras_inception.training.loop import AveragesInValidation, load_data

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import keras_tuner
 
 from keras_inception.errors import InputError
-from keras_inception.recipes.rules import is_number
+from keras_inception.rules import is_number
 from keras_inception.training.config import TrainConfig, normalised, to_options
 
 NORMALIZATIONS = {"lrn": "googlenet", "batch": "googlenet_bn"}

@@ -14,7 +14,7 @@ from keras_inception.errors import InputError, shown
 from keras_inception.network import cost
 from keras_inception.network.blocks import MAIN
 from keras_inception.network.model import InceptionModel
-from keras_inception.recipes.rules import is_number
+from keras_inception.rules import is_number
 from keras_inception.types import Array, PathLike
 
 COMBINATIONS: int = 4000  # of thresholds that are tried, over all heads

@@ -12,7 +12,7 @@ from keras_inception import architectures, files
 from keras_inception.errors import InputError, shown
 from keras_inception.network.blocks import MAIN
 from keras_inception.network.model import InceptionModel, check_model
-from keras_inception.recipes.rules import is_whole
+from keras_inception.rules import is_whole
 from keras_inception.serving.exits import ExitCalibration, early_exit_model
 from keras_inception.serving.export import card, versions, warmup
 from keras_inception.serving.export.inference_graph import frozen, serving_network

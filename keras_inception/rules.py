@@ -1,4 +1,4 @@
-"""Rules for the fields of a record: each stands in the field's metadata; an error names the field."""
+"""Rules for arguments and for the fields of a record, where they stand in the field's metadata; an error names them."""
 
 import math
 import sys
