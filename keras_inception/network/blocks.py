@@ -11,6 +11,7 @@ import keras
 from keras import layers
 
 from keras_inception.architectures import LRN, Architecture, AuxiliaryHead, Conv, Convolution, Inception, MaxPool, Row
+from keras_inception.network.dtypes import output_dtype
 from keras_inception.network.layers import BatchNormalization, CeilMaxPooling2D, Dropout, LocalResponseNormalization
 from keras_inception.types import Tensor
 
@@ -98,12 +99,12 @@ def apply_main_head(x: Tensor, classes: int, activation: str | None, dropout: fl
     """Applies the main head to the trunk's output: global average pooling, dropout, linear, softmax.
 
     Returns:
-        `(batch, classes)`, float32 also under mixed precision; the layer is called "main".
+        `(batch, classes)`, float32 also under mixed precision, float64 under float64; the layer is called "main".
     """
     x = layers.GlobalAveragePooling2D(name="pool5")(x)  # (batch, 1024)
     x = Dropout(dropout, name="pool5_drop")(x)
     x = layers.Dense(classes, name="loss3_classifier")(x)
-    return layers.Activation(activation, dtype="float32", name=MAIN)(x)
+    return layers.Activation(activation, dtype=output_dtype(), name=MAIN)(x)
 
 
 def apply_auxiliary_head(
@@ -112,7 +113,7 @@ def apply_auxiliary_head(
     """Applies an auxiliary head to its tap: average pooling, 1x1 convolution, FC 1024, dropout, linear, softmax.
 
     Returns:
-        `(batch, classes)`, float32 also under mixed precision; the layer is called `head.name`.
+        `(batch, classes)`, float32 also under mixed precision, float64 under float64; the layer is called `head.name`.
     """
     if head.pool == "adaptive_4x4":
         x = layers.AdaptiveAveragePooling2D(4, name=f"{head.prefix}_ave_pool")(x)
@@ -123,4 +124,4 @@ def apply_auxiliary_head(
     x = layers.Dense(head.dense, "relu", kernel_initializer="he_normal", name=f"{head.prefix}_fc")(x)
     x = Dropout(dropout, name=f"{head.prefix}_drop_fc")(x)
     x = layers.Dense(classes, name=f"{head.prefix}_classifier")(x)
-    return layers.Activation(activation, dtype="float32", name=head.name)(x)
+    return layers.Activation(activation, dtype=output_dtype(), name=head.name)(x)

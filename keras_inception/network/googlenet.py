@@ -11,6 +11,7 @@ from keras_inception import architectures
 from keras_inception.architectures import Architecture, AuxiliaryHead
 from keras_inception.errors import InputError
 from keras_inception.network import blocks, losses
+from keras_inception.network.dtypes import output_dtype, policy
 from keras_inception.network.model import InceptionModel, check_model, gives_logits
 from keras_inception.network.record import Preprocessing
 from keras_inception.types import PathLike, Shape, Tensor
@@ -39,6 +40,7 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
     aux_dropout: float | None = None,
     class_names: Sequence[str] | None = None,
     include_preprocessing: bool = False,
+    dtype: Any = None,
 ) -> InceptionModel:
     """Builds GoogLeNet with its auxiliary classifiers, compiled: outputs `main`, `aux1` (on 4a), `aux2` (on 4d).
 
@@ -61,8 +63,9 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
             layers come before it, what the images themselves must be is not known: `model.preprocessing` is None until
             you set it, such as to `"pixels"` after a `Rescaling`.
         input_shape: Shape of one image, `(height, width, channels)` or, under `"channels_first"`, `(channels, height,
-            width)`; by default the architecture's, 224x224x3 or 32x32x3. Any number of channels. Height and width may
-            be None where no head flattens its map: with `aux_heads=False`, and in `"inception_v1_torchvision"`.
+            width)`; by default the architecture's, 224x224x3 or 32x32x3, and 3 channels of any height and width with
+            `include_top=False`. Any number of channels. Height and width may be None where no head flattens its map:
+            with `aux_heads=False`, and in `"inception_v1_torchvision"`.
         pooling: For `include_top=False`: None for the map of 5b, `(batch, height, width, 1024)`, or `"avg"` or
             `"max"` for its global pooling, `(batch, 1024)`.
         classes: Number of classes, at least 2.
@@ -80,6 +83,8 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
         class_names: Names of the classes, texts of one line, each its own; kept in the `.keras` file.
         include_preprocessing: Whether the network preprocesses in its graph and takes pixels from 0 to 255 as they are,
             as some of `keras.applications` do; `model.preprocessing` is then `"pixels"`.
+        dtype: What the network computes in, a dtype policy or its name, such as `"mixed_bfloat16"` or `"float64"`; by
+            default `keras.config.dtype_policy()`. The outputs are float32, under `"float64"` float64.
 
     Returns:
         An `InceptionModel`. With heads, the outputs are a list of `(batch, classes)` in the order of
@@ -99,35 +104,38 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
     classes = int(classes) if include_top else classes  # of NumPy's integers too
     if pooling not in (None, "avg", "max"):
         raise InputError(f'`pooling` must be None, "avg" or "max". Received: pooling={pooling!r}')
-    image = _image_input(architecture, auxiliary, input_tensor, input_shape)
+    with policy(dtype):
+        image = _image_input(architecture, auxiliary, input_tensor, input_shape, include_top=include_top)
 
-    conv = blocks.convolution_unit(architecture)
-    first = Preprocessing(architecture, None, architecture.preprocessing, include_preprocessing, name="preprocessing")
-    x, taps = first(image), {}
-    for row in architecture.rows:
-        x = taps[row.name] = blocks.apply_row(row, x, architecture, conv)
+        conv = blocks.convolution_unit(architecture)
+        first = Preprocessing(
+            architecture, None, architecture.preprocessing, include_preprocessing, name="preprocessing"
+        )
+        x, taps = first(image), {}
+        for row in architecture.rows:
+            x = taps[row.name] = blocks.apply_row(row, x, architecture, conv)
 
-    if include_top:
-        rate = architecture.dropout if dropout is None else dropout
-        outputs = [blocks.apply_main_head(x, classes, classifier_activation, rate)]
-        for head in auxiliary:
-            rate = head.dropout if aux_dropout is None else aux_dropout
-            outputs.append(
-                blocks.apply_auxiliary_head(taps[head.tap], head, conv, classes, classifier_activation, rate)
-            )
-    elif pooling:
-        pool = layers.GlobalAveragePooling2D if pooling == "avg" else layers.GlobalMaxPooling2D
-        outputs = [pool(name=f"{pooling}_pool")(x)]
-    else:
-        outputs = [x]
+        if include_top:
+            rate = architecture.dropout if dropout is None else dropout
+            outputs = [blocks.apply_main_head(x, classes, classifier_activation, rate)]
+            for head in auxiliary:
+                rate = head.dropout if aux_dropout is None else aux_dropout
+                outputs.append(
+                    blocks.apply_auxiliary_head(taps[head.tap], head, conv, classes, classifier_activation, rate)
+                )
+        elif pooling:
+            pool = layers.GlobalAveragePooling2D if pooling == "avg" else layers.GlobalMaxPooling2D
+            outputs = [pool(name=f"{pooling}_pool")(x)]
+        else:
+            outputs = [x]
 
-    sources = keras.utils.get_source_inputs(image)
-    model = InceptionModel(
-        sources[0] if len(sources) == 1 else sources,  # Keras warns when a list of one is called with an image.
-        outputs if len(outputs) > 1 else outputs[0],
-        name=architecture.name if name is None else name,
-        class_names=class_names,
-    )
+        sources = keras.utils.get_source_inputs(image)
+        model = InceptionModel(
+            sources[0] if len(sources) == 1 else sources,  # Keras warns when a list of one is called with an image.
+            outputs if len(outputs) > 1 else outputs[0],
+            name=architecture.name if name is None else name,
+            class_names=class_names,
+        )
     source = source_of(weights, architecture)
     if source is not None:
         load_published_weights(model, source.name, None if weights == "imagenet" else weights)
@@ -211,6 +219,8 @@ def _image_input(
     auxiliary: Sequence[AuxiliaryHead],
     input_tensor: Tensor | None,
     input_shape: Sequence[int | None] | None,
+    *,
+    include_top: bool,
 ) -> keras.KerasTensor:
     """Returns the image as a Keras tensor, of a shape that the network and its heads accept."""
     channels_first = keras.config.image_data_format() == "channels_first"
@@ -229,13 +239,13 @@ def _image_input(
     elif input_shape is not None:
         shape = tuple(input_shape)
     else:
-        size = architecture.image_size
+        size = architecture.image_size if include_top else None
         shape = (3, size, size) if channels_first else (size, size, 3)
     if len(shape) != 3 or shape[0 if channels_first else -1] is None:
         layout = "(channels, height, width)" if channels_first else "(height, width, channels)"
         raise InputError(f"`input_shape` must be {layout}, with a number of channels. Received: input_shape={shape}")
     _check_image_size(architecture, auxiliary, shape, shape[1:] if channels_first else shape[:2])
-    return keras.Input(shape, name="image") if input_tensor is None else input_tensor
+    return keras.Input(shape, dtype=output_dtype(), name="image") if input_tensor is None else input_tensor
 
 
 def _check_image_size(

@@ -176,7 +176,7 @@ class Training:
         self.data = load_data(self.config, batch=batch, record=record, on_check=on_check if self.chief else None)
         if on_data is not None and self.chief:
             on_data(self.data, checkpoint.progress(self._checkpoint) if self.goes_on else checkpoint.Progress())
-        with self.strategy.scope(), precision.policy(precision.resolve(self.config.precision)[0]):
+        with self.strategy.scope():
             self.model = compiled_model(
                 self.config,
                 self.data.image_shape,
@@ -350,6 +350,7 @@ def compiled_model(
         dropout=config.dropout,
         aux_dropout=config.aux_dropout,
         class_names=class_names,
+        dtype=precision.resolve(config.precision)[0],
     )
     if config.freeze_through:
         freeze(model, config.freeze_through)

@@ -1,11 +1,8 @@
 """The precision that a network computes in."""
 
-import contextlib
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import keras
 import tensorflow as tf
 
 BFLOAT16_CPU_FLAGS: tuple[str, ...] = ("amx_bf16", "avx512_bf16")
@@ -43,14 +40,3 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
     except OSError:
         return set()
     return set(found[1].split()) if found else set()
-
-
-@contextlib.contextmanager
-def policy(name: str) -> Iterator[None]:
-    """Makes a dtype policy the one that new layers take, and afterwards the old one again."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

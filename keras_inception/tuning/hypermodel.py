@@ -20,7 +20,7 @@ from keras_inception.errors import InputError, MissingPackageError, shown
 from keras_inception.network import losses
 from keras_inception.network.model import InceptionModel
 from keras_inception.rules import is_whole
-from keras_inception.training import optimizers, precision
+from keras_inception.training import optimizers
 from keras_inception.training.config import TrainConfig
 from keras_inception.training.diagnosis import NotFiniteError, StopWhenNotFinite
 from keras_inception.training.loop import compiled_model
@@ -118,8 +118,7 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
         with _failures():
             config = self.config(hp)
             keras.utils.set_random_seed(config.seed + self._executions[_key(hp)])
-            with precision.policy(precision.resolve(config.precision)[0]):
-                model = compiled_model(config, self.input_shape, self.classes, self.class_names)
+            model = compiled_model(config, self.input_shape, self.classes, self.class_names)
         # A tuner with an optimizer, a loss or metrics of its own compiles again, without the weights of the losses.
         model.default_loss_weights = None if model.head_losses is None else tuple(model.head_losses.weights)
         self._optimizer = model.optimizer
