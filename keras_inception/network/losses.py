@@ -202,6 +202,11 @@ class _FunctionLoss(keras.losses.Loss):
 
 
 def _resolve_loss(loss: Any) -> keras.losses.Loss | None:
+    if isinstance(loss, (list, tuple)):  # several losses of one head are added
+        several = [each for each in map(_resolve_loss, loss) if each is not None]
+        if len(several) > 1:
+            return _FunctionLoss(lambda y_true, y_pred: sum(each.call(y_true, y_pred) for each in several))
+        return several[0] if several else None
     if loss in ("sparse_categorical_crossentropy", "categorical_crossentropy", "crossentropy", "ce"):
         return SparseCategoricalCrossentropy()
     loss = keras.losses.get(loss)

@@ -133,7 +133,8 @@ class InceptionModel(Step):
         """Configures the model for training; see `keras.Model.compile`.
 
         `loss`, `metrics` and `weighted_metrics` may be given once for all heads, as a list with one entry per head, or
-        as a dict by output names; `loss_weights` as a list or a dict. A head whose loss is None does not learn.
+        as a dict by output names; `loss_weights` as a list or a dict. A head whose loss is None does not learn;
+        several in a list are added.
         `metrics` that are the model's own, as KerasTuner passes them, stand for those that it was compiled with.
         """
         names = self.output_names
@@ -141,7 +142,8 @@ class InceptionModel(Step):
         own = {id(metric) for metric in self.metrics}
         if self.head_losses is not None and any(id(metric) in own for metric in keras.tree.flatten(metrics)):
             metrics = self.head_losses.compiled_metrics
-        head_losses = losses.spread(loss, names, "loss")
+        only = len(names) == 1 and isinstance(loss, (list, tuple))
+        head_losses = losses.spread([loss] if only else loss, names, "loss")
         if loss_weights is not None:
             loss_weights = loss_weights.tolist() if isinstance(loss_weights, np.ndarray) else loss_weights
             loss_weights = losses.spread(loss_weights, names, "loss_weights")

@@ -187,8 +187,9 @@ SPARSE = "sparse_categorical_crossentropy"
         dict.fromkeys(HEADS, SPARSE),
         negative_log_likelihood,
         [negative_log_likelihood, SPARSE, "crossentropy"],
+        [[SPARSE], (SPARSE,), SPARSE],
     ],
-    ids=["string", "of one-hot", "list", "dict", "function", "mixed list"],
+    ids=["string", "of one-hot", "list", "dict", "function", "mixed list", "nested list"],
 )
 def test_compile_takes_one_loss_for_all_heads_or_one_per_head(model, loss):
     model.compile("sgd", loss=loss, loss_weights=[1.0, 0.3, 0.3], metrics=["accuracy"])
@@ -197,6 +198,18 @@ def test_compile_takes_one_loss_for_all_heads_or_one_per_head(model, loss):
     if isinstance(loss, str):
         model.compile("sgd", loss=loss, loss_weights=[1.0, 0.3, 0.3], metrics=["accuracy"])
         assert_logs(evaluate(model, X, ONE_HOT, batch_size=8), expected)
+
+
+def test_several_losses_of_one_head_are_added(model):
+    single = ki.inference_model(model)
+    expected = expected_logs(model)
+    model.compile("sgd", loss={"main": [SPARSE, negative_log_likelihood], "aux1": [SPARSE]})
+    logs = evaluate(model, X, Y)
+    assert logs["main_loss"] == pytest.approx(2 * expected["main_loss"], rel=1e-5)
+    assert logs["loss"] == pytest.approx(2 * expected["main_loss"] + expected["aux1_loss"], rel=1e-5)
+    for loss in ([SPARSE, SPARSE], [[SPARSE, SPARSE]]):
+        single.compile("sgd", loss=loss)
+        assert single.evaluate(X, Y, verbose=0) == pytest.approx(2 * expected["main_loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize(
