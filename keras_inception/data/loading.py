@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import tensorflow as tf
@@ -24,18 +24,10 @@ from keras_inception.types import Dataset, PathLike, Tensor
 
 @dataclass(frozen=True)
 class Data:
-    """Images and labels that are ready for `model.fit`.
+    """Images and labels that are ready for `model.fit`. TensorFlow traces what reads a split when it is asked for.
 
     Attributes:
-        train: Batches `(image, label)`, shuffled and augmented anew in each pass: image float32, preprocessed,
-            `(batch, *image_shape)`, label int64 `(batch,)`; `(batch, classes)`, float32, where MixUp or CutMix mixes.
-        validation: The same, never augmented, in a fixed order; None if there is none.
-        test: The same, never augmented, in a fixed order; None if there is none.
-        train_from: Function of an epoch, from 0, and a step, from 0, that returns the training batches from there on
-            without end. They depend on the seed, the epoch and the step alone: a training that was interrupted sees
-            what it would have seen.
-        originals: Function of a split's name that returns its images as they are, decoded and not scaled: pairs, one by
-            one in a fixed order, of image `(height, width, channels)`, uint8, and label, int64; None if there is none.
+        pipeline: How examples are read and batched.
         steps_per_epoch: Batches of one epoch.
         class_names: The names of the classes in the order of the labels.
         sizes: The number of examples by split name.
@@ -47,11 +39,7 @@ class Data:
         name_bad_images: See `reading`.
     """
 
-    train: Dataset
-    validation: Dataset | None
-    test: Dataset | None
-    train_from: Callable[..., tf.data.Dataset]
-    originals: Callable[[str], tf.data.Dataset | None]
+    pipeline: "_Pipeline"
     steps_per_epoch: int
     class_names: list[str]
     sizes: dict[str, int]
@@ -61,6 +49,43 @@ class Data:
     skipped: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
     name_bad_images: Callable[[], None] = lambda: None
+
+    @cached_property
+    def train(self) -> Dataset:
+        """Batches `(image, label)`, shuffled and augmented anew in each pass.
+
+        Image float32, preprocessed, `(batch, *image_shape)`, label int64 `(batch,)`; `(batch, classes)`, float32, where
+        MixUp or CutMix mixes.
+        """
+        # Each pass draws the epoch whose images it gives, those of `train_from` excluded.
+        random = tf.data.Dataset.random(self.pipeline.seed, rerandomize_each_iteration=True)
+        batches = self.pipeline.stream(random.take(1).map(lambda number: number + 2**32))
+        return batches.apply(tf.data.experimental.assert_cardinality(self.steps_per_epoch))
+
+    @cached_property
+    def validation(self) -> Dataset | None:
+        """Batches as those of `train`, never augmented, in a fixed order; None if there are none."""
+        return self.pipeline.fixed("validation")
+
+    @cached_property
+    def test(self) -> Dataset | None:
+        """Batches as those of `train`, never augmented, in a fixed order; None if there are none."""
+        return self.pipeline.fixed("test")
+
+    def train_from(self, epoch: int, step: int = 0) -> Dataset:
+        """Returns the training batches from a step of an epoch on, both from 0, without end.
+
+        They depend on the seed, the epoch and the step alone: a training that was interrupted sees what it would have
+        seen.
+        """
+        return self.pipeline.stream(tf.data.Dataset.counter(epoch), step)
+
+    def originals(self, split: str) -> Dataset | None:
+        """Returns the images of a split as they are, decoded and not scaled, one by one in a fixed order.
+
+        They are pairs of image `(height, width, channels)`, uint8, and label, int64; None if there are none.
+        """
+        return self.pipeline.originals(split)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -152,17 +177,12 @@ def load(
         )
     size = image_size or choose_image_size(collection.side, architecture, aux_heads)
     shape, steps = (size, size, channels), -(-collection.sizes["train"] // batch_size)
-    pipeline = _Pipeline(
-        collection, shape, preprocessing, batch_size, batch or _batch, seed, augmentation or Augmentation()
+    batch, augmentation = batch or _batch, augmentation or Augmentation()
+    labels = batch(
+        collection.examples("train"), batch_size, lambda source, label: label, count=collection.sizes["train"]
     )
-    # Each pass over `train` draws the epoch whose images it gives, those of `train_from` excluded.
-    drawn = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1).map(lambda number: number + 2**32)
     return Data(
-        train=pipeline.stream(drawn).apply(tf.data.experimental.assert_cardinality(steps)),
-        validation=pipeline.fixed("validation"),
-        test=pipeline.fixed("test"),
-        train_from=lambda epoch, step=0: pipeline.stream(tf.data.Dataset.counter(epoch), step),
-        originals=pipeline.originals,
+        pipeline=_Pipeline(collection, shape, preprocessing, batch_size, batch, seed, augmentation, labels.options()),
         steps_per_epoch=steps,
         class_names=collection.class_names,
         sizes=collection.sizes,
@@ -205,6 +225,7 @@ class _Pipeline:
     batch: Callable[..., tf.data.Dataset]
     seed: int
     augmentation: Augmentation
+    options: tf.data.Options  # of the batches; what these are told about their distribution does not leave `flat_map`
 
     def fixed(self, split: str) -> Dataset | None:
         """Returns the batches of a split in its own order; None if it is empty."""
@@ -227,9 +248,7 @@ class _Pipeline:
 
     def stream(self, epochs: Dataset, skip: int = 0) -> Dataset:
         """Returns the training batches of some epochs, one after the other, without the first `skip` of them."""
-        # What a dataset is told about its distribution does not come out of `flat_map`.
-        options = self._epoch(tf.constant(0, tf.int64)).options()
-        return stream_epochs(self._epoch, epochs).skip(skip).with_options(options).prefetch(tf.data.AUTOTUNE)
+        return stream_epochs(self._epoch, epochs).skip(skip).with_options(self.options).prefetch(tf.data.AUTOTUNE)
 
     def _epoch(self, epoch: Tensor) -> Dataset:
         @tf.autograph.experimental.do_not_convert

@@ -19,6 +19,7 @@ _EXIF = b"Exif\0\0"
 _REVERSED = [[False, False], [False, True], [True, True], [True, False]] * 2
 
 
+@tf.function(autograph=False)  # traced once, and called by every graph that reads images
 def orientation(encoded: Tensor) -> Tensor:
     """Returns how the image of a file is stored, from 1 (upright) to 8, int32, from its bytes; both are scalars."""
     kind = tf.strings.substr(encoded, 0, tf.minimum(tf.strings.length(encoded), 1))
