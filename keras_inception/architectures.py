@@ -6,53 +6,77 @@ package knows a channel count or a number of heads.
 Reference: Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842, Table 1.
 """
 
-import math
+import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import permutations
 from typing import Any, get_args
 
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, shown
+from keras_inception.rules import ABOVE_0, FROM_0, SHARE, SWITCH, TEXT, argument, between, check, is_whole, one_of, rule
+
+# How an auxiliary head pools, how a network pads, and what `preprocess_input` knows.
+POOLS = ("5x5/3", "adaptive_4x4")
+PADDINGS = ("symmetric", "same")
+PREPROCESSINGS = ("inception", "caffe", "pixels")
+
+# The rules of the fields below; `Architecture` checks those of all its parts.
+NAME = rule(
+    "a name of letters, digits, dots, hyphens and underscores that begins with a letter or a digit",
+    lambda value: isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value)),
+)
+SIZE = rule("a whole number from 1 to 65536", partial(is_whole, least=1, most=65536))
+SIZE_OR_0 = rule("a whole number from 0 to 65536", partial(is_whole, least=0, most=65536))
+
+
+def _of_kind(kind: Any) -> Any:
+    return lambda value: isinstance(value, kind)
+
+
+def _tuple_of(kind: Any, least: int) -> Any:
+    return lambda value: isinstance(value, tuple) and len(value) >= least and all(isinstance(v, kind) for v in value)
 
 
 @dataclass(frozen=True)
 class Conv:
     """A convolution row: `filters` of `kernel_size`, after `reduce` filters of 1x1 where that is not 0."""
 
-    name: str
-    kernel_size: int
-    strides: int
-    filters: int
-    reduce: int = 0
+    name: str = field(metadata=NAME)
+    kernel_size: int = field(metadata=SIZE)
+    strides: int = field(metadata=SIZE)
+    filters: int = field(metadata=SIZE)
+    reduce: int = field(default=0, metadata=SIZE_OR_0)
 
 
 @dataclass(frozen=True)
 class MaxPool:
     """A max pooling row."""
 
-    name: str
-    pool_size: int
-    strides: int
+    name: str = field(metadata=NAME)
+    pool_size: int = field(metadata=SIZE)
+    strides: int = field(metadata=SIZE)
 
 
 @dataclass(frozen=True)
 class LRN:
     """A local response normalization row. Table 1 does not print it; the paper's Figure 3 does."""
 
-    name: str
+    name: str = field(metadata=NAME)
 
 
 @dataclass(frozen=True)
 class Inception:
     """An inception module row; the fields are the columns of Table 1."""
 
-    name: str
-    conv1x1: int
-    conv3x3_reduce: int
-    conv3x3: int
-    conv5x5_reduce: int
-    conv5x5: int
-    pool_proj: int
+    name: str = field(metadata=NAME)
+    conv1x1: int = field(metadata=SIZE)
+    conv3x3_reduce: int = field(metadata=SIZE)
+    conv3x3: int = field(metadata=SIZE)
+    conv5x5_reduce: int = field(metadata=SIZE)
+    conv5x5: int = field(metadata=SIZE)
+    pool_proj: int = field(metadata=SIZE)
 
 
 Row = Conv | MaxPool | LRN | Inception
@@ -65,9 +89,9 @@ class Convolution:
     `gamma` and `epsilon` belong to batch normalization and mean nothing without it.
     """
 
-    batch_norm: bool = False
-    gamma: bool = True
-    epsilon: float = 1e-3
+    batch_norm: bool = field(default=False, metadata=SWITCH)
+    gamma: bool = field(default=True, metadata=SWITCH)
+    epsilon: float = field(default=1e-3, metadata=ABOVE_0)
 
 
 @dataclass(frozen=True)
@@ -85,14 +109,14 @@ class AuxiliaryHead:
         loss_weight: Weight of its loss beside the main head's, which is 1; at least 0.
     """
 
-    name: str
-    tap: str
-    prefix: str
-    pool: str = "5x5/3"
-    conv: int = 128
-    dense: int = 1024
-    dropout: float = 0.7
-    loss_weight: float = 0.3
+    name: str = field(metadata=NAME)
+    tap: str = field(metadata=TEXT)
+    prefix: str = field(metadata=NAME)
+    pool: str = field(default="5x5/3", metadata=one_of(POOLS))
+    conv: int = field(default=128, metadata=SIZE)
+    dense: int = field(default=1024, metadata=SIZE)
+    dropout: float = field(default=0.7, metadata=SHARE)
+    loss_weight: float = field(default=0.3, metadata=FROM_0)
 
 
 @dataclass(frozen=True)
@@ -112,38 +136,49 @@ class Architecture:
         conv5x5_kernel_size: The real size of the kernels in the column "5x5".
         dropout: Rate of the main head's dropout in [0, 1).
         preprocessing: The mode of `preprocess_input`.
+
+    Names must serve as those of Keras's layers, and none may begin as the layers of another row or head do.
+
+    Raises:
+        InputError: A field of the record or of one of its parts is out of range, or names are not unique.
     """
 
-    name: str
-    rows: tuple[Row, ...]
-    auxiliary_heads: tuple[AuxiliaryHead, ...]
-    convolution: Convolution
-    image_size: int
-    padding: str = "symmetric"
-    conv5x5_kernel_size: int = 5
-    dropout: float = 0.4
-    preprocessing: str = "inception"
+    name: str = field(metadata=NAME)
+    rows: tuple[Row, ...] = field(metadata=rule("at least one row, and rows alone", _tuple_of(Row, 1)))
+    auxiliary_heads: tuple[AuxiliaryHead, ...] = field(
+        metadata=rule("of `AuxiliaryHead`s alone", _tuple_of(AuxiliaryHead, 0))
+    )
+    convolution: Convolution = field(metadata=rule("a `Convolution`", _of_kind(Convolution)))
+    image_size: int = field(metadata=SIZE)
+    padding: str = field(default="symmetric", metadata=one_of(PADDINGS))
+    conv5x5_kernel_size: int = field(default=5, metadata=SIZE)
+    dropout: float = field(default=0.4, metadata=SHARE)
+    preprocessing: str = field(default="inception", metadata=one_of(PREPROCESSINGS))
 
     def __post_init__(self) -> None:
+        check(self, "An architecture's ")
+        for part in (*self.rows, *self.auxiliary_heads, self.convolution):
+            check(part, f"In architecture {self.name!r}, {shown(part)}: ")
         rows = [row.name for row in self.rows]
-        heads = [name for head in self.auxiliary_heads for name in {head.name, head.prefix}]
-        names = [*rows, *heads, *MAIN_HEAD]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise InputError(
-                f"Rows, heads and the prefixes of heads must have names of their own; {', '.join(MAIN_HEAD)} are the "
-                f"main head's. Received: {', '.join(twice)} twice in architecture {self.name!r}"
-            )
+        heads = [name for head in self.auxiliary_heads for name in dict.fromkeys((head.name, head.prefix))]
+        for first, second in permutations((*rows, *heads, *TAKEN), 2):
+            if f"{second}_".startswith(f"{first}_"):
+                raise InputError(
+                    "Rows, heads and the prefixes of heads must have names of their own, none of which is another one "
+                    f"or begins with it and an underscore; {', '.join(TAKEN)} are taken. "
+                    f"Received: {first!r} and {second!r} in architecture {self.name!r}"
+                )
         for head in self.auxiliary_heads:
             if head.tap not in rows:
                 raise InputError(
                     f"The tap of an auxiliary head must be a row: {', '.join(rows)}. "
-                    f"Received: head {head.name!r} with tap={head.tap!r}"
+                    f"Received: head {head.name!r} with tap={head.tap!r} in architecture {self.name!r}"
                 )
-            if head.pool not in POOLS or not 0 <= head.loss_weight < math.inf:
+        for row in self.rows:
+            if self.padding == "symmetric" and isinstance(row, Conv) and row.strides > 1 and row.kernel_size % 2 == 0:
                 raise InputError(
-                    f"The `pool` of an auxiliary head must be one of {POOLS}, and its `loss_weight` at least 0. "
-                    f"Received: head {head.name!r} with pool={head.pool!r}, loss_weight={head.loss_weight}"
+                    'With `padding="symmetric"` strided kernels must be odd, to pad both sides alike. Use "same". '
+                    f"Received: row {row.name!r} with kernel_size={row.kernel_size} in architecture {self.name!r}"
                 )
 
     @property
@@ -177,8 +212,7 @@ class Architecture:
         Raises:
             InputError: The width is not from 0.05 to 10.
         """
-        if not 0.05 <= width <= 10:
-            raise InputError(f"`width` must be from 0.05 to 10, 1 for the trunk as it is. Received: width={width}")
+        width = argument("width", width, between(0.05, 10))
         if width == 1:
             return self
 
@@ -208,17 +242,18 @@ class Architecture:
         except (TypeError, KeyError) as error:
             raise InputError(
                 "An architecture must be what `Architecture.to_dict` returns. If it is a newer version's, update "
-                f"keras-inception. Received: {dict(values)}, where {error} does not fit"
+                f"keras-inception. Received: {shown(values)}, where {error} does not fit"
             ) from error
 
 
 # What the names of the main head's layers begin with.
 MAIN_HEAD = ("main", "pool5", "loss3")
 
+# Names of layers that are there in any network, and what begins the names of Keras's logs of the validation.
+TAKEN = (*MAIN_HEAD, "image", "preprocessing", "avg_pool", "max_pool", "val")
+
 # What in a row is no number of channels.
 NOT_CHANNELS = ("name", "kernel_size", "pool_size", "strides")
-
-POOLS = ("5x5/3", "adaptive_4x4")
 
 ROW_KINDS = {kind.__name__: kind for kind in get_args(Row)}
 
@@ -322,11 +357,11 @@ def get(architecture: str | Architecture, width: float = 1.0) -> Architecture:
     """
     if isinstance(architecture, Architecture):
         return architecture.scaled(width)
-    if architecture in ARCHITECTURES:
+    if isinstance(architecture, str) and architecture in ARCHITECTURES:
         return ARCHITECTURES[architecture].scaled(width)
     raise InputError(
         f"`architecture` must be an `Architecture` or one of {', '.join(ARCHITECTURES)}; `width` is an argument of its "
-        f"own. Received: architecture={architecture!r}"
+        f"own. Received: architecture={shown(architecture)}"
     )
 
 

@@ -1,8 +1,9 @@
 """Rules for arguments and for the fields of a record, where they stand in the field's metadata; an error names them."""
 
 import math
+import os
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, fields
 from functools import partial
 from typing import Any, TypeAlias
@@ -10,39 +11,56 @@ from typing import Any, TypeAlias
 from keras_inception.errors import InputError, shown
 
 # What must hold of a field: in words, and as a function of its value.
-Rule: TypeAlias = dict[str, tuple[str, Callable[[Any], bool]]]
+Rule: TypeAlias = Mapping[str, tuple[str, Callable[[Any], bool]]]
 
 
-def check(record: Any) -> None:
-    """Makes tuples of a dataclass's lists, as files hold them, and refuses one of which a field breaks its rule.
+def plain(value: Any) -> Any:
+    """Returns a value as Python's own: NumPy's numbers as such, arrays and lists as tuples, paths as texts."""
+    if callable(getattr(value, "tolist", None)):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return tuple(map(plain, value))
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def check(record: Any, where: str = "") -> None:
+    """Makes the fields of a dataclass `plain`, and refuses one that breaks its rule; the error begins with `where`.
 
     Raises:
         InputError: A rule does not hold.
     """
     for field in fields(record):
-        value = getattr(record, field.name)
-        if isinstance(value, list):
-            value = tuple(value)
-            object.__setattr__(record, field.name, value)
-        check_value(field, value)
+        object.__setattr__(record, field.name, argument(field.name, getattr(record, field.name), field.metadata, where))
 
 
 def check_value(field: Field[Any], value: Any, where: str = "") -> None:
     """Refuses a value that breaks the rule of a field, if it has one; the error begins with `where`."""
-    for words, holds in field.metadata.values():
+    argument(field.name, value, field.metadata, where)
+
+
+def argument(name: str, value: Any, rule: Rule, where: str = "") -> Any:
+    """Returns the `plain` value of an argument, and refuses one that breaks its rule; the error begins with `where`.
+
+    Raises:
+        InputError: The rule does not hold.
+    """
+    value = plain(value)
+    for words, holds in rule.values():
         if not holds(value):
-            raise InputError(f"{where}`{field.name}` must be {words}. Received: {field.name}={shown(value)}")
+            raise InputError(f"{where}`{name}` must be {words}. Received: {name}={shown(value)}")
+    return value
 
 
 def is_number(value: Any, least: float = -math.inf, most: float = math.inf) -> bool:
-    """Returns whether a value is a finite number from `least` to `most`; True and False are none."""
+    """Returns whether a value is a finite number from `least` to `most`, NumPy's too; True and False are none."""
+    value = plain(value)
     is_real = isinstance(value, (int, float)) and not isinstance(value, bool)
     return is_real and abs(value) <= sys.float_info.max and least <= value <= most
 
 
-def is_whole(value: Any, least: int) -> bool:
-    """Returns whether a value is a whole number of at least `least`."""
-    return isinstance(value, int) and is_number(value, least)
+def is_whole(value: Any, least: int, most: float = math.inf) -> bool:
+    """Returns whether a value is a whole number from `least` to `most`."""
+    return isinstance(plain(value), int) and is_number(value, least, most)
 
 
 def rule(words: str, holds: Callable[[Any], bool]) -> Rule:
@@ -76,3 +94,5 @@ ABOVE_0 = rule("a number above 0", lambda value: is_number(value, 0) and value >
 SHARE = rule("at least 0 and below 1", _is_share)
 MAYBE_SHARE = maybe("a number of at least 0 and below 1", _is_share)
 SWITCH = rule("True or False", lambda value: isinstance(value, bool))
+TEXT = rule("a text, not empty", lambda value: isinstance(value, str) and value != "")
+MAYBE_TEXT = maybe(*TEXT["rule"])

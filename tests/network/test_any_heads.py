@@ -11,7 +11,7 @@ from tiny_network import TINY, images_and_labels
 
 import keras_inception as ki
 from keras_inception import architectures
-from keras_inception.architectures import Architecture, AuxiliaryHead, Inception
+from keras_inception.architectures import Architecture, AuxiliaryHead, Conv, Convolution, Inception, MaxPool
 from keras_inception.network import cost
 from keras_inception.plots.network import graph
 
@@ -123,19 +123,78 @@ def test_a_record_that_this_version_does_not_know_is_refused(change):
     ("head", "match"),
     [
         (AuxiliaryHead("aux", "inception_9z", "loss1"), r"must be a row: conv1_3x3_s1, .*tap='inception_9z'"),
-        (AuxiliaryHead("main", "inception_4a", "loss1"), "names of their own.*Received: main twice in .* 'short'"),
-        (AuxiliaryHead("aux", "inception_4a", "loss1", pool="max"), r"`pool` .* one of \('5x5/3', .*pool='max'"),
-        (AuxiliaryHead("aux", "inception_4a", "loss1", loss_weight=-1), "`loss_weight` at least 0.*loss_weight=-1"),
         (
-            AuxiliaryHead("aux", "inception_4a", "loss1", loss_weight=np.inf),
-            "`loss_weight` at least 0.*loss_weight=inf",
+            AuxiliaryHead("main", "inception_4a", "loss1"),
+            "names of their own.*Received: 'main' and 'main' in .* 'short'",
         ),
-        (AuxiliaryHead("aux", "inception_4a", "loss3"), "are the main head's. Received: loss3 twice"),
+        (
+            AuxiliaryHead("aux", "inception_4a", "loss3"),
+            "names of their own.*Received: 'loss3' and 'loss3' in .* 'short'",
+        ),
+        (AuxiliaryHead("image", "inception_4a", "loss1"), "'image' and 'image'"),
+        (AuxiliaryHead("preprocessing", "inception_4a", "loss1"), "'preprocessing' and 'preprocessing'"),
+        (AuxiliaryHead("inception_4a_pool", "inception_4a", "loss1"), "'inception_4a' and 'inception_4a_pool'"),
+        (AuxiliaryHead("loss1_fc", "inception_4a", "loss1"), "'loss1' and 'loss1_fc'"),
+        (AuxiliaryHead("a/b", "inception_4a", "loss1"), "AuxiliaryHead.*`name` must be a name of letters.*name='a/b'"),
+        (AuxiliaryHead("aux", "inception_4a", "loss1", pool="max"), r"`pool` must be one of \('5x5/3', .*pool='max'"),
+        (AuxiliaryHead("aux", "inception_4a", "loss1", loss_weight=-1), "`loss_weight` must be .*loss_weight=-1"),
+        (AuxiliaryHead("aux", "inception_4a", "loss1", loss_weight=np.nan), "`loss_weight` must be .*loss_weight=nan"),
+        (AuxiliaryHead("aux", "inception_4a", "loss1", dropout=1.5), "`dropout` must be .*dropout=1.5"),
+        (AuxiliaryHead("aux", "inception_4a", "loss1", dense=0), "`dense` must be a whole number from 1 .*dense=0"),
+        (AuxiliaryHead("aux", 3, "loss1"), "`tap` must be a text.*tap=3"),
+        ("aux1", "`auxiliary_heads` must be of `AuxiliaryHead`s alone"),
     ],
 )
 def test_heads_that_cannot_be_are_refused(head, match):
     with pytest.raises(ki.InputError, match=match):
         dataclasses.replace(TRUNK, auxiliary_heads=(head,))
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"name": "a/b"}, "An architecture's `name` must be a name of letters.*name='a/b'"),
+        ({"dropout": 2}, "`dropout` must be at least 0 and below 1.*dropout=2"),
+        ({"image_size": "big"}, "`image_size` must be a whole number from 1 to 65536.*image_size='big'"),
+        ({"padding": "valid"}, r"`padding` must be one of \('symmetric', 'same'\).*padding='valid'"),
+        ({"preprocessing": "torch"}, "`preprocessing` must be one of .*preprocessing='torch'"),
+        ({"conv5x5_kernel_size": 0}, "`conv5x5_kernel_size` must be"),
+        ({"convolution": None}, "`convolution` must be a `Convolution`"),
+        ({"convolution": Convolution(epsilon=-1.0)}, "Convolution.*`epsilon` must be a number above 0"),
+        ({"convolution": Convolution(batch_norm="yes")}, "`batch_norm` must be True or False"),
+        ({"rows": []}, "`rows` must be at least one row"),
+        ({"rows": ["conv"]}, "`rows` must be at least one row, and rows alone"),
+        ({"rows": [Conv("a", 3, 1, 0)]}, "In architecture 'short', Conv.*: `filters` must be .*filters=0"),
+        ({"rows": [Conv("a", 3, 1, "8")]}, "`filters` must be .*filters='8'"),
+        ({"rows": [Conv("a", 3, 1, 8, reduce=-1)]}, "`reduce` must be"),
+        ({"rows": [Conv("a", 4, 2, 8)]}, "strided kernels must be odd.*row 'a' with kernel_size=4"),
+        ({"rows": [MaxPool("a", 3, True)]}, "`strides` must be"),
+        ({"rows": [Conv("a", 3, 1, 8), Conv("a", 3, 1, 8)]}, "'a' and 'a'"),
+        ({"rows": [Conv("a", 3, 1, 8, reduce=8), Conv("a_reduce", 3, 1, 8)]}, "'a' and 'a_reduce'"),
+    ],
+)
+@pytest.mark.parametrize("way", ["Python", "file"])
+def test_networks_that_cannot_be_are_refused(change, match, way):
+    if way == "Python":
+        with pytest.raises(ki.InputError, match=match) as error:
+            dataclasses.replace(TRUNK, **change)
+    else:
+        parts = {"convolution": lambda part: part and dataclasses.asdict(part), "rows": list}
+        if change.get("rows") == ["conv"] or change.get("convolution", 0) is None:
+            match = "An architecture must be what `Architecture.to_dict` returns"
+        elif "rows" in change:
+            parts["rows"] = lambda rows: [{"kind": type(row).__name__, **dataclasses.asdict(row)} for row in rows]
+        change = {name: parts.get(name, lambda value: value)(value) for name, value in change.items()}
+        with pytest.raises(ki.InputError, match=match) as error:
+            Architecture.from_dict(TRUNK.to_dict() | change)
+    assert "\n" not in str(error.value)
+
+
+def test_numbers_of_numpy_make_the_same_record():
+    rows = [Conv("a", np.int64(3), np.int8(1), np.uint16(8))]
+    record = dataclasses.replace(TRUNK, rows=rows, dropout=np.float64(0.5), image_size=np.int32(8))
+    assert record == dataclasses.replace(TRUNK, rows=(Conv("a", 3, 1, 8),), dropout=0.5, image_size=8)
+    assert json.loads(json.dumps(record.to_dict()))["rows"][0]["filters"] == 8
 
 
 def test_the_width_is_an_argument_and_the_model_is_called_by_its_architecture():
@@ -153,7 +212,7 @@ def test_the_width_is_an_argument_and_the_model_is_called_by_its_architecture():
 
 @pytest.mark.parametrize("width", [0, -1, 0.01, 11, float("nan")])
 def test_widths_out_of_range_are_refused(width):
-    with pytest.raises(ki.InputError, match=r"`width` must be from 0.05 to 10"):
+    with pytest.raises(ki.InputError, match=r"`width` must be a number from 0.05 to 10"):
         ki.GoogLeNet(width=width)
 
 
