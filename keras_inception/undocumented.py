@@ -29,6 +29,37 @@ def is_of_collective(error: Exception) -> bool:
     return "ollective" in str(error)
 
 
+def plain_message(error: Exception) -> str:
+    """Returns the message of an error in one line, without the names of TensorFlow's nodes.
+
+    Why: TensorFlow's names of nodes hide what went wrong, and it has no message without them.
+    Since: TensorFlow 2.4.
+    """
+    import re
+
+    return " ".join(re.sub(r"\[\[\{\{.*?\}\}\]\]|\{\{.*?\}\}|\[Op:.*", "", str(error)).split())[:300]
+
+
+def system_error(error: Exception) -> OSError | None:
+    """Returns the failure of the system that an error of TensorFlow reports, with number and file; None for others.
+
+    Why: its classes tell neither a full disk from too little memory nor a missing file from a missing operation.
+    Since: TensorFlow 2.4, whose messages are the file, `;` and the system's words.
+    """
+    import errno
+    import os
+    import re
+    import sys
+
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is None or not isinstance(error, tensorflow.errors.OpError):
+        return None
+    numbers = {os.strerror(number): number for number in errno.errorcode}
+    begin, words = r"(?:^|\n|\}\}|: Iterator::[\w:]*: )", "|".join(map(re.escape, numbers))
+    found = re.search(rf"(?:.*{begin})? ?([^\n]*); ({words})", error.message)
+    return OSError(numbers[found[2]], found[2], found[1]) if found else None
+
+
 class BuildsWithoutReading:
     """A `keras.Model` that reads no data to build its metrics under several replicas; its step calls `build_metrics`.
 

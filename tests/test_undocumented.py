@@ -1,6 +1,7 @@
 """Undocumented names stand in one file, each is still there, and nothing is assigned onto what others made."""
 
 import ast
+import errno
 import importlib
 import inspect
 import os
@@ -44,6 +45,9 @@ SETTABLE = {
 }
 
 
+SEARCHES = {"startswith", "endswith", "find", "index", "count", "removeprefix", "removesuffix", "partition"}
+
+
 def is_own(node):
     return isinstance(node, ast.Name) and node.id in ("self", "cls")
 
@@ -65,9 +69,36 @@ def wrong(text):
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("setattr", "delattr", "getattr"):
             name = node.args[1].value if isinstance(node.args[1], ast.Constant) else ""
             found = not is_own(node.args[0]) and (ast.unparse(node.func) != "getattr" or is_undocumented(name))
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            told = rf"str\({node.name}\)"  # a match on the message of an error
-            found = re.search(rf"\b(in|==) {told}|{told}( ==|\.(starts|ends)with)|re\.\w+\(.*{told}", ast.unparse(node))
+        elif isinstance(node, (ast.FunctionDef, ast.ExceptHandler)):
+            yield from matches(node)
+        if found:
+            yield f"{node.lineno}: {ast.unparse(node)[:100]}"
+
+
+def matches(scope):
+    """Yields the line and the source of each match on the message of an error in a function or an `except`."""
+    errors = {scope.name} if isinstance(scope, ast.ExceptHandler) else set()
+    for node in ast.walk(scope):
+        if isinstance(node, ast.arg) and re.search(r"(Error|Exception)\b", ast.unparse(node.annotation or node)):
+            errors.add(node.arg)
+    names = "|".join(map(re.escape, errors - {None}))
+    told = rf"(str|repr)\(({names})\)|\b({names})\.(message|args|reason)\b|{{({names})}}" if names else "(?!)"
+    for node in ast.walk(scope):  # the names that hold a message
+        if isinstance(node, (ast.Assign, ast.NamedExpr)) and re.search(told, ast.unparse(node.value)):
+            held = node.targets if isinstance(node, ast.Assign) else [node.target]
+            told += "".join(rf"|\b{name.id}\b" for name in held if isinstance(name, ast.Name))
+    for node in ast.walk(scope):
+        found = False
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.In, ast.NotIn, ast.Eq, ast.NotEq)):
+            sides = [node.left, node.comparators[0]]
+            texts = [side for side in sides if isinstance(side, ast.Constant) or ast.unparse(side).isupper()]
+            found = texts and any(re.search(told, ast.unparse(side)) for side in sides if side not in texts)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            of, name = ast.unparse(node.func.value), node.func.attr
+            if name in SEARCHES:
+                found = re.search(told, of)
+            elif of == "re":
+                found = any(re.search(told, ast.unparse(argument)) for argument in node.args)
         if found:
             yield f"{node.lineno}: {ast.unparse(node)[:100]}"
 
@@ -122,6 +153,11 @@ def test_no_class_uses_what_it_inherits_undocumented():
         "try: f()\nexcept ValueError as error: x = 'axis' in str(error)",
         "try: f()\nexcept ValueError as error: x = str(error).startswith('axis')",
         "try: f()\nexcept ValueError as error: x = re.search('axis', str(error))",
+        "try: f()\nexcept ValueError as error:\n    text = str(error).lower()\n    x = 'axis' in text",
+        "def f(error: Exception): return 'axis' in str(error)",
+        "def f(error: ValueError): return AXIS not in error.message",
+        "def f(error: tf.errors.OpError | None):\n    text = f'{error}'.strip()\n    return text.endswith('axis')",
+        "def f(error: ValueError): return re.sub('axis.*', '', repr(error))",
     ],
 )
 def test_the_check_sees_what_it_forbids(line):
@@ -136,6 +172,9 @@ def test_the_check_sees_what_it_forbids(line):
         "layer.trainable = False",
         "x = type(error).__name__",
         "try: f()\nexcept ValueError as error: raise InputError(f'{error}') from error",
+        "def f(error: ValueError): return ' '.join(str(error).splitlines()[0].split())[:300]",
+        "def f(error: ValueError, text: str): return 'axis' in text",
+        "def f(error: OSError): return error.errno in FAILED_WRITES",
     ],
 )
 def test_the_check_lets_pass_what_is_ours_or_documented(line):
@@ -203,6 +242,35 @@ def test_joining_workers_late_is_told_by_its_message():
         tf.distribute.MultiWorkerMirroredStrategy(resolver)
     assert undocumented.is_of_late_joining(caught.value)
     assert not undocumented.is_of_late_joining(RuntimeError("no matter"))
+
+
+@pytest.mark.tensorflow
+def test_failures_of_the_system_are_told_from_other_errors_of_tensorflow(tmp_path):
+    import tensorflow as tf
+
+    def write():
+        with tf.io.gfile.GFile("/dev/full", "w") as file:
+            file.write("x" * 100_000)
+
+    missing = str(tmp_path / "a; b.png")
+    for fails, number, file in (
+        (write, errno.ENOSPC, "/dev/full"),
+        (lambda: tf.io.read_file(missing), errno.ENOENT, missing),
+        (lambda: tf.function(tf.io.read_file)(missing), errno.ENOENT, missing),
+        (lambda: list(tf.data.Dataset.from_tensors(missing).map(tf.io.read_file)), errno.ENOENT, missing),
+        (lambda: tf.io.read_file(str(tmp_path)), errno.EISDIR, str(tmp_path)),
+    ):
+        with pytest.raises(tf.errors.OpError) as caught:
+            fails()
+        found = undocumented.system_error(caught.value)
+        assert (found.errno, found.strerror, found.filename) == (number, os.strerror(number), file)
+        assert "{{" not in undocumented.plain_message(caught.value)
+        assert "[" not in undocumented.plain_message(caught.value)
+    with pytest.raises(tf.errors.OpError) as caught:
+        tf.reshape(tf.zeros(3), [2])
+    assert undocumented.system_error(caught.value) is None
+    assert undocumented.system_error(tf.errors.NotFoundError(None, None, "No registered 'A' OpKernel for CPU")) is None
+    assert undocumented.system_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) is None
 
 
 # In a process of its own: no collective operation works after it.

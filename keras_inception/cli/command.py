@@ -15,14 +15,14 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
-from keras_inception import __version__
+from keras_inception import __version__, undocumented
 from keras_inception.cli import convert, evaluate, exits, explain, export, predict, study, summary, train, tune
-from keras_inception.cli.console import BAD_INPUT, DEFECT, INTERRUPTED, PREEMPTED, add_debug, tensorflow_said
+from keras_inception.cli.console import BAD_INPUT, DEFECT, INTERRUPTED, PREEMPTED, add_debug
 from keras_inception.cli.quiet import import_tensorflow_quietly
 from keras_inception.errors import InputError, StoppedError, shortened
 from keras_inception.training.interruption import PreemptedError
 
-# These come of writing alone.
+# Only writing fails with these.
 FAILED_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 NOT_PERMITTED = (errno.EACCES, errno.EPERM)
 WORDS = {
@@ -51,15 +51,15 @@ def _run(arguments: argparse.Namespace) -> int:
         if isinstance(error, BrokenPipeError):
             _forget_output()
         was_preempted = isinstance(error, PreemptedError)
-        print(f"{name}: {'' if was_preempted else 'error: '}{told(error)}", file=sys.stderr)
+        _complain(f"{name}: {'' if was_preempted else 'error: '}{told(error)}")
         return PREEMPTED if was_preempted else BAD_INPUT
     except KeyboardInterrupt as interrupt:
-        print(f"\n{name}: {str(interrupt) or 'interrupted'}", file=sys.stderr)
+        _complain(f"\n{name}: {str(interrupt) or 'interrupted'}")
         return INTERRUPTED
     except Exception as error:
-        said = tensorflow_said(error)
+        said = lacking(error)
         if said is not None:
-            print(f"{name}: error: {said}", file=sys.stderr)
+            _complain(f"{name}: error: {said}")
             return BAD_INPUT
         what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         try:
@@ -67,11 +67,28 @@ def _run(arguments: argparse.Namespace) -> int:
         except OSError:  # a full disk
             where = ""
         if not where:
-            traceback.print_exc()
+            _complain(traceback.format_exc())
             where = "its traceback stands above"
-        print(f"{name}: defect of keras-inception: {what} ({where})", file=sys.stderr)
+        _complain(f"{name}: defect of keras-inception: {what} ({where})")
         return DEFECT
     return code
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError):  # the exit code says it where standard error leads nowhere
+        print(text, file=sys.stderr, flush=True)
+
+
+def lacking(error: Exception) -> str | None:
+    """Returns in a line what TensorFlow or NumPy lacks of this machine: memory, room, a file; None for a defect."""
+    if (failure := undocumented.system_error(error)) is not None:
+        return told(failure)
+    message, tensorflow = undocumented.plain_message(error), sys.modules.get("tensorflow")
+    if isinstance(error, MemoryError) or (tensorflow and isinstance(error, tensorflow.errors.ResourceExhaustedError)):
+        return f"there is not enough memory: use smaller images, smaller batches, or a narrower network ({message})"
+    if tensorflow and isinstance(error, tensorflow.errors.DataLossError):
+        return f"a file is damaged ({message})"
+    return None
 
 
 def told(error: InputError | StoppedError | OSError) -> str:

@@ -1,7 +1,6 @@
 """What the commands share: exit codes, a parser, the options that are the same everywhere, tables."""
 
 import argparse
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -28,27 +27,13 @@ def command(
 
 def add_debug(parser: argparse.ArgumentParser) -> None:
     """Adds the option that stands before the name of a command as well as behind it."""
-    parser.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error at once"
-    )
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
+                        help="print the traceback of a defect (exit code 70), write no file")  # fmt: skip
 
 
 def files_of(folder: Path) -> str:
     """Returns the names of what a folder holds, as a text."""
     return ", ".join(sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")))
-
-
-def tensorflow_said(error: Exception) -> str | None:
-    """Returns in a line what TensorFlow or NumPy lacks of this machine: memory, room, a file; None for a defect."""
-    import tensorflow as tf
-
-    text = " ".join(re.sub(r"\{\{.*?\}\}|\[Op:.*|\[\[.*", "", str(error)).split())[:300]
-    if "No space left on device" in text or "Disk quota exceeded" in text:
-        return f"no space left on the disk: choose another place, or make room ({text})"
-    if isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
-        return f"there is not enough memory: use smaller images, smaller batches, or a narrower network ({text})"
-    files = (tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.DataLossError)
-    return f"a file cannot be read or written ({text})" if isinstance(error, files) else None
 
 
 class CheckProgress:

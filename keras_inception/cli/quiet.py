@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 
 def import_tensorflow_quietly() -> None:
-    """Imports TensorFlow and lets it start; its log lines are shown only if the start fails."""
+    """Imports TensorFlow and lets it start; its log lines are kept, as a note of the error, only if the start fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with _captured_standard_error():
         tensorflow = importlib.import_module("tensorflow")
@@ -30,10 +30,9 @@ def _captured_standard_error() -> Iterator[None]:
         os.dup2(log.fileno(), 2)
         try:
             yield
-        except BaseException:
-            os.dup2(kept, 2)
+        except Exception as error:
             log.seek(0)
-            os.write(2, log.read())
+            error.add_note(log.read().decode(errors="backslashreplace"))
             raise
         finally:
             os.dup2(kept, 2)

@@ -1,5 +1,6 @@
 """The errors of the command: one line for what is refused, a file with the traceback for a defect."""
 
+import contextlib
 import errno
 import os
 import pathlib
@@ -12,6 +13,8 @@ import sys
 import pytest
 
 pytest.importorskip("tensorflow")
+
+import tensorflow as tf
 
 from keras_inception.cli import command, convert, main
 from keras_inception.errors import DownloadError, InputError, MissingFileError, MissingPackageError, StoppedError
@@ -107,6 +110,45 @@ def test_anything_else_is_a_defect_whose_traceback_is_in_a_file(error, failing, 
     assert [str(path) for path in tmp_path.iterdir()] == [found[2]]
 
 
+FULL, NONE = "a/b.tmp; No space left on device", "a/1.png; No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError("cannot allocate 4 TiB"), r"not enough memory: .* \(cannot allocate 4 TiB\)"),
+        (tf.errors.ResourceExhaustedError(None, None, "OOM when\nallocating"), "not enough memory: .*OOM when alloc"),
+        (tf.errors.ResourceExhaustedError(None, None, FULL), r"No space left on device \(a/b.tmp\): choose another"),
+        (
+            tf.errors.UnknownError(None, None, "events; Disk quota exceeded"),
+            r"quota exceeded \(events\): choose another",
+        ),
+        (tf.errors.NotFoundError(None, None, NONE), r"there is no file or folder of this name \(a/1\.png\)"),
+        (tf.errors.PermissionDeniedError(None, None, "/x; Permission denied"), r"Permission denied \(/x\): choose"),
+        (
+            tf.errors.DataLossError(None, None, "corrupted record at 12"),
+            r"a file is damaged \(corrupted record at 12\)",
+        ),
+    ],
+)
+def test_what_tensorflow_lacks_of_the_machine_is_one_line(error, line, failing):
+    code, text = failing(error)
+    assert code == 2
+    assert re.fullmatch(f"error: .*{line}.*\n", text)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        tf.errors.NotFoundError(None, None, "No registered 'Odd' OpKernel for CPU devices"),
+        tf.errors.InvalidArgumentError(None, None, "Incompatible shapes"),
+    ],
+)
+def test_other_errors_of_tensorflow_are_defects(error, failing, tmp_path, monkeypatch):
+    monkeypatch.setattr(command.tempfile, "tempdir", str(tmp_path))
+    assert failing(error)[0] == 70
+
+
 def test_debug_shows_the_traceback_at_once(failing, tmp_path, monkeypatch):
     monkeypatch.setattr(command.tempfile, "tempdir", str(tmp_path))
     code, text = failing(ValueError("a plain one"), "--debug")
@@ -147,6 +189,38 @@ def test_output_that_goes_nowhere_is_one_line_or_none(redirection, code, error):
     finished = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120)
     assert finished.stderr == (f"keras-inception summary: error: {error}\n" if error else "")
     assert finished.returncode == code
+
+
+@pytest.mark.parametrize(
+    ("module", "raised", "code", "text"),
+    [
+        ("tensorflow", "ImportError('odd')", 70, "defect of keras-inception: ImportError: odd"),
+        ("numpy", "AttributeError('odd')", 70, "defect of keras-inception: AttributeError: odd"),
+        ("numpy", "KeyboardInterrupt", 130, "interrupted"),
+        pytest.param(
+            "keras", "ImportError('odd')", 70, "defect of keras-inception: ImportError: odd", marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_a_broken_installation_is_one_line(module, raised, code, text, tmp_path):
+    (tmp_path / f"{module}.py").write_text(f"raise {raised}")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]), "TMPDIR": str(tmp_path)}
+    finished = python("-m", "keras_inception", "summary", env=environment)
+    assert (finished.returncode, finished.stdout) == (code, "")
+    assert finished.stderr.strip().startswith(f"keras-inception summary: {text}")
+    assert finished.stderr.strip().count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(InputError("refused"), 2), (ValueError("odd"), 70), (KeyboardInterrupt(), 130)]
+)
+@pytest.mark.parametrize("options", [[], ["--debug"]])
+def test_the_exit_code_needs_no_standard_error(error, code, options, failing, tmp_path, monkeypatch):
+    monkeypatch.setattr(command.tempfile, "tempdir", str(tmp_path))
+    with contextlib.suppress(OSError), open("/dev/full", "w", buffering=1) as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        ended = failing(error, *options)
+    assert ended == (code, "")
 
 
 def test_a_terminal_of_ascii_gets_what_it_can_show(run, image_folder, tmp_path):

@@ -9,10 +9,7 @@ from tiny_network import TINY
 
 pytest.importorskip("tensorflow")
 
-import tensorflow as tf
-
 from keras_inception.cli import main
-from keras_inception.cli.console import tensorflow_said
 from keras_inception.training import saving
 
 
@@ -55,22 +52,3 @@ def test_too_little_memory_is_one_line(config, tmp_path, capsys):
     assert main(["train", "--config", config, "--out", str(tmp_path / "run"), "--image-size", "10000000"]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert re.match(r"keras-inception train: error: there is not enough memory: use smaller images, smaller", error)
-
-
-@pytest.mark.parametrize(
-    ("error", "line"),
-    [
-        (MemoryError("cannot allocate 4 TiB"), r"not enough memory: .* \(cannot allocate 4 TiB\)"),
-        (tf.errors.ResourceExhaustedError(None, None, "OOM when\nallocating"), "not enough memory: .*OOM when alloc"),
-        (tf.errors.ResourceExhaustedError(None, None, "a/b.tmp; No space left on device"), "no space left.*a/b.tmp"),
-        (tf.errors.UnknownError(None, None, "events; Disk quota exceeded"), "no space left on the disk: choose"),
-        (tf.errors.NotFoundError(None, None, "a/1.png; No such file"), r"cannot be read or written \(a/1\.png; No"),
-        (tf.errors.DataLossError(None, None, "corrupted record at 12"), "cannot be read or written .*at 12"),
-        (tf.errors.InvalidArgumentError(None, None, "Incompatible shapes"), None),
-        (RuntimeError("what nobody thought of"), None),
-    ],
-)
-def test_what_tensorflow_lacks_of_the_machine_is_told_from_a_defect(error, line):
-    said = tensorflow_said(error)
-    assert (said is None) == (line is None)
-    assert said is None or re.search(line, said)
