@@ -110,6 +110,13 @@ def _check(model: InceptionModel, heads: Sequence[str], precision: str) -> None:
                 f"Received: a model with the outputs {model.output_names}"
             )
         gives_logits(model, head)  # refuses other activations
+    quantized = [layer.name for layer in model.layers if layer.quantization_mode is not None]
+    if quantized:
+        raise InputError(
+            "An export rearranges floating-point weights, which a network no longer has after `quantize`. Export the "
+            "network as it was trained; `keras-inception export --format litert --int8` quantizes it. "
+            f"Received: a model with quantized layers: {', '.join(quantized)}"
+        )
     check_image_shape(model)
 
 

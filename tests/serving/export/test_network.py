@@ -72,3 +72,11 @@ def test_outputs_that_are_no_probabilities_are_refused():
         serving_network(model)
     with pytest.raises(InputError, match=r"An export needs the head 'aux3'.*outputs \['main', 'aux1', 'aux2'\]"):
         serving_network(build(), ["aux3"])
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method:UserWarning")  # Keras says so of most
+def test_quantized_networks_are_refused():
+    model = build()
+    model.quantize("int8")
+    with pytest.raises(InputError, match=r"no longer has after `quantize`.*Received:.*quantized layers: loss3_class"):
+        serving_network(model)
