@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _say_begin(config: "TrainConfig", missing: int, count: int) -> None:
-    there = f", {count - missing} of them are there" if missing < count else ""
+    there = f", {count - missing} of them are done" if missing < count else ""
     print(f"{count} trainings of {config.recipe.epochs} epochs{there}", flush=True)
 
 
