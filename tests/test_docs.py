@@ -80,7 +80,7 @@ def test_the_configuration_file_is_one(tmp_path):
     (tmp_path / "flowers.toml").write_text(text)
     config = ki.TrainConfig.from_file(tmp_path / "flowers.toml")
     assert (config.recipe.epochs, config.recipe.label_smoothing) == (60, 0.1)
-    assert (config.augmentation.mixup, config.augmentation.randaugment) == (0.2, None)
+    assert (config.resolved_augmentation.mixup, config.resolved_augmentation.randaugment) == (0.2, None)
 
 
 @pytest.fixture(scope="module")

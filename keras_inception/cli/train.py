@@ -93,7 +93,8 @@ def configured(options: Mapping[str, Any], path: str | None = None) -> TrainConf
             f"{path} is of the recipe {values['recipe']!r}, and its options would win over --recipe: remove them from "
             "the file, or leave out --recipe"
         )
-    return TrainConfig.of(**values | configuration.normalised(options))
+    options = configuration.normalised(options)
+    return TrainConfig.from_file(path, **options) if path else TrainConfig.of(**options)
 
 
 def _add_field(group: Any, field: Field[Any], text: str) -> None:

@@ -7,7 +7,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
@@ -18,8 +18,10 @@ from keras_inception.errors import InputError, shown
 from keras_inception.recipes import Augmentation, Recipe
 from keras_inception.rules import (
     MAYBE_SHARE,
+    MAYBE_TEXT,
     SHARE,
     SWITCH,
+    TEXT,
     WHOLE,
     between,
     check,
@@ -40,12 +42,9 @@ MOST_CHARACTERS: int = 2**20  # of a file, which would be read for minutes if it
 NOT_TO_BE_MIRRORED: tuple[str, ...] = ("digits", "mnist", "emnist", "kmnist", "svhn_cropped", "omniglot")
 
 
-MAYBE_TEXT = maybe("a text", lambda value: isinstance(value, str))
-
-
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """All that decides a training.
+    """All that decides a training: what is not given follows from what is, after `dataclasses.replace` too.
 
     Attributes:
         dataset: "digits", a folder of class folders, or the name of a TFDS dataset.
@@ -55,7 +54,7 @@ class TrainConfig:
         recipe: Values of all options of optimization and augmentation: "quick", "paper", "bvlc" or "modern". In Python
             also a `Recipe`; it becomes one.
         augmentation: What happens to the training images; by default what the recipe does, but digits and letters are
-            not mirrored.
+            not mirrored; see `resolved_augmentation`.
         aux_heads: Whether to train with the auxiliary heads.
         image_size: Height and width of the network's input in pixels; by default chosen from the images.
         dropout: Rate of the main head's dropout in [0, 1); by default the architecture's (paper: 0.4).
@@ -85,9 +84,7 @@ class TrainConfig:
 
     dataset: str = field(
         default="digits",
-        metadata=rule(
-            "the name of a dataset or the path of a folder", lambda value: isinstance(value, str) and value != ""
-        ),
+        metadata=rule("the name of a dataset or the path of a folder", TEXT["rule"][1]),
     )
     architecture: str | Architecture = field(
         default="googlenet",
@@ -103,7 +100,9 @@ class TrainConfig:
             f"a `Recipe` or one of {', '.join(recipes.RECIPES)}", lambda value: isinstance(value, (str, Recipe))
         ),
     )
-    augmentation: Augmentation = None  # type: ignore[assignment]  # until `__post_init__`: the recipe's
+    augmentation: Augmentation | None = field(
+        default=None, metadata=maybe("an `Augmentation`", lambda value: isinstance(value, Augmentation))
+    )
     aux_heads: bool = field(default=True, metadata=SWITCH)
     image_size: int | None = field(
         default=None, metadata=maybe("a whole number of pixels", lambda value: is_whole(value, 1))
@@ -130,13 +129,6 @@ class TrainConfig:
         if isinstance(self.architecture, Mapping):  # from a file
             object.__setattr__(self, "architecture", Architecture.from_dict(self.architecture))
         object.__setattr__(self, "recipe", recipes.get(self.recipe))
-        if self.augmentation is None:
-            flip = self.recipe.augmentation.flip and self.dataset not in NOT_TO_BE_MIRRORED
-            object.__setattr__(self, "augmentation", replace(self.recipe.augmentation, flip=flip))
-        if not isinstance(self.augmentation, Augmentation):
-            raise InputError(
-                f"`augmentation` must be an `Augmentation`. Received: augmentation={shown(self.augmentation)}"
-            )
         rows = [row.name for row in self.resolved_architecture.rows]
         if self.freeze_through not in (None, *rows):
             raise InputError(
@@ -146,11 +138,20 @@ class TrainConfig:
         from keras_inception.weights import source_of
 
         source_of(self.weights, self.resolved_architecture)  # refuses one that nobody published weights for
+        _ = self.loss_weights  # refuses other than one for each head
 
     @cached_property
     def resolved_architecture(self) -> Architecture:
         """The record of the network, at its width."""
         return architectures.get(self.architecture, self.width)
+
+    @cached_property
+    def resolved_augmentation(self) -> Augmentation:
+        """What happens to the training images: `augmentation`, or what the recipe does to images of the dataset."""
+        if self.augmentation is not None:
+            return self.augmentation
+        of_recipe = self.recipe.augmentation
+        return replace(of_recipe, flip=of_recipe.flip and self.dataset not in NOT_TO_BE_MIRRORED)
 
     @property
     def loss_weights(self) -> dict[str, float]:
@@ -173,8 +174,8 @@ class TrainConfig:
         """Returns the configuration that flat options make.
 
         Args:
-            **options: Some of `OPTIONS`; `recipe` is a name. What is given wins over the recipe. Lists stand for
-                tuples.
+            **options: Some of `OPTIONS`; `recipe` is a name. What is given wins over the recipe, and becomes part of
+                it. Lists stand for tuples.
 
         Raises:
             InputError: An option is unknown or out of range.
@@ -182,18 +183,30 @@ class TrainConfig:
         _check_names(options)
         of_recipe = {name: options.pop(name) for name in OF_RECIPE if name in options}
         augmented = {name: options.pop(name) for name in OF_AUGMENTATION if name in options}
-        base = options.pop("recipe", recipes.QUICK)
+        base, flip = options.pop("recipe", recipes.QUICK), augmented.get("flip")
+        if "flip" in augmented and flip is None:  # of `to_options`: unless the dataset forbids it
+            augmented["flip"] = True
         if isinstance(base, str) and base not in recipes.RECIPES and set(of_recipe) == set(OF_RECIPE):
             recipe = Recipe(name=base, **of_recipe)  # of a file that a recipe of the user's own was written to
         else:
             recipe = replace(recipes.get(base), **of_recipe)
-        config = cls(recipe=recipe, **options)
-        return replace(config, augmentation=replace(config.augmentation, **augmented)) if augmented else config
+        config = cls(recipe=replace(recipe, augmentation=replace(recipe.augmentation, **augmented)), **options)
+        if flip and not config.resolved_augmentation.flip:  # asked for, whatever the dataset
+            config = replace(config, augmentation=config.recipe.augmentation)
+        return config
 
     @classmethod
-    def from_file(cls, path: PathLike) -> "TrainConfig":
-        """Returns the configuration of a file; see `read`."""
-        return cls.of(**read(path))
+    def from_file(cls, path: PathLike, **options: Any) -> "TrainConfig":
+        """Returns the configuration of a file, see `read`; what is given as an option wins.
+
+        Raises:
+            InputError: The file is no configuration, or its options do not fit each other or those given.
+        """
+        values = read(path)
+        try:
+            return cls.of(**values | options)
+        except InputError as error:
+            raise InputError(f"{path}{', with the options given beside it' if options else ''}: {error}") from error
 
 
 # The options of a training: the fields of the training, of its recipe and of its augmentation, side by side.
@@ -220,13 +233,19 @@ def _check_names(options: Mapping[str, Any], where: str = "") -> None:
 
 
 def to_options(config: TrainConfig) -> dict[str, Any]:
-    """Returns all options of a configuration, flat; what JSON holds of them, `TrainConfig.of` turns into the same."""
+    """Returns all options of a configuration, flat; what JSON holds of them, `TrainConfig.of` turns into the same.
+
+    An `augmentation` of its own then is the recipe's.
+    """
     options = {name: getattr(config, name) for name in OF_TRAINING}
     if isinstance(config.architecture, Architecture):
         options["architecture"] = config.architecture.to_dict()
     options["recipe"] = config.recipe.name
     options |= {name: getattr(config.recipe, name) for name in OF_RECIPE}
-    return options | {name: getattr(config.augmentation, name) for name in OF_AUGMENTATION}
+    options |= {name: getattr(config.resolved_augmentation, name) for name in OF_AUGMENTATION}
+    if config.recipe.augmentation.flip and not options["flip"] and config.augmentation is None:
+        options["flip"] = None  # follows from the dataset
+    return options
 
 
 def changes(was: TrainConfig, now: TrainConfig) -> str:
@@ -236,7 +255,10 @@ def changes(was: TrainConfig, now: TrainConfig) -> str:
     """
     free = ("strategy", "image_size") if now.image_size is None else ("strategy",)
     # A run of an earlier version holds the architecture's own weights of the losses, where None stands today.
-    before, after = ({**to_options(config), "loss_weights": config.loss_weights} for config in (was, now))
+    before, after = (
+        {**to_options(config), "loss_weights": config.loss_weights, "flip": config.resolved_augmentation.flip}
+        for config in (was, now)
+    )
     return ", ".join(
         f"{name} was {before[name]} and is {after[name]}"
         for name in before
@@ -248,7 +270,7 @@ def read(path: PathLike) -> dict[str, Any]:
     """Reads some options of a training from a file.
 
     Args:
-        path: A TOML or YAML file, or a JSON file such as the `config.json` of a run, with `OPTIONS` on its top level.
+        path: A TOML, YAML or JSON file, such as the `config.json` of a run, with `OPTIONS` on its top level.
             "off" and false leave out what `OFF` names.
 
     Returns:
@@ -267,7 +289,8 @@ def read(path: PathLike) -> dict[str, Any]:
         values |= {"architecture": old[1], "width": float(old[2])}
     values = normalised(values)
     for name, value in values.items():
-        check_value(OPTIONS[name], tuple(value) if isinstance(value, list) else value, f"{path}: ")
+        if name != "flip" or value is not None:  # see `to_options`
+            check_value(OPTIONS[name], value, f"{path}: ")
     return values
 
 
@@ -275,10 +298,12 @@ def parsed(path: PathLike) -> Any:
     """Returns what a TOML, YAML or JSON file holds; its ending tells which it is.
 
     Raises:
-        InputError: The file is missing or malformed.
+        InputError: The file is missing or malformed, names something twice, or has another ending.
     """
-    ending = files.named(path, "path").suffix
-    kind, loads = PARSERS.get(ending, ("JSON", json.loads))
+    ending = files.named(path, "path").suffix.lower()
+    if ending not in PARSERS:
+        raise InputError(f"A configuration is a file whose name ends in {', '.join(PARSERS)}. Received: {shown(path)}")
+    kind, loads = PARSERS[ending]
 
     def parse(text: str) -> Any:
         if len(text) > MOST_CHARACTERS:
@@ -288,20 +313,50 @@ def parsed(path: PathLike) -> Any:
     return files.read_text(path, parse, kind)
 
 
+def _each_once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Returns pairs as a dict; refuses a name that stands there twice, of which one would be left out."""
+    found: dict[Any, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{shown(name)} stands there twice")
+        found[name] = value
+    return found
+
+
+def _loads_json(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_each_once)
+
+
 def _loads_yaml(text: str) -> Any:
+    """Reads YAML with the numbers of YAML 1.2: 010 is ten, 1e-3 a number and 1:30 none."""
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers = {  # noqa: RUF012, as PyYAML has it
+            start: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float"))]
+            for start, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            _each_once((key.value, None) for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            return super().construct_mapping(node, deep)
+
+    number = r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
+    for kind, pattern in (("int", r"[-+]?\d+$"), ("float", number)):
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(pattern), list("-+.0123456789"))
+    Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
 
 
-# By ending of the file, its format and what reads it; JSON is read of any other.
+# By ending of the file, its format and what reads it.
 PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     ".toml": ("TOML", tomllib.loads),
     ".yaml": ("YAML", _loads_yaml),
     ".yml": ("YAML", _loads_yaml),
+    ".json": ("JSON", _loads_json),
 }
 
 

@@ -318,7 +318,7 @@ def load_data(
         validation_fraction=config.validation_fraction,
         test_fraction=config.test_fraction,
         skip_bad_images=config.skip_bad_images,
-        augmentation=config.augmentation,
+        augmentation=config.resolved_augmentation,
         batch=batch,
         record=record,
         on_check=on_check,

@@ -33,7 +33,7 @@ def feed(
     Raises:
         InputError: The data cannot be batched or augmented as the space says.
     """
-    augments, size = config.augmentation != Augmentation(), config.recipe.batch_size
+    augments, size = config.resolved_augmentation != Augmentation(), config.recipe.batch_size
     if any_size and kwargs.get("batch_size") is not None:
         raise InputError(
             "`batch_size` is searched: leave it out of `search`, or out of the space. "
@@ -94,7 +94,7 @@ def _augmented(batches: Dataset, config: TrainConfig, model: InceptionModel) -> 
     def change_one(seed_and_image: tuple[Tensor, Tensor]) -> Tensor:
         seed, image = seed_and_image
         pixels = undo_preprocessing(tf.cast(image, tf.float32), preprocessing=mode)
-        pixels = augmentation.augment(pixels, shape, seed, config.augmentation)
+        pixels = augmentation.augment(pixels, shape, seed, config.resolved_augmentation)
         return preprocess_input(pixels, "channels_last", preprocessing=mode)
 
     def change(seed: Tensor, batch: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -102,7 +102,7 @@ def _augmented(batches: Dataset, config: TrainConfig, model: InceptionModel) -> 
         seeds = tf.random.experimental.stateless_split(seed, tf.shape(images)[0] + 1)
         images = tf.map_fn(change_one, (seeds[1:], images), fn_output_signature=tf.float32)
         images.set_shape((None, *shape))
-        return *augmentation.mix(images, labels, model.classes, seeds[0], config.augmentation), *rest
+        return *augmentation.mix(images, labels, model.classes, seeds[0], config.resolved_augmentation), *rest
 
     seeds = tf.data.Dataset.random(config.seed, rerandomize_each_iteration=True).batch(2)
     return tf.data.Dataset.zip(seeds, batches).map(change, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

@@ -60,7 +60,7 @@ def test_options_of_every_kind():
         *("--crop-area", "0.5", "1", "--randaugment", "2", "9.5", "--mixup", "0.2", "--loss-weights", "1", "0.1", "0"),
         *("--no-flip", "--precision", "auto", "--deterministic", "--width", "0.5", "--dropout", "0"),
     )
-    recipe, augmentation = config.recipe, config.augmentation
+    recipe, augmentation = config.recipe, config.resolved_augmentation
     assert (config.dataset, config.aux_heads, config.precision) == ("flowers", False, "auto")
     assert config.deterministic
     assert (config.width, config.resolved_architecture.name, config.dropout) == (0.5, "googlenet_0.5", 0)
@@ -72,7 +72,7 @@ def test_options_of_every_kind():
 
 def test_off_switches_a_step_of_the_recipe_off_and_0_does_not():
     config = configured("--recipe", "modern", "--randaugment", "off", "--crop-area", "off")
-    assert (config.augmentation.randaugment, config.augmentation.crop_area) == (None, None)
+    assert (config.resolved_augmentation.randaugment, config.resolved_augmentation.crop_area) == (None, None)
     for name in ("--mixup", "--cutmix"):
         with pytest.raises(InputError, match=r"must be None or a finite number above 0\. Received: .*=0\.0"):
             configured(name, "0")

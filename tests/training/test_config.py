@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from tiny_network import TINY
 
@@ -21,14 +22,14 @@ def through_a_file(config, path):
 def test_a_training_has_a_recipe_and_an_augmentation():
     assert TrainConfig().recipe is QUICK
     config = TrainConfig(recipe="modern", dataset="tf_flowers")
-    assert (config.recipe, config.augmentation) == (MODERN, MODERN.augmentation)
-    assert TrainConfig(recipe="modern", augmentation=Augmentation()).augmentation == Augmentation()
+    assert (config.recipe, config.resolved_augmentation) == (MODERN, MODERN.augmentation)
+    assert TrainConfig(recipe="modern", augmentation=Augmentation()).resolved_augmentation == Augmentation()
 
 
 def test_options_that_are_given_win_over_the_recipe_which_keeps_its_others():
     config = TrainConfig.of(recipe="modern", epochs=7, mixup=0.2, seed=3, dataset="tf_flowers")
-    assert config.recipe == replace(MODERN, epochs=7)
-    assert config.augmentation == replace(MODERN.augmentation, mixup=0.2)
+    assert config.recipe == replace(MODERN, epochs=7, augmentation=replace(MODERN.augmentation, mixup=0.2))
+    assert config.resolved_augmentation == config.recipe.augmentation
     assert config.seed == 3
 
 
@@ -42,7 +43,19 @@ def test_options_that_are_given_win_over_the_recipe_which_keeps_its_others():
     ],
 )
 def test_digits_are_not_mirrored_unless_asked_for(options, flip):
-    assert TrainConfig.of(recipe="paper", **options).augmentation.flip is flip
+    assert TrainConfig.of(recipe="paper", **options).resolved_augmentation.flip is flip
+
+
+def test_what_is_not_given_follows_from_what_is():
+    mine = Augmentation(mixup=0.5, flip=True)
+    assert replace(TrainConfig(), recipe=MODERN).resolved_augmentation == replace(MODERN.augmentation, flip=False)
+    assert replace(TrainConfig(recipe="paper"), dataset="tf_flowers").resolved_augmentation.flip
+    assert not replace(TrainConfig(recipe="paper", dataset="tf_flowers"), dataset="mnist").resolved_augmentation.flip
+    assert replace(TrainConfig.of(recipe="paper", mixup=0.2), dataset="tf_flowers").resolved_augmentation.flip
+    given = TrainConfig(augmentation=mine)  # wins, whatever changes beside it
+    assert replace(given, recipe=MODERN, dataset="mnist").resolved_augmentation == mine
+    assert replace(TrainConfig.of(flip=True), dataset="mnist").resolved_augmentation.flip
+    assert not replace(TrainConfig.of(recipe="paper", flip=False), dataset="tf_flowers").resolved_augmentation.flip
 
 
 @pytest.mark.parametrize(
@@ -83,6 +96,8 @@ def test_digits_are_not_mirrored_unless_asked_for(options, flip):
         ({"recipe": 3}, "`recipe` must be .* Received: recipe=3"),
         ({"augmentation": "paper"}, "no option of this name.* Received: 'augmentation'"),
         ({"weights": 3}, "`weights` must be None or a text"),
+        ({"weights": ""}, "`weights` must be None or a text, not empty"),
+        ({"loss_weights": (1, 0.5)}, r"for each head of 'googlenet': main, aux1, aux2\. Received: .*1, 0\.5"),
         ({"precision": "int4"}, "`precision` must be one of .*Received: precision='int4'"),
         ({"strategy": ["one"]}, "`strategy` must be one of"),
         ({"image_size": 0}, "`image_size` must be None or a whole number of pixels"),
@@ -104,7 +119,7 @@ def test_values_out_of_range_and_of_wrong_types_are_refused(options, message):
         ({"recipe": {"name": "quick"}}, "`recipe` must be a `Recipe` or one of .*Received: recipe={'name': 'quick'}"),
         ({"architecture": {"a": 1}}, "An architecture must be what `Architecture.to_dict` returns"),
         ({"architecture": ["googlenet"]}, "`architecture` must be the name of an architecture or an `Architecture`"),
-        ({"augmentation": 3}, "`augmentation` must be an `Augmentation`"),
+        ({"augmentation": 3}, "`augmentation` must be None or an `Augmentation`"),
         ({"freeze_through": 3}, "`freeze_through` must be None or a text"),
         ({"dataset": "x" * 10**6, "seed": "y" * 10**6}, r"`seed` must be .*Received: seed='y{20,200}\.\.\.y+'$"),
     ],
@@ -125,7 +140,7 @@ def test_loss_weights_are_those_of_the_architecture_s_heads_in_their_order():
     assert TrainConfig.of(loss_weights=(1, 0.5, 0)).loss_weights == {"main": 1, "aux1": 0.5, "aux2": 0}
     assert TrainConfig.of(architecture="inception_v1_slim", loss_weights=(2,)).loss_weights == {"main": 2}
     with pytest.raises(InputError, match=r"for each head of 'googlenet': main, aux1, aux2\. Received: .*1, 0\.5"):
-        _ = TrainConfig.of(loss_weights=(1, 0.5)).loss_weights
+        replace(TrainConfig(), recipe=replace(QUICK, loss_weights=(1, 0.5)))
 
 
 FILES = {
@@ -148,13 +163,37 @@ def test_files_of_every_kind_hold_any_option(name, tmp_path):
         TrainConfig.of(recipe="modern", mixup=0.2, loss_weights=(1, 0.5, 0), width=0.5),
         TrainConfig(architecture=TINY),
         TrainConfig(recipe=replace(QUICK, name="mine", epochs=3)),
+        TrainConfig(recipe=replace(QUICK, name="mine", augmentation=Augmentation(flip=True, mixup=0.1))),
+        TrainConfig(recipe=replace(MODERN, augmentation=Augmentation(flip=True, hue=0.1)), dataset="tf_flowers"),
+        TrainConfig.of(recipe="paper", flip=True),
+        TrainConfig.of(recipe="paper", flip=False, dataset="tf_flowers"),
     ],
-    ids=["options", "a record", "a recipe of one's own"],
+    ids=["options", "a record", "a recipe of one's own", "its images", "a recipe's images", "mirrored", "not mirrored"],
 )
 def test_a_configuration_survives_a_file(config, tmp_path):
     again = through_a_file(config, tmp_path / "config.json")
     assert again == config
+    assert to_options(again) == to_options(config)
     assert again.resolved_architecture == config.resolved_architecture
+
+
+def test_an_augmentation_of_its_own_is_the_recipe_s_after_a_file(tmp_path):
+    config = TrainConfig(recipe="modern", augmentation=Augmentation(flip=True, zoom=0.1))
+    again = through_a_file(config, tmp_path / "config.json")
+    assert again.resolved_augmentation == config.augmentation == again.recipe.augmentation
+    assert to_options(again) == to_options(config)
+
+
+def test_numbers_and_arrays_of_numpy_and_paths_are_those_of_python(tmp_path):
+    config = TrainConfig.of(
+        seed=np.int64(3), width=np.float32(0.5), deterministic=np.bool_(True), dataset=tmp_path, epochs=np.uint8(2),
+        loss_weights=np.array([1, 0.5, 0]), crop_area=(np.float16(0.5), 1), image_size=np.array(96),
+    )  # fmt: skip
+    assert config == TrainConfig.of(
+        seed=3, width=0.5, deterministic=True, dataset=str(tmp_path), epochs=2, loss_weights=(1, 0.5, 0),
+        crop_area=(0.5, 1), image_size=96,
+    )  # fmt: skip
+    assert through_a_file(config, tmp_path / "config.json") == config
 
 
 # Everything that may be 0, next to what its default is.
@@ -194,6 +233,17 @@ def test_the_files_of_earlier_versions_are_read(tmp_path):
         ("config.toml", "epochs 3", "is missing or no TOML file"),
         ("config.yaml", "[unclosed", "is missing or no YAML file"),
         ("config.yaml", "- 3", "must hold options of a training"),
+        ("config.yaml", "epochs: 1:30", "`epochs` must be a whole number .*Received: epochs='1:30'"),
+        ("config.json", '{"epochs": 3, "seed": 1, "epochs": 4}', r"no JSON file \('epochs' stands there twice"),
+        ("config.yaml", "epochs: 3\nseed: 1\nepochs: 4", r"no YAML file \('epochs' stands there twice"),
+        ("config.toml", "epochs = 3\nseed = 1\nepochs = 4", "no TOML file"),
+        ("config.json", '{"architecture": {"name": "a", "name": "b"}}', "'name' stands there twice"),
+        ("config.json", '{"weights": ""}', "config.json: `weights` must be"),
+        ("config.json", '{"freeze_through": "3a"}', "config.json: `freeze_through` must be a row"),
+        ("config.json", '{"loss_weights": [1]}', "config.json: `loss_weights` must hold a weight for each head"),
+        ("config.json", '{"bias_rate": 2}', "config.json: `bias_rate` needs"),
+        ("config.ini", "{}", r"name ends in .toml, .yaml, .yml, .json\. Received: .*config.ini"),
+        ("config", "{}", "name ends in .toml, .yaml, .yml, .json"),
         (
             "config.yaml",
             "epochs: '3'",
@@ -206,6 +256,18 @@ def test_files_that_are_no_configuration_are_refused(name, text, message, tmp_pa
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=message):
         TrainConfig.from_file(tmp_path / name)
+
+
+def test_numbers_in_yaml_are_those_of_yaml_1_2(tmp_path):
+    (tmp_path / "config.YAML").write_text("epochs: 010\nlearning_rate: 1e-3\ndecay_epochs: 1.5E+1\nweight_decay: .5")
+    recipe = TrainConfig.from_file(tmp_path / "config.YAML").recipe
+    assert (recipe.epochs, recipe.learning_rate, recipe.decay_epochs, recipe.weight_decay) == (10, 0.001, 15, 0.5)
+
+
+def test_options_beside_a_file_are_said_in_the_errors(tmp_path):
+    (tmp_path / "config.json").write_text('{"freeze_through": "conv1_7x7_s2"}')
+    with pytest.raises(InputError, match=r"config.json, with the options given beside it: `freeze_through` must be a"):
+        TrainConfig.from_file(tmp_path / "config.json", architecture="googlenet_small")
 
 
 def test_a_missing_file_is_refused(tmp_path):

@@ -109,7 +109,11 @@ def test_values_become_a_configuration():
     hp.values = {"width": 0.5, "normalization": "batch", "aux1_weight": 0.0, "augmentation": 0.5, "batch_size": 64.0}
     config = hypermodel.config(hp)
     assert (config.architecture, config.width, config.recipe.loss_weights) == ("googlenet_bn", 0.5, (1.0, 0.0, 0.3))
-    assert (config.recipe.batch_size, config.augmentation.shift, config.augmentation.flip) == (64, 0.05, False)
+    assert (config.recipe.batch_size, config.resolved_augmentation.shift, config.resolved_augmentation.flip) == (
+        64,
+        0.05,
+        False,
+    )
     assert isinstance(config.recipe.batch_size, int)
 
 
