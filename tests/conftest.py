@@ -1,5 +1,6 @@
 """What the tests share: the networks, built once a session, and the rules under which every test runs."""
 
+import gc
 import os
 from types import SimpleNamespace
 
@@ -37,6 +38,13 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("tensorflow"):
             item.add_marker(pytest.mark.skip(reason=f"needs TensorFlow, Keras runs on {keras.backend.backend()}"))
+
+
+def pytest_collection_finish():
+    # What the imports left stays to the end. Each full collection, of which KerasTuner asks in each trial, would look
+    # at these 460,000 objects again: 0.3 seconds instead of 0.005.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_network import TINY
 
 pytest.importorskip("tensorflow")
 
@@ -25,23 +26,26 @@ def command(*arguments, **options):
     return subprocess.run(line, capture_output=True, text=True, timeout=900, **options)
 
 
-def test_train_says_what_it_did_and_what_to_type_next(image_folder, tmp_path):
-    out = tmp_path / "a run"
-    # With a schedule of our own, which the next process must know when it loads the model.
-    finished = command("train", "--dataset", image_folder, *SMALL_TRAINING, "--warmup-fraction", 0.5, "--out", out)
+def test_train_says_what_it_did_and_what_to_type_next(image_folder, tmp_path, capfd):
+    out, config = tmp_path / "a run", tmp_path / "tiny.json"
+    config.write_text(json.dumps({"architecture": TINY.to_dict()}))
+    small = ("--config", config, "--epochs", 1, "--batch-size", 16)
+    # With a schedule of our own, which whoever loads the model must know.
+    finished = command("train", "--dataset", image_folder, *small, "--warmup-fraction", 0.5, "--out", out)
     assert finished.returncode == 0, finished.stderr
     # No noise of TensorFlow; so short a training may be diagnosed, and a slow machine says how far the check is.
     said = [line for line in finished.stderr.splitlines() if line]
     assert [line for line in said if not line.startswith(("warning: ", "checked "))] == []
     assert "32 training, 4 validation, 4 test images of 2 classes" in finished.stdout
-    assert "images are scaled to 32x32" in finished.stdout
+    assert "images are scaled to 10x10" in finished.stdout
     assert "epoch 1/1: " in finished.stdout  # a line an epoch where no terminal shows a bar
     for head in ("main", "aux1", "aux2"):
         assert f"{head} " in finished.stdout.split("test accuracy:")[1].splitlines()[0]
     assert f"next:  keras-inception predict '{out}' '{out}/samples'" in finished.stdout
-    predicted = command("predict", out, out / "samples")
-    assert (predicted.returncode, predicted.stderr) == (0, "")
-    assert predicted.stdout.count("%") == 2 * len(list((out / "samples").iterdir()))
+    assert main(["predict", str(out), str(out / "samples")]) == 0
+    predicted = capfd.readouterr()
+    assert predicted.err == ""
+    assert predicted.out.count("%") == 2 * len(list((out / "samples").iterdir()))
 
 
 def test_small_images_are_scaled_up_and_it_is_said(tmp_path, capsys, monkeypatch):
