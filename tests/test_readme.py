@@ -1,4 +1,4 @@
-"""The README's Python is run as it stands, but for the number of epochs."""
+"""The README's Python is run as it stands, but for the number of steps."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,8 @@ def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
     source = "\n".join(blocks)
     assert "epochs=10" in source
     names = {}
-    exec(compile(source.replace("epochs=10", "epochs=1"), "README.md", "exec"), names)
+    short = source.replace("epochs=10", "steps_per_epoch=2, validation_steps=1")
+    exec(compile(short, "README.md", "exec"), names)
     assert names["model"].output_names == ["main", "aux1", "aux2"]
     assert names["classifier"].count_params() < names["model"].count_params()
 
@@ -26,5 +27,5 @@ def test_the_two_commands_stand_at_the_top():
     first_block = README.read_text(encoding="utf-8").split("```")[1]
     assert (
         first_block
-        == 'sh\npip install -e . && keras-inception train\npip install -e ".[test]" && pytest -n 2 --dist loadfile\n'
+        == 'sh\npip install -e . && keras-inception train\npip install -e ".[test]" && pytest -n 2 --dist worksteal\n'
     )
