@@ -10,21 +10,25 @@ files as they are.
 
 import argparse
 import base64
+import contextlib
 import http.client
 import json
-import math
 import os
 import re
 import stat
 import sys
+import threading
 import urllib.error
 import urllib.request
+from concurrent.futures import Future
 from pathlib import Path
 from urllib.parse import quote
 
 NO_ANSWER = 1  # the server is not there, too slow or broken: the same request may succeed later
-BAD_INPUT = 2  # a file, model, version or option is wrong; argparse ends with it too
+BAD_INPUT = 2  # a file, model, version or option is wrong, or the output cannot be written; argparse ends with it too
+INTERRUPTED = 130  # by Ctrl-C
 LONGEST_MESSAGE = 500
+LONGEST_WAIT = 86_400  # a day
 MOST_BYTES = 2**30  # a request of gRPC holds at most 2 GiB, and over REST files are a third larger
 
 
@@ -39,6 +43,9 @@ class Failed(Exception):  # noqa: N818, it is what the command ends with
 
 def main(argv=None):
     """Runs the command; returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # it is closed
+            stream.reconfigure(errors="backslashreplace")  # what a terminal cannot show is escaped
     arguments = parse(argv)
     try:
         images = read_images(arguments.images)
@@ -46,17 +53,21 @@ def main(argv=None):
         answers = [top_classes(row, arguments) for row in rows]
         if len(answers) != len(images):
             raise Failed(f"the server answered for {len(answers)} images instead of {len(images)}", NO_ANSWER)
+        return show(arguments, answers)
     except Failed as error:
         complain(error)
         return error.code
-    return show(arguments, answers)
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return INTERRUPTED
 
 
 def parse(argv):
     """Returns the options."""
     parser = argparse.ArgumentParser(
         description="Ask a running TensorFlow Serving to classify image files, all in one request.",
-        epilog="Exit code: 0 all classified, 1 no answer from the server, 2 something in the request is wrong.",
+        epilog="Exit code: 0 all classified, 1 no answer from the server, 2 something in the request is wrong or the "
+        "output cannot be written, 130 interrupted.",
     )
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="JPEG, PNG, BMP, GIF or WebP files")
     parser.add_argument("--model", required=True, metavar="NAME", help="name under which the model is served")
@@ -67,13 +78,22 @@ def parse(argv):
     which.add_argument("--label", help="label of the version, as stable")
     parser.add_argument("--grpc", action="store_true", help="ask over gRPC (pip install tensorflow-serving-api)")
     parser.add_argument("--top", type=int, default=3, metavar="K", help="how many classes to print (3)")
-    parser.add_argument("--timeout", type=float, default=30, metavar="SECONDS", help="how long to wait (30)")
+    parser.add_argument("--timeout", type=float, default=30, metavar="SECONDS", help="how long to wait in all (30)")
     parser.add_argument("--json", action="store_true", help="print one JSON array, for programs")
     arguments = parser.parse_args(argv)
     if arguments.top < 1:
         parser.error(f"--top must be at least 1. Received: {arguments.top}")
-    if not arguments.timeout > 0:
-        parser.error(f"--timeout must be more than 0 seconds. Received: {arguments.timeout}")
+    if not 0 < arguments.timeout <= LONGEST_WAIT:
+        parser.error(f"--timeout must be above 0 and at most {LONGEST_WAIT} seconds. Received: {arguments.timeout}")
+    if arguments.version is not None and not 0 <= arguments.version < 2**63:
+        parser.error(f"--version must be at least 0 and below 2**63. Received: {arguments.version}")
+    for name in ("model", "server", "label"):
+        value = getattr(arguments, name)
+        if value is not None and (not value or not value.isprintable()):
+            parser.error(f"--{name} must be a name without line breaks, and not empty. Received: {value!r}")
+    arguments.server = arguments.server or ("localhost:8500" if arguments.grpc else "http://localhost:8501")
+    if not arguments.grpc and not arguments.server.startswith(("http://", "https://")):
+        parser.error(f"--server must be an address such as http://localhost:8501. Received: {arguments.server}")
     return arguments
 
 
@@ -101,30 +121,56 @@ def ask_rest(arguments, images):
         path += f"/versions/{arguments.version}"
     if arguments.label is not None:
         path += f"/labels/{quote(arguments.label, safe='')}"
-    url = (arguments.server or "http://localhost:8501").rstrip("/") + path + ":predict"
+    url = arguments.server.rstrip("/") + path + ":predict"
     instances = [{"image_bytes": {"b64": base64.b64encode(image).decode()}} for image in images]
     body = json.dumps({"signature_name": "serving_bytes", "instances": instances}).encode()
     try:
-        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-    except ValueError as error:
+        status, reason, text = within(arguments.timeout, lambda: post(url, body, arguments.timeout))
+    except (ValueError, http.client.InvalidURL) as error:
         raise Failed(f"--server must be an address such as http://localhost:8501: {error}") from None
-    try:
-        with urllib.request.urlopen(request, timeout=arguments.timeout) as response:
-            return list(json.load(response)["predictions"])
-    except urllib.error.HTTPError as error:
-        code = NO_ANSWER if error.code >= 500 or error.code == 429 else BAD_INPUT
-        try:
-            message = explained(json.load(error)["error"], arguments)
-        except (ValueError, TypeError, KeyError):
-            raise Failed(f"{url} answered HTTP {error.code} {error.reason}", code) from None
-        raise Failed(f"the server refused: {message}", code) from None
     except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        if isinstance(reason, TimeoutError):
+        why = getattr(error, "reason", error)
+        if isinstance(why, TimeoutError):
             raise too_slow(arguments) from None
-        raise Failed(f"no server at {url}: {reason}", NO_ANSWER) from None
-    except (ValueError, TypeError, KeyError):
-        raise Failed(f"{url} did not answer as TensorFlow Serving does", NO_ANSWER) from None
+        raise Failed(f"no server at {url}: {why}", NO_ANSWER) from None
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
+        answer = None
+    answer = answer if isinstance(answer, dict) else {}
+    if status >= 400:
+        code = NO_ANSWER if status >= 500 or status == 429 else BAD_INPUT
+        if not isinstance(answer.get("error"), str):
+            raise Failed(f"{url} answered HTTP {status} {reason}", code)
+        raise Failed(f"the server refused: {explained(answer['error'], arguments)}", code)
+    if not isinstance(answer.get("predictions"), list):
+        raise Failed(f"{url} did not answer as TensorFlow Serving does", NO_ANSWER)
+    return answer["predictions"]
+
+
+def post(url, body, timeout):
+    """Returns status, reason and body of the answer to a request."""
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            return response.status, response.reason, response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.reason, error.read()
+
+
+def within(seconds, work):
+    """Returns what `work()` returns; the timeout of a socket counts anew with each part that it receives."""
+    future = Future()
+
+    def run():
+        try:
+            future.set_result(work())
+        except Exception as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future.result(seconds)
 
 
 def ask_grpc(arguments, images):
@@ -136,23 +182,27 @@ def ask_grpc(arguments, images):
         from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
     except ImportError as error:
         raise Failed(f"--grpc needs {error.name}: pip install tensorflow-serving-api") from None
-    address = arguments.server or "localhost:8500"
-    with grpc.insecure_channel(address, [("grpc.max_receive_message_length", -1)]) as channel:
+    with grpc.insecure_channel(arguments.server, [("grpc.max_receive_message_length", -1)]) as channel:
         try:
             answer = PredictionServiceStub(channel).Predict(predict_request(arguments, images), arguments.timeout)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
-                raise Failed(f"no server at {address}: {error.details()}", NO_ANSWER) from None
+                raise Failed(f"no server at {arguments.server}: {error.details()}", NO_ANSWER) from None
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise too_slow(arguments) from None
             wrong = ("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "OUT_OF_RANGE")
             code = BAD_INPUT if error.code().name in wrong else NO_ANSWER
-            raise Failed(f"the server refused: {explained(error.details(), arguments)}", code) from None
-    columns = {name: make_ndarray(answer.outputs[name]).tolist() for name in ("classes", "scores")}
-    return [
-        {"classes": [name.decode() for name in names], "scores": scores}
-        for names, scores in zip(columns["classes"], columns["scores"])
-    ]
+            raise Failed(
+                f"the server refused: {explained(error.details() or error.code().name, arguments)}", code
+            ) from None
+    try:
+        columns = {name: make_ndarray(answer.outputs[name]).tolist() for name in ("classes", "scores")}
+        return [
+            {"classes": [name.decode() for name in names], "scores": scores}
+            for names, scores in zip(columns["classes"], columns["scores"])
+        ]
+    except (TypeError, ValueError, AttributeError):
+        raise no_classes(arguments) from None
 
 
 def predict_request(arguments, images):
@@ -176,11 +226,22 @@ def predict_request(arguments, images):
 
 def top_classes(row, arguments):
     """Returns the likeliest classes of one image with their probabilities, or None where the server masked it."""
-    if not isinstance(row, dict) or not all(isinstance(row.get(name), list) for name in ("classes", "scores")):
-        raise Failed(f"{arguments.model} names no classes; serve what `keras-inception export` wrote")
-    if not all(isinstance(score, (int, float)) and math.isfinite(score) for score in row["scores"]):
+    names, scores = (row.get("classes"), row.get("scores")) if isinstance(row, dict) else (None, None)
+    if not isinstance(names, list) or not isinstance(scores, list) or not 0 < len(names) == len(scores):
+        raise no_classes(arguments)
+    if all(score is None or score != score for score in scores):  # not a number
         return None
-    return list(zip(row["classes"], row["scores"]))[: arguments.top]
+    if not all(isinstance(name, str) for name in names) or not all(
+        type(score) in (int, float) and abs(score) < 1e9
+        for score in scores  # finite, and can be printed
+    ):
+        raise no_classes(arguments)
+    return list(zip(names, scores))[: arguments.top]
+
+
+def no_classes(arguments):
+    """Returns the failure for an answer without names and probabilities."""
+    return Failed(f"{arguments.model} names no classes; serve what `keras-inception export` wrote")
 
 
 def show(arguments, answers):
@@ -191,10 +252,14 @@ def show(arguments, answers):
             {"file": path, "predictions": [{"class": name, "probability": score} for name, score in answer]}
             for path, answer in readable
         ]
-        print(json.dumps(records, indent=2, allow_nan=False))
+        lines = [json.dumps(records, indent=2)]
     else:
-        for path, answer in readable:
-            print(f"{path}  " + "  ".join(f"{name} {score:.2%}" for name, score in answer))
+        lines = [f"{path}  " + "  ".join(f"{name} {score:.2%}" for name, score in answer) for path, answer in readable]
+    try:
+        print(*lines, sep="\n", end="\n" if lines else "", flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more
+        raise Failed(f"the output cannot be written: {error.strerror}") from None
     unreadable = [path for path, answer in zip(arguments.images, answers) if answer is None]
     for path in unreadable:
         complain(f"{path}: the server cannot read this image")
@@ -215,8 +280,10 @@ def too_slow(arguments):
 
 
 def complain(message):
-    """Prints an error."""
-    print(f"client.py: error: {message}", file=sys.stderr)
+    """Prints an error; where standard error is closed or full, the exit code says it."""
+    with contextlib.suppress(OSError):
+        if sys.stderr is not None:
+            print(f"client.py: error: {message}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

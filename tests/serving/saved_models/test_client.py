@@ -1,12 +1,15 @@
 """The client, against a stand-in that serves real exports over TensorFlow Serving's protocol."""
 
+import contextlib
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +146,9 @@ def test_no_server_a_slow_one_an_address_that_is_none_and_grpc_without_its_packa
         assert_fails(outcome, 1, "no answer within 0.2 s")
     url = f"{address}/v1/models/plain:predict"
     assert_fails(ask("--model", "plain", images[0], server=address), 1, f"no server at {url}: ", "refused")
-    assert_fails(ask("--model", "plain", images[0], server="localhost"), 2, "unknown url type")
+    for address in ("http://localhost:port", "http://a..b", "http://[::1", "http://local host"):
+        outcome = ask("--model", "plain", images[0], server=address)
+        assert_fails(outcome, 2, "--server must be an address such as http://localhost:8501")
     monkeypatch.setitem(sys.modules, "tensorflow_serving", None)
     outcome = ask("--model", "plain", "--grpc", images[0])
     assert_fails(outcome, 2, "--grpc needs tensorflow_serving", "pip install tensorflow-serving-api")
@@ -158,6 +163,23 @@ def test_no_server_a_slow_one_an_address_that_is_none_and_grpc_without_its_packa
         ("200 OK", '{"predictions": [[0.5]]}', 2, "names no classes"),
         ("200 OK", '{"predictions": [{"classes": 1, "scores": [1]}]}', 2, "names no classes"),
         ("200 OK", '{"predictions": [{"classes": ["ant"], "scores": [null]}]}', 2, "cannot read this image"),
+        ("200 OK", '{"predictions": [{"classes": ["ant"], "scores": [NaN]}]}', 2, "cannot read this image"),
+        *(
+            ("200 OK", f'{{"predictions": [{{"classes": {classes}, "scores": {scores}}}]}}', 2, "names no classes")
+            for classes, scores in (
+                ('["ant"]', '["0.5"]'),
+                ('["ant"]', "[true]"),
+                ('["ant"]', "[1e999]"),
+                ('["ant"]', f"[1{'0' * 400}]"),
+                ('["ant", "bee"]', "[0.5, null]"),
+                ('["ant", "bee"]', "[0.5]"),
+                ("[]", "[]"),
+                ("[1]", "[0.5]"),
+            )
+        ),
+        ("200 OK", '{"predictions": ' + "[" * 200_000, 1, "did not answer as TensorFlow Serving does"),
+        ("404 Not Found", '{"error": ' + "[" * 200_000, 2, "HTTP 404 Not Found"),
+        ("404 Not Found", '{"error": 1}', 2, "HTTP 404 Not Found"),
         ("502 Bad Gateway", "<html>", 1, "HTTP 502 Bad Gateway"),
         ("503 Service Unavailable", '{"error": "The batch scheduling queue is full"}', 1, "refused: The batch"),
         ("404 Not Found", '["error"]', 2, "HTTP 404 Not Found"),
@@ -165,27 +187,80 @@ def test_no_server_a_slow_one_an_address_that_is_none_and_grpc_without_its_packa
     ],
 )
 def test_other_answers_fail_in_one_line(ask, images, status, body, code, text):
+    with answering(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}") as address:
+        outcome = ask("--model", "plain", images[0], server=address)
+    assert_fails(outcome, code, text)
+    assert len(outcome[2]) < 600
+
+
+@contextlib.contextmanager
+def answering(*parts, seconds=0.0):
+    """Answers one request with some texts and a pause after each; gives the address."""
+
     def answer():
         connection, _ = listening.accept()
-        with connection, connection.makefile("rb") as request:
+        with contextlib.suppress(OSError), connection, connection.makefile("rb") as request:  # the client may be gone
             headers = dict(line.lower().split(b": ", 1) for line in iter(request.readline, b"\r\n") if b": " in line)
             request.read(int(headers[b"content-length"]))
-            connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+            for part in parts:
+                connection.sendall(part.encode())
+                time.sleep(seconds)
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=answer)
         thread.start()
-        outcome = ask("--model", "plain", images[0], server=f"http://localhost:{listening.getsockname()[1]}")
+        yield f"http://localhost:{listening.getsockname()[1]}"
         thread.join()
-    assert_fails(outcome, code, text)
-    assert len(outcome[2]) < 600
+
+
+@pytest.mark.parametrize("begin", ["", "HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n"])
+def test_the_timeout_is_for_the_whole_answer(ask, images, begin):
+    with answering(begin, *"H" * 30, seconds=0.03) as address:
+        outcome = ask("--model", "plain", "--timeout", 0.3, images[0], server=address)
+    assert_fails(outcome, 1, "no answer within 0.3 s")
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "error"),
+    [
+        ("> /dev/full", 2, "client.py: error: the output cannot be written: No space left on device\n"),
+        (">&-", 0, ""),
+        ("> /dev/full 2> /dev/full", 2, ""),
+        ("> /dev/full 2>&-", 2, ""),
+        ("", 0, ""),
+    ],
+)
+def test_output_that_goes_nowhere_is_one_line_or_none(images, redirection, code, error):
+    body = '{"predictions": [{"classes": ["h\u00e4us"], "scores": [0.5]}]}'
+    length = len(body.encode())
+    with answering(f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}") as address:
+        client = shlex.join([sys.executable, str(CLIENT), "--server", address, "--model", "plain", str(images[0])])
+        line = f"set -o pipefail; {client} {redirection}"
+        environment = {**os.environ, "no_proxy": "*", "PYTHONIOENCODING": "ascii"}
+        finished = subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True)
+    assert (finished.returncode, finished.stderr) == (code, error)
+    assert finished.stdout == ("" if redirection else f"{images[0]}  h\\xe4us 50.00%\n")
 
 
 @pytest.mark.parametrize(
     ("options", "text"),
     [
         (["--top", "0"], "--top must be at least 1. Received: 0"),
-        (["--timeout", "nan"], "--timeout must be more than 0 seconds. Received: nan"),
+        *(
+            (["--timeout", value], "--timeout must be above 0 and at most 86400 seconds. Received: ")
+            for value in ("nan", "inf", "0", "-1", "1e300")
+        ),
+        *(
+            (["--version", value], "--version must be at least 0 and below 2**63. Received: ")
+            for value in ("-1", str(2**63))
+        ),
+        (["--version", "one"], "invalid int value"),
+        *(
+            ([option, value], f"{option} must be a name without line breaks, and not empty. Received: ")
+            for option in ("--model", "--server", "--label")
+            for value in ("", "a\nb", "\udcff")
+        ),
+        *((["--server", value], "--server must be an address such as http") for value in ("localhost", "file:///etc")),
         (["--version", "1", "--label", "stable"], "not allowed with argument"),
     ],
 )
@@ -194,6 +269,14 @@ def test_options_out_of_range_are_refused(client, capsys, options, text):
         client.main(["--model", "plain", *options, "a.jpg"])
     assert end.value.code == 2
     assert text in capsys.readouterr().err
+
+
+def test_an_interrupted_client_says_so(client, ask, monkeypatch):
+    def interrupted(paths):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client, "read_images", interrupted)
+    assert_fails(ask("--model", "plain", "a.jpg"), 130, "interrupted")
 
 
 @pytest.mark.slow
