@@ -107,13 +107,17 @@ def named(path: PathLike, argument: str) -> Path:
 
 def write_json(path: PathLike, value: Any) -> None:
     """Writes a JSON file whole or not at all."""
-    with written_aside(path) as aside:
-        aside.write_text(to_json(value) + "\n", encoding="utf-8")
+    with written_aside(path) as aside, open(aside, "w", encoding="utf-8") as file:
+        file.writelines(_json_of(value))  # in parts, for it may be large
+        file.write("\n")
 
 
 def to_json(value: Any) -> str:
     """Returns a value as JSON; a number that is not finite, for which JSON has no name, is null."""
+    return "".join(_json_of(value))
 
+
+def _json_of(value: Any) -> Iterator[str]:
     def finite(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {name: finite(part) for name, part in value.items()}
@@ -121,7 +125,7 @@ def to_json(value: Any) -> str:
             return [finite(part) for part in value]
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    return json.dumps(finite(value), indent=2, allow_nan=False)
+    return json.JSONEncoder(indent=2, allow_nan=False).iterencode(finite(value))
 
 
 def read_json(path: PathLike) -> Any:

@@ -55,6 +55,14 @@ def _same_start_for_every_test():
     keras.config.set_dtype_policy("float32")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _home_of_keras(tmp_path_factory):
+    """What is learned of images is kept there, and read by the commands that tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
+        yield
+
+
 @pytest.fixture
 def refused(capsys):
     """Returns `refused(*arguments)`, which runs the command, expects exit code 2, and returns its one line."""

@@ -49,14 +49,18 @@ def data_of(arguments: argparse.Namespace, model: "InceptionModel") -> "Data":
         config = TrainConfig.of(architecture=model.architecture)
     else:
         raise InputError(f"{arguments.model} does not say what it was trained on: give --dataset")
+    skip = arguments.skip_bad_images or config.skip_bad_images
     config = replace(
         config,
         dataset=arguments.dataset or config.dataset,
         image_size=model.input_shape[1],
-        skip_bad_images=arguments.skip_bad_images or config.skip_bad_images,
+        skip_bad_images=skip,
+        full_check=skip,  # what is to be left out is known before anything is measured
         recipe=replace(config.recipe, batch_size=arguments.batch_size),
     )
     data = load_data(config, model.preprocessing, record=record, on_check=CheckProgress())
+    if data.skipped:
+        print(f"warning: left out {len(data.skipped)} unreadable files", file=sys.stderr)
     if data.added:
         print(f"warning: left out {len(data.added)} files that are newer than the run", file=sys.stderr)
     _check_classes(model, data.class_names)

@@ -35,7 +35,7 @@ METAVARS = {"dataset": "NAME|FOLDER", "architecture": "NAME", "weights": "NAME|F
 COMMON = ("dataset", "architecture", "weights", "recipe", "epochs", "batch_size", "learning_rate", "image_size")
 GROUPS: dict[str, Iterable[str]] = {
     "network": ("width", "aux_heads", "dropout", "aux_dropout", "freeze_through"),
-    "images": ("validation_fraction", "test_fraction", "skip_bad_images"),
+    "images": ("validation_fraction", "test_fraction", "skip_bad_images", "full_check"),
     "optimization (defaults of the recipe quick; of others where they differ)": OF_RECIPE,
     "augmentation (defaults of the recipe quick; of others where they differ)": OF_AUGMENTATION,
 }

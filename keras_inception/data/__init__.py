@@ -1,8 +1,18 @@
 """Images and labels for training: the bundled digits, any TFDS dataset, and folders of images."""
 
-from keras_inception.data.collection import fingerprint
+from keras_inception.data.collection import fingerprint, without
 from keras_inception.data.decoding import decode
 from keras_inception.data.images import resize, to_input
-from keras_inception.data.loading import Data, choose_image_size, load
+from keras_inception.data.loading import BadImagesError, Data, choose_image_size, load
 
-__all__ = ["Data", "choose_image_size", "decode", "fingerprint", "load", "resize", "to_input"]
+__all__ = [
+    "BadImagesError",
+    "Data",
+    "choose_image_size",
+    "decode",
+    "fingerprint",
+    "load",
+    "resize",
+    "to_input",
+    "without",
+]

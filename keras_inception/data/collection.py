@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ class Collection:
         record: What tells these data from others, as JSON: the source, the classes, and the examples of each split.
         skipped: The paths of unreadable files that were left out.
         added: The files that were left out because a record does not have them.
-        name_bad_images: Function that refuses, by their paths, images that have become unreadable.
+        find_bad_images: Function that decodes all images and returns, by path, why some cannot be read.
     """
 
     examples: Callable[[str], tf.data.Dataset]
@@ -38,13 +38,22 @@ class Collection:
     record: dict[str, Any]
     skipped: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
-    name_bad_images: Callable[[], None] = lambda: None
+    find_bad_images: Callable[[], dict[str, str]] = dict
+
+
+def without(record: Mapping[str, Any], names: Set[str]) -> dict[str, Any]:
+    """Returns the record of a folder in which some files are noted as left out."""
+    splits = {
+        split: {name: mark for name, mark in files.items() if name not in names}
+        for split, files in record["splits"].items()
+    }
+    return {**record, "splits": splits, "skipped": sorted({*record["skipped"], *names})}
 
 
 def fingerprint(record: Mapping[str, Any]) -> str:
     """Returns what two records of the same examples have in common, whatever their splits."""
     examples = record.get("sizes") or {
-        name: size for names in record["splits"].values() for name, size in names.items()
+        name: mark for names in record["splits"].values() for name, mark in names.items()
     }
     text = json.dumps([record["source"], record["classes"], sorted(examples.items())])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

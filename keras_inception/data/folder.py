@@ -1,19 +1,20 @@
 """A folder of class folders: its files, its classes, its splits."""
 
+import functools
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
+from keras_inception.data.checking import check
 from keras_inception.data.collection import Collection
-from keras_inception.data.decoding import decode_or_say_why
-from keras_inception.data.image_files import files_in, folders_in, loose_images, read_bytes
+from keras_inception.data.image_files import files_in, folders_in, loose_images
 from keras_inception.errors import InputError
-from keras_inception.types import Dataset, PathLike
+from keras_inception.types import Array, PathLike, Tensor
 
 SPLIT_FOLDERS: dict[str, tuple[str, ...]] = {
     "train": ("train", "training"),
@@ -27,8 +28,8 @@ _NOT_THE_SAME = (
     "The images must be those that the run began with. Bring them back as they were, or begin anew in another folder."
 )
 
-# By split, pairs of a path and the index of its class.
-Splits: TypeAlias = dict[str, list[tuple[str, int]]]
+# By split, which of the folder's files it holds.
+Splits: TypeAlias = dict[str, Array]
 
 
 def read(
@@ -38,6 +39,7 @@ def read(
     test_fraction: float,
     *,
     skip_bad_images: bool = False,
+    full_check: bool = False,
     record: Mapping[str, Any] | None = None,
     on_check: Callable[[int, int], None] | None = None,
 ) -> Collection:
@@ -49,8 +51,9 @@ def read(
         validation_fraction: Share of the training images for validation where there is no folder of it, in [0, 1).
         test_fraction: Share of the images for testing where there is no folder of it, in [0, 1).
         skip_bad_images: Whether to leave out unreadable files rather than refuse them.
+        full_check: Whether to decode each file, rather than to look at its header and end.
         record: The record of an earlier reading, whose files and splits are taken; newer files are left out.
-        on_check: Function of how many files were checked, and of how many there are, called after each.
+        on_check: Function of how many files were checked, and of how many there are, called from time to time.
 
     Returns:
         The files, sorted by path; their classes are called as the class folders are.
@@ -71,92 +74,105 @@ def read(
     class_names = [_text(name) for name in classes]
     for root in roots.values():
         _check_classes(root, [path.name for path in folders_in(root)], classes)
-    splits = {
-        split: [(path, label) for label, name in enumerate(classes) for path in files_in(root / name)]
-        for split, root in roots.items()
-    }
-    names = {path: _text(Path(path).relative_to(folder).as_posix()) for files in splits.values() for path, _ in files}
+
+    # Of a million files only their names within the folder are kept as texts.
+    start = len(os.path.join(folder, ""))
+    names: list[str] = []
+    counts = []
+    for root in roots.values():
+        for name in classes:
+            before = len(names)
+            names += (path[start:] for path in files_in(os.path.join(folder, root.relative_to(folder) / name)))
+            counts.append(len(names) - before)
+    labels = np.repeat(np.tile(np.arange(len(classes)), len(roots)), counts)
+    ends = np.cumsum([sum(counts[i : i + len(classes)]) for i in range(0, len(counts), len(classes))])
+    splits: Splits = dict(zip(roots, np.split(np.arange(len(names)), ends[:-1])))
+
+    looks, reasons = check(folder, names, full=full_check, on_check=on_check)
     added: list[str] = []
+    skipped = set(reasons)
     if record is not None:
-        known = {names[file[0]]: file for files in splits.values() for file in files}
-        splits, added = _of_record(folder, record, class_names, known)
-    paths = [path for files in splits.values() for path, _ in files]
-    sides, reasons = _check(paths, on_check)
-    if reasons and (record is not None or not skip_bad_images):
+        splits, added = _of_record(folder, record, class_names, names, looks)
+        skipped = {names[i] for files in splits.values() for i in files if names[i] in reasons}
+    if skipped and not skip_bad_images:
+        bad = {str(folder / name): reasons[name] for name in sorted(skipped)}
         raise InputError(
             "Every file in a class folder must be an image. Remove or repair these, or leave them out with "
-            f"`--skip-bad-images` (`skip_bad_images=True`). Received: {_listed(reasons)}"
+            f"`--skip-bad-images` (`skip_bad_images=True`). Received: {listed(bad)}"
         )
-    splits = {split: [file for file in files if file[0] not in reasons] for split, files in splits.items()}
-    for split, root in roots.items():
-        if record is None:
-            _check_classes(root, {classes[label] for _, label in splits[split]}, classes)
+    is_read = np.array([name not in skipped for name in names], bool)
+    splits = {split: files[is_read[files]] for split, files in splits.items()}
+    for split, files in splits.items():
+        if split in roots:
+            _check_classes(roots[split], {classes[label] for label in np.unique(labels[files])}, classes)
     if record is None:
-        splits = _complete(splits, seed, validation_fraction, test_fraction)
-        record = {
-            "source": FOLDER,
-            "classes": class_names,
-            "splits": {split: {names[path]: _size(path) for path, _ in files} for split, files in splits.items()},
-            "skipped": sorted(names[path] for path in reasons),
-        }
+        splits = _complete(splits, labels, seed, validation_fraction, test_fraction)
+    marks = [f"{size}-{mark:08x}" for size, mark in zip(looks["size"].tolist(), looks["mark"].tolist())]
+    record = {
+        "source": FOLDER,
+        "classes": class_names,
+        "splits": {split: {_text(names[i]): marks[i] for i in files} for split, files in splits.items()},
+        "skipped": sorted({_text(name) for name in skipped}.union(record["skipped"] if record else ())),
+    }
 
-    # Names need not be UTF-8.
-    encoded = {split: [(os.fsencode(path), label) for path, label in files] for split, files in splits.items()}
+    @functools.cache
+    def tensors(split: str) -> tuple[Tensor, Tensor]:
+        """Returns names and labels, once, so that no graph holds a copy of them."""
+        with tf.init_scope():  # names need not be UTF-8
+            files = splits[split]
+            return tf.constant([os.fsencode(names[i]) for i in files], tf.string), tf.constant(labels[files], tf.int64)
 
-    def examples(split: str) -> Dataset:
-        paths, labels = zip(*encoded[split])
-        return tf.data.Dataset.from_tensor_slices((list(paths), tf.constant(labels, tf.int64)))
-
-    def name_bad_images() -> None:
-        _, bad = _check(paths)
-        if bad:
-            raise InputError(
-                "Images were damaged or removed since they were checked. Bring them back, and the same command goes "
-                f"on. Received: {_listed(bad)}"
-            )
+    def find_bad_images() -> dict[str, str]:
+        reasons = check(folder, names, full=True, on_check=on_check)[1]
+        used = (names[i] for files in splits.values() for i in files)
+        return {str(folder / name): reasons[name] for name in used if name in reasons}
 
     sizes = {split: len(files) for split, files in splits.items()}
     return Collection(
-        examples=examples,
-        encoded=tf.io.read_file,
+        examples=lambda split: tf.data.Dataset.from_tensor_slices(tensors(split)),
+        encoded=lambda name: tf.io.read_file(tf.strings.join([os.fsencode(os.path.join(folder, "")), name])),
         class_names=class_names,
         sizes=sizes,
-        side=int(np.median(sides)),
-        shuffle_buffer=sizes["train"],  # paths are small
-        record=dict(record),
+        side=int(np.median(looks["side"][np.concatenate(list(splits.values()))])),
+        shuffle_buffer=sizes["train"],  # names are small
+        record=record,
         skipped=[str(folder / name) for name in record["skipped"]],
         added=added,
-        name_bad_images=name_bad_images,
+        find_bad_images=find_bad_images,
     )
 
 
 def _of_record(
-    folder: Path, record: Mapping[str, Any], classes: list[str], files: dict[str, tuple[str, int]]
+    folder: Path, record: Mapping[str, Any], classes: list[str], names: Sequence[str], looks: Array
 ) -> tuple[Splits, list[str]]:
     """Returns the files of the splits of a record, and the names of those that are newer."""
     if record["source"] != FOLDER:
         raise InputError(f"{_NOT_THE_SAME} They were {record['source']!r} and are a folder. Received: {folder}")
     if record["classes"] != classes:
         raise InputError(f"{_NOT_THE_SAME} Classes {record['classes']} are now {classes}. Received: {folder}")
-    was = {name: size for split in record["splits"].values() for name, size in split.items()}
-    gone = [name for name in was if name not in files]
-    changed = [name for name in was if name in files and _size(files[name][0]) != was[name]]
+    places = {_text(name): place for place, name in enumerate(names)}
+    was = {name: mark for split in record["splits"].values() for name, mark in split.items()}
+    gone = [name for name in was if name not in places]
+    changed = [name for name in was if name in places and not _is_same(looks[places[name]], was[name])]
     if gone or changed:
         raise InputError(
-            f"{_NOT_THE_SAME} {len(gone)} files are gone and {len(changed)} are of another size, such as "
+            f"{_NOT_THE_SAME} {len(gone)} files are gone and {len(changed)} have another content, such as "
             f"{(gone + changed)[0]}. Received: {folder}"
         )
-    added = sorted(files.keys() - was.keys() - set(record["skipped"]))
-    return {split: [files[name] for name in names] for split, names in record["splits"].items()}, added
+    added = sorted(places.keys() - was.keys() - set(record["skipped"]))
+    return {split: np.array([places[name] for name in of], int) for split, of in record["splits"].items()}, added
+
+
+def _is_same(look: Any, was: str | int) -> bool:
+    """Returns whether a file is what a record says; that of an earlier version says its size alone."""
+    return look["size"] == was if isinstance(was, int) else f"{look['size']}-{look['mark']:08x}" == was
 
 
 def _text(name: str) -> str:
     """Returns a name on the disk as a text: UTF-8, whatever the locale says; other bytes are escaped."""
+    if sys.getfilesystemencoding() == "utf-8":
+        return name
     return os.fsencode(name).decode("utf-8", "surrogateescape")
-
-
-def _size(path: str) -> int:
-    return Path(path).stat().st_size
 
 
 def _split_roots(folder: Path) -> dict[str, Path]:
@@ -210,50 +226,28 @@ def _check_classes(root: Path, found: Iterable[str], classes: Sequence[str]) -> 
         )
 
 
-def _check(
-    paths: Sequence[str], on_check: Callable[[int, int], None] | None = None
-) -> tuple[list[int], dict[str, str]]:
-    """Returns the shorter sides of the readable files in pixels, and the reasons of the others by path."""
-
-    def check(path: str) -> int | str:
-        try:
-            image = decode_or_say_why(read_bytes(path))
-        except InputError as error:
-            return str(error)
-        return image if isinstance(image, str) else int(min(image.shape[:2]))
-
-    # TensorFlow decodes outside of Python's lock. The bytes are read here, so that memory stays that of a few files.
-    results: dict[str, int | str] = {}
-    with ThreadPoolExecutor() as pool:
-        for done, (path, result) in enumerate(zip(paths, pool.map(check, paths)), start=1):
-            results[path] = result
-            if on_check is not None:
-                on_check(done, len(paths))
-    reasons = {path: result for path, result in results.items() if isinstance(result, str)}
-    return [result for result in results.values() if not isinstance(result, str)], reasons
+def listed(reasons: Mapping[str, str]) -> str:
+    """Returns some files, with what is wrong with each, as a text."""
+    some = "; ".join(f"{path}: {reason}" for path, reason in list(reasons.items())[:5])
+    return some + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
 
 
-def _listed(reasons: Mapping[str, str]) -> str:
-    listed = "; ".join(f"{path}: {reason}" for path, reason in list(reasons.items())[:5])
-    return listed + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
-
-
-def _complete(splits: Splits, seed: int, validation_fraction: float, test_fraction: float) -> Splits:
+def _complete(splits: Splits, labels: Array, seed: int, validation_fraction: float, test_fraction: float) -> Splits:
     """Adds the splits that are missing, drawn class by class from the training images."""
     random = np.random.default_rng(seed)
-    missing = [
-        (split, fraction)
-        for split, fraction in (("validation", validation_fraction), ("test", test_fraction))
-        if split not in splits
-    ]
-    drawn: Splits = {split: [] for split, _ in missing}
-    train: list[tuple[str, int]] = []
-    for label in sorted({label for _, label in splits["train"]}):
-        files = [file for file in splits["train"] if file[1] == label]
-        order = [files[i] for i in random.permutation(len(files))]
-        for split, fraction in missing:
+    fractions = {"validation": validation_fraction, "test": test_fraction}
+    missing = {split: fraction for split, fraction in fractions.items() if split not in splits}
+    drawn: dict[str, list[Array]] = {split: [] for split in ("train", *missing)}
+    of_training = splits["train"]
+    for label in np.unique(labels[of_training]):
+        files = of_training[labels[of_training] == label]
+        order = files[random.permutation(len(files))]
+        left = len(files)
+        for split, fraction in missing.items():
             # At least one of three or more images of a class, but never the last one for training.
             count = max(round(fraction * len(files)), 1 if len(files) > len(missing) and fraction > 0 else 0)
-            drawn[split] += [order.pop() for _ in range(min(count, len(order) - 1))]
-        train += order
-    return {**splits, "train": sorted(train), **{split: sorted(files) for split, files in drawn.items()}}
+            count = min(count, left - 1)
+            drawn[split].append(order[left - count : left])
+            left -= count
+        drawn["train"].append(order[:left])
+    return {**splits, **{split: np.sort(np.concatenate(parts)) for split, parts in drawn.items()}}

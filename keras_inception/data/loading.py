@@ -22,6 +22,21 @@ from keras_inception.recipes.augmentation import Augmentation
 from keras_inception.types import Dataset, PathLike, Tensor
 
 
+class BadImagesError(InputError):
+    """Images of a folder cannot be read, or are gone, which was found while they were used.
+
+    Attributes:
+        reasons: By path, why.
+    """
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        self.reasons: dict[str, str] = dict(reasons)
+        super().__init__(
+            "Images are damaged or were removed. Bring them back, and the same command goes on; a new training leaves "
+            f"them out with `--skip-bad-images` (`skip_bad_images=True`). Received: {folder.listed(reasons)}"
+        )
+
+
 @dataclass(frozen=True)
 class Data:
     """Images and labels that are ready for `model.fit`. TensorFlow traces what reads a split when it is asked for.
@@ -36,7 +51,7 @@ class Data:
         record: What tells these data from others, as JSON: the source, the classes, and the examples of each split.
         skipped: The paths of unreadable files that were left out.
         added: The files that were left out because they are newer than the record that was given.
-        name_bad_images: See `reading`.
+        find_bad_images: Function that decodes all images and returns why some cannot be read, by path.
     """
 
     pipeline: "_Pipeline"
@@ -48,7 +63,7 @@ class Data:
     record: dict[str, Any]
     skipped: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
-    name_bad_images: Callable[[], None] = lambda: None
+    find_bad_images: Callable[[], dict[str, str]] = dict
 
     @cached_property
     def train(self) -> Dataset:
@@ -92,14 +107,15 @@ class Data:
         """Names the images by whose reading, within the context, TensorFlow fails.
 
         Raises:
-            InputError: Images of a folder were damaged or removed since they were checked.
+            BadImagesError: Images of a folder cannot be read, or are gone.
         """
         try:
             yield
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):
             raise  # another worker was lost
         except tf.errors.OpError:
-            self.name_bad_images()
+            if bad := self.find_bad_images():
+                raise BadImagesError(bad) from None
             raise
 
 
@@ -116,6 +132,7 @@ def load(
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
     skip_bad_images: bool = False,
+    full_check: bool = False,
     augmentation: Augmentation | None = None,
     batch: Callable[..., tf.data.Dataset] | None = None,
     record: Mapping[str, Any] | None = None,
@@ -136,12 +153,13 @@ def load(
         validation_fraction: Share of the training examples for validation where the source has none, in [0, 1).
         test_fraction: Share of the training examples for testing where the source has none, in [0, 1).
         skip_bad_images: Whether to leave out unreadable files of a folder rather than refuse them.
+        full_check: Whether to decode each file of a folder first, rather than to look at its header and end.
         augmentation: What happens to the training images; by default nothing.
         batch: Function of examples, the batch size, the function that decodes an example and, as `count`, the number of
             examples, that returns batches; `distribute.batch` gives each of several workers its part.
         record: The `record` of earlier data, whose examples and splits are taken: files that came later are left out,
             anything else that is not as it was is refused.
-        on_check: Function that is told how many files of a folder were checked, and of how many, after each.
+        on_check: Function that is told how many files of a folder were checked, and of how many, from time to time.
 
     Raises:
         InputError: The dataset is unknown, empty, damaged, cannot be downloaded, or has fewer than two classes; or an
@@ -166,6 +184,7 @@ def load(
             validation_fraction,
             test_fraction,
             skip_bad_images=skip_bad_images,
+            full_check=full_check,
             record=record,
             on_check=on_check,
         )
@@ -191,7 +210,7 @@ def load(
         record=collection.record,
         skipped=collection.skipped,
         added=collection.added,
-        name_bad_images=collection.name_bad_images,
+        find_bad_images=collection.find_bad_images,
     )
 
 

@@ -74,6 +74,8 @@ class TrainConfig:
         validation_fraction: Share of the training images for validation where the source has none, in [0, 1).
         test_fraction: Share of the training images for testing where the source has none, in [0, 1).
         skip_bad_images: Whether to leave out unreadable files of a folder rather than refuse them.
+        full_check: Whether to decode each file of a folder before the training, rather than to look at its header and
+            end; what is found unreadable while it trains is named, or left out, all the same.
         tensorboard: Whether to write TensorBoard logs into the run folder.
         gradient_flow: Every how many epochs to write into `gradients.csv` the norm of the gradient that reaches each
             row from each head's loss, on a batch of validation images; 0 for never.
@@ -121,6 +123,7 @@ class TrainConfig:
     validation_fraction: float = field(default=0.1, metadata=SHARE)
     test_fraction: float = field(default=0.1, metadata=SHARE)
     skip_bad_images: bool = field(default=False, metadata=SWITCH)
+    full_check: bool = field(default=False, metadata=SWITCH)
     tensorboard: bool = field(default=False, metadata=SWITCH)
     gradient_flow: int = field(default=0, metadata=WHOLE)
 
@@ -253,7 +256,7 @@ def changes(was: TrainConfig, now: TrainConfig) -> str:
 
     Other devices would not, nor an image size that was chosen from the images.
     """
-    free = ("strategy", "image_size") if now.image_size is None else ("strategy",)
+    free = ("strategy", "full_check", *(("image_size",) if now.image_size is None else ()))
     # A run of an earlier version holds the architecture's own weights of the losses, where None stands today.
     before, after = (
         {**to_options(config), "loss_weights": config.loss_weights, "flip": config.resolved_augmentation.flip}

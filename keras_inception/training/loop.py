@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception import evaluation, files, plots
-from keras_inception.data import Data, load
+from keras_inception.data import BadImagesError, Data, load, without
 from keras_inception.errors import InputError, shown
 from keras_inception.network.googlenet import GoogLeNet, compile_model
 from keras_inception.network.model import InceptionModel
@@ -92,10 +92,16 @@ def train(
     with alone, termination_signal() as terminated, distribute.lost_workers(training.strategy):
         training.check_folder(resume, overwrite)  # another process may have been faster
         try:
-            training.begin(on_data, on_check)
-            with training.data.reading():
-                training.fit(terminated, callbacks)
-                return training.finish()
+            while True:
+                training.begin(on_data, on_check)
+                try:
+                    with training.data.reading():
+                        training.fit(terminated, callbacks)
+                        return training.finish()
+                except BadImagesError as error:
+                    if not training.config.skip_bad_images:
+                        raise
+                    training.leave_out(error)
         except KeyboardInterrupt as interrupt:
             if not runs.is_unfinished(training.folder):
                 raise
@@ -215,6 +221,18 @@ class Training:
             self._write_results(results)
         return Run(self.folder, self.model, results, self.data.sizes, self.chief)
 
+    def leave_out(self, bad: BadImagesError) -> None:
+        """Notes in the run which images it goes on without, from its last checkpoint, here and after a resume.
+
+        Raises:
+            InputError: Other workers ended as well, and all have to begin again.
+        """
+        names = {Path(path).relative_to(self.config.dataset).as_posix() for path in bad.reasons}
+        files.write_json(self.folder / runs.DATA, without(self.data.record, names))
+        self.goes_on = True
+        if distribute.worker_count(self.strategy) > 1:
+            raise InputError(f"{bad} These are left out now: the same command on all workers goes on.") from bad
+
     @property
     def _checkpoint(self) -> Path:
         return self.folder / runs.CHECKPOINT
@@ -318,6 +336,7 @@ def load_data(
         validation_fraction=config.validation_fraction,
         test_fraction=config.test_fraction,
         skip_bad_images=config.skip_bad_images,
+        full_check=config.full_check,
         augmentation=config.resolved_augmentation,
         batch=batch,
         record=record,

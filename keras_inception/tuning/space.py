@@ -27,7 +27,7 @@ STRONGEST = {
 # What decides the data, the machine or other fields rather than the training.
 NOT_SEARCHED = (
     "recipe", "dataset", "seed", "weights", "strategy", "deterministic", "validation_fraction", "test_fraction",
-    "skip_bad_images", "tensorboard", "gradient_flow", "loss_weights", "image_size", "epochs",
+    "skip_bad_images", "full_check", "tensorboard", "gradient_flow", "loss_weights", "image_size", "epochs",
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Images and labels from the bundled digits, TFDS datasets and folders, bad ones included."""
 
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -304,7 +305,15 @@ def test_what_is_no_file_is_refused_at_once(flowers, kind, monkeypatch):
 def test_the_check_tells_how_far_it_is(flowers):
     told = []
     data.load(flowers, on_check=lambda done, total: told.append((done, total)))
-    assert told == [(done, 20) for done in range(1, 21)]
+    assert told == [(20, 20)]
+    Image.new("RGB", (9, 9)).save(flowers / "rose" / "more.png")
+    for index in range(99):
+        shutil.copy(flowers / "rose" / "more.png", flowers / "daisy" / f"more-{index}.png")
+    told.clear()
+    data.load(flowers, on_check=lambda done, total: told.append((done, total)))
+    assert told[-1] == (120, 120)
+    assert told == sorted(set(told))
+    assert len(told) > 1
 
 
 @pytest.mark.parametrize("damage", ["remove", "cut"])
@@ -316,7 +325,7 @@ def test_an_image_that_is_lost_after_the_check_is_named(flowers, damage):
     else:
         path.write_bytes(path.read_bytes()[:60])
     reason = "No such file" if damage == "remove" else "damaged or truncated"
-    message = rf"^Images were damaged or removed .* Received: \S*/rose/3\.png: .*{reason}"
+    message = rf"^Images are damaged or were removed.* Received: \S*/rose/3\.png: .*{reason}"
     with pytest.raises(InputError, match=message), loaded.reading():
         list(loaded.originals("train"))
     path.write_bytes(encode(blocks(), "PNG"))
@@ -331,7 +340,7 @@ def test_a_training_names_the_image_that_is_lost_meanwhile(flowers, tmp_path):
     )
     config = TrainConfig.of(dataset=str(flowers), architecture=TINY, epochs=2, batch_size=4, test_fraction=0)
     with pytest.raises(
-        InputError, match=r"damaged or removed.*daisy/3\.png: No such file.*; .*rose/3\.png: No such file"
+        InputError, match=r"damaged or were removed.*daisy/3\.png: No such file.*; .*rose/3\.png: No such file"
     ):
         train(config, tmp_path / "run", verbose=0, report=print, callbacks=[lost])
 

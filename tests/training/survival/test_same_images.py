@@ -1,12 +1,15 @@
 """A run goes on with the images, the splits and the checkpoint that it began with, or not at all."""
 
 import json
+import os
 import shutil
+import zlib
 from argparse import Namespace
 from dataclasses import replace
 
 import keras
 import pytest
+from PIL import Image
 from tiny_network import TINY
 
 pytest.importorskip("tensorflow")
@@ -61,9 +64,10 @@ def test_a_run_notes_the_classes_and_the_files_of_each_split(interrupted, image_
     record = json.loads((interrupted / "data.json").read_text())
     assert (record["source"], record["classes"], record["skipped"]) == ("folder", ["dark", "light"], [])
     assert {split: len(names) for split, names in record["splits"].items()} == {"train": 32, "validation": 4, "test": 4}
-    sizes = {name: size for names in record["splits"].values() for name, size in names.items()}
-    found = {path.relative_to(image_folder).as_posix(): path.stat().st_size for path in image_folder.rglob("*.png")}
-    assert sizes == found
+    marks = {name: mark for names in record["splits"].values() for name, mark in names.items()}
+    contents = {path.relative_to(image_folder).as_posix(): path.read_bytes() for path in image_folder.rglob("*.png")}
+    # Of so small a file beginning and end are the whole.
+    assert marks == {name: f"{len(text)}-{zlib.crc32(2 * text):08x}" for name, text in contents.items()}
 
 
 def rename_a_class(images):
@@ -88,14 +92,24 @@ def change_a_file(images):
         file.write(b"more")
 
 
+def replace_a_file(images):
+    path = images / "dark" / "7.png"
+    status, size = path.stat(), len(path.read_bytes())
+    image = Image.new("L", (40, 36), 3)
+    image.save(path)
+    path.write_bytes(path.read_bytes() + bytes(size - len(path.read_bytes())))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (rename_a_class, r"Classes \['dark', 'light'\] are now \['bright', 'dark'\]"),
         (rename_so_that_labels_swap, r"Classes \['dark', 'light'\] are now \['a light one', 'dark'\]"),
         (add_a_class, r"Classes .* are now \['dark', 'light', 'middle'\]"),
-        (remove_a_file, r"1 files are gone and 0 are of another size, such as dark/7\.png"),
-        (change_a_file, r"0 files are gone and 1 are of another size, such as dark/7\.png"),
+        (remove_a_file, r"1 files are gone and 0 have another content, such as dark/7\.png"),
+        (change_a_file, r"0 files are gone and 1 have another content, such as dark/7\.png"),
+        (replace_a_file, r"0 files are gone and 1 have another content, such as dark/7\.png"),
     ],
 )
 def test_other_images_are_refused_with_what_is_different(change, message, run, tmp_path):
@@ -106,6 +120,27 @@ def test_other_images_are_refused_with_what_is_different(change, message, run, t
     with pytest.raises(InputError, match=rf"must be those that the run began with\. .*begin anew.*{message}"):
         train(config, run, resume=resume, verbose=0)
     assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+def test_two_files_of_one_size_and_time_that_change_places_are_noticed(image_folder, tmp_path):
+    images = tmp_path / "images"
+    shutil.copytree(image_folder, images)
+    for path in images.rglob("*.png"):
+        path.write_bytes(path.read_bytes().ljust(300, b"\0"))
+        os.utime(path, ns=(0, 0))
+    record = data.load(images, architecture=TINY).record
+    assert data.load(images, architecture=TINY, record=record).record == record
+    (images / "dark" / "3.png").rename(tmp_path / "aside")
+    (images / "light" / "3.png").rename(images / "dark" / "3.png")
+    (tmp_path / "aside").rename(images / "light" / "3.png")
+    with pytest.raises(InputError, match=r"0 files are gone and 2 have another content, such as \w+/3\.png"):
+        data.load(images, architecture=TINY, record=record)
+    sizes = {split: dict.fromkeys(files, 300) for split, files in record["splits"].items()}
+    of_earlier_version = record | {"splits": sizes}  # knew no contents
+    again = data.load(images, architecture=TINY, record=of_earlier_version)
+    assert {split: set(names) for split, names in again.record["splits"].items()} == {
+        split: set(names) for split, names in sizes.items()
+    }
 
 
 def test_files_that_came_later_are_left_out_and_the_run_keeps_its_splits(run, tmp_path):

@@ -1,0 +1,187 @@
+"""Image files are known by their headers and ends, are looked at once, and the decoder has the last word."""
+
+import os
+import shutil
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_network import TINY
+
+tf = pytest.importorskip("tensorflow")
+
+from image_bytes import blocks, encode, segment, with_segments  # noqa: E402, after the skip
+
+from keras_inception import data, files  # noqa: E402, after the skip
+from keras_inception.data import checking, folder  # noqa: E402, after the skip
+from keras_inception.errors import InputError  # noqa: E402, after the skip
+from keras_inception.training import TrainConfig, train  # noqa: E402, after the skip
+
+IMAGE = blocks(48, 64)
+FILES = {
+    "baseline.jpg": encode(IMAGE, "JPEG"),
+    "progressive.jpg": encode(IMAGE, "JPEG", progressive=True),
+    "grey.jpg": encode(IMAGE.convert("L"), "JPEG"),
+    "cmyk.jpg": encode(IMAGE.convert("CMYK"), "JPEG"),
+    "long header.jpg": with_segments(encode(IMAGE, "JPEG"), *[segment(0xE2, bytes(60_000))] * 3),
+    "more behind the end.jpg": encode(IMAGE, "JPEG") + bytes(1000),
+    "two.mpo": encode(IMAGE, "MPO", save_all=True, append_images=[IMAGE]),
+    "plain.png": encode(IMAGE, "PNG"),
+    "16 bits.png": encode(Image.fromarray(np.arange(48 * 64, dtype="uint16").reshape(48, 64)), "PNG"),
+    "palette.png": encode(IMAGE.convert("P"), "PNG"),
+    "animated.gif": encode(IMAGE, "GIF", save_all=True, append_images=[IMAGE.rotate(180)]),
+    "still.gif": encode(IMAGE, "GIF"),
+    "lossy.webp": encode(IMAGE, "WEBP"),
+    "lossless.webp": encode(IMAGE, "WEBP", lossless=True),
+    "24 bits.bmp": encode(IMAGE, "BMP"),
+}
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The files that were decoded, by their bytes."""
+    asked = []
+    decode = checking.decode_or_say_why
+    monkeypatch.setattr(checking, "decode_or_say_why", lambda encoded: asked.append(encoded) or decode(encoded))
+    return asked
+
+
+@pytest.fixture
+def glanced(monkeypatch):
+    """The names of the files whose headers were looked at."""
+    asked = []
+    glance = checking._glance
+    monkeypatch.setattr(checking, "_glance", lambda file, size: asked.append(file.name) or glance(file, size))
+    return asked
+
+
+def write(root, contents):
+    for name, content in contents.items():
+        (root / name).write_bytes(content)
+    return list(contents)
+
+
+def test_whole_images_of_every_kind_are_known_without_being_decoded(tmp_path, decoded):
+    looks, reasons = checking.check(tmp_path, write(tmp_path, FILES))
+    assert (reasons, decoded) == ({}, [])
+    assert looks["side"].tolist() == [48] * len(FILES)
+    assert looks["size"].tolist() == [len(content) for content in FILES.values()]
+    assert not looks["decoded"].any()
+
+
+@pytest.mark.parametrize("left", [0.02, 0.5, 0.97])
+def test_what_is_cut_off_is_told_by_the_decoder(tmp_path, left, decoded):
+    may_be_whole = ("more behind the end.jpg", "two.mpo", "animated.gif")  # as to the first image
+    contents = {n: content[: int(left * len(content))] for n, content in FILES.items() if n not in may_be_whole}
+    _, reasons = checking.check(tmp_path, write(tmp_path, contents))
+    assert sorted(reasons) == sorted(contents)
+    assert len(decoded) == len(contents)
+
+
+def test_a_file_is_looked_at_once_and_again_when_it_changes(tmp_path, glanced, decoded):
+    names = write(tmp_path, {f"{index}.png": FILES["plain.png"] for index in range(3)})
+    first, _ = checking.check(tmp_path, names)
+    again, _ = checking.check(tmp_path / "." / "", names)
+    np.testing.assert_array_equal(first, again)
+    assert len(glanced) == 3
+    write(tmp_path, {"1.png": FILES["palette.png"], "3.png": FILES["plain.png"]})
+    looks, _ = checking.check(tmp_path, [*names, "3.png"])
+    assert [os.path.basename(name) for name in glanced[3:]] == ["1.png", "3.png"]
+    np.testing.assert_array_equal(looks[[0, 2]], first[[0, 2]])
+    assert looks["mark"][3] == first["mark"][0] != looks["mark"][1]
+    for _ in range(2):
+        assert checking.check(tmp_path, names, full=True)[0]["decoded"].all()
+        assert (len(glanced), len(decoded)) == (5, 3)
+    shutil.copytree(tmp_path, tmp_path / "copy")  # another path
+    checking.check(tmp_path / "copy", names)
+    assert len(glanced) == 8
+
+
+def test_the_cache_is_never_required(tmp_path, monkeypatch, glanced):
+    names = write(tmp_path, {"a.png": FILES["plain.png"]})
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
+    checking.check(tmp_path, names)
+    [cache] = (tmp_path / "home").rglob("*.npz")
+    for content in (b"", b"x", cache.read_bytes()[:200]):
+        cache.write_bytes(content)
+        assert checking.check(tmp_path, names)[1] == {}
+    np.savez(cache, names=np.zeros(3, "u1"), looks=np.zeros(2))
+    checking.check(tmp_path, names)
+    assert len(glanced) == 5
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "a.png"))  # nothing can be written there
+    checking.check(tmp_path, names)
+    assert len(glanced) == 6
+
+
+def test_a_header_that_promises_too_much_is_left_to_the_decoder(tmp_path):
+    bomb = bytearray(FILES["plain.png"])
+    bomb[16:24] = (20_000).to_bytes(4, "big") * 2
+    bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
+    _, reasons = checking.check(tmp_path, write(tmp_path, {"bomb.png": bytes(bomb)}))
+    assert "pixels; scale it down" in reasons["bomb.png"]
+
+
+def damaged(content):
+    """A PNG whose header and end are as they were, and whose pixels are not."""
+    return content[:60] + bytes(8) + content[68:]
+
+
+@pytest.fixture
+def images(image_folder, tmp_path):
+    """Two classes of 20 images, of which one of each is damaged within."""
+    shutil.copytree(image_folder, tmp_path / "images")
+    for name in ("dark", "light"):
+        IMAGE.save(tmp_path / "images" / name / "3.png")
+        (tmp_path / "images" / name / "3.png").write_bytes(damaged(FILES["plain.png"]))
+    return tmp_path / "images"
+
+
+def test_a_full_check_finds_what_headers_do_not_tell(images):
+    assert folder.read(images, 0, 0, 0).sizes["train"] == 40
+    with pytest.raises(InputError, match=r"dark/3\.png: it is damaged or truncated"):
+        folder.read(images, 0, 0, 0, full_check=True)
+    found = folder.read(images, 0, 0, 0, full_check=True, skip_bad_images=True)
+    assert (found.sizes["train"], found.record["skipped"]) == (38, ["dark/3.png", "light/3.png"])
+
+
+@pytest.mark.tensorflow
+def test_what_a_training_finds_damaged_is_left_out_by_it_and_by_who_comes_after(images, tmp_path):
+    config = TrainConfig.of(
+        dataset=str(images), architecture=TINY, epochs=2, batch_size=8, test_fraction=0, skip_bad_images=True
+    )
+    told = []
+    finished = train(
+        config, tmp_path / "run", verbose=0, report=print, on_data=lambda data, _: told.append(len(data.skipped))
+    )
+    assert told == [0, 2]
+    assert finished.sizes == {"train": 34, "validation": 4, "test": 0}
+    assert finished.model.optimizer.iterations == 2 * 5
+    record = files.read_json(tmp_path / "run" / "data.json")
+    assert record["skipped"] == ["dark/3.png", "light/3.png"]
+    again = data.load(images, architecture=TINY, record=record, skip_bad_images=True)
+    assert (again.record, again.added) == (record, [])
+
+
+def test_a_million_files_would_take_less_than_half_a_gibibyte_of_python(monkeypatch, tmp_path):
+    count = 20_000
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(
+        folder, "files_in", lambda path: (f"{path}/a photograph of {index:07d}.jpg" for index in range(count // 2))
+    )
+
+    def looked_at(root, names, **options):
+        return np.zeros(len(names), checking.LOOK), {}
+
+    monkeypatch.setattr(folder, "check", looked_at)
+    tracemalloc.start()
+    try:
+        found = folder.read(tmp_path, 0, 0.1, 0.1)
+        files.write_json(tmp_path / "data.json", found.record)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sum(found.sizes.values()) == count
+    assert peak / count * 1e6 < 2**29
