@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """Adds the command and its options to the parser."""
-    parser = command(commands, "evaluate", run, "Print loss and accuracies of each head on labelled images.")
+    text = "Print loss and accuracies of each head, and of the average of the heads, on labelled images."
+    parser = command(commands, "evaluate", run, text)
     parser.add_argument("model", metavar="RUN", help="run folder or .keras file")
     parser.add_argument(
         "others", metavar="RUN", nargs="*", help="more networks of the same classes, to average (ensemble)"
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
             predictions = evaluation.predict(
                 models, examples, crops=arguments.crops, batch_size=arguments.batch_size, verbose=verbose
             )
-            results = predictions.scores(tops)
+            results = predictions.scores(tops, average=True)
         else:
             results = evaluation.evaluate(models[0], batches)
     if arguments.json:
@@ -88,12 +89,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print(title: str, results: Mapping[str, Mapping[str, float]], tops: Sequence[int]) -> None:
-    keys = ["accuracy" if k == 1 else f"top_{k}_accuracy" for k in tops]
+    keys = {f"top-{k}": "accuracy" if k == 1 else f"top_{k}_accuracy" for k in tops}
+    known = {key for metrics in results.values() for key in metrics}  # of few classes there is no top-5 accuracy
+    keys = {name: key for name, key in keys.items() if key in known}
     rows = [
-        [head, *(f"{metrics[key]:.2%}" if key in metrics else "" for key in keys), f"{metrics['loss']:.4f}"]
+        [head, *(f"{metrics[key]:.2%}" if key in metrics else "" for key in keys.values()), f"{metrics['loss']:.4f}"]
         for head, metrics in results.items()
     ]
-    print_table(title, ["head", *(f"top-{k}" for k in tops), "loss"], rows)
+    print_table(title, ["head", *keys, "loss"], rows)
 
 
 def _check_same_input(models: "Sequence[InceptionModel]") -> None:

@@ -16,7 +16,9 @@ def add(commands: Any) -> None:
     parser = command(commands, "explain", run, "Draw what each head says about images, and where it looks (Grad-CAM).")
     parser.add_argument("model", metavar="RUN", help="run folder or .keras file")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, folders or glob patterns")
-    parser.add_argument("--out", metavar="FILE", help="plot of a single image (default: IMAGE-explained.png)")
+    parser.add_argument(
+        "--out", metavar="PLACE", help="folder of the plots, or .png file of one (default: IMAGE-explained.png)"
+    )
     parser.add_argument(
         "--class", dest="class_name", metavar="NAME", help="class to explain (default: the likeliest one of each head)"
     )
@@ -44,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
             continue
         found = explain(model, image, class_name=arguments.class_name, top=arguments.top)
         pixels = undo_preprocessing(image.numpy(), preprocessing=model.preprocessing)
-        plot = Path(arguments.out) if arguments.out else _free_name(path)
+        plot = _plot_of(path, arguments.out)
         with files.written_aside(plot) as aside:
             plots.explanation(pixels, found).savefig(aside, dpi=120)
         answers = "  ".join(f"{each.head}: {each.top[0][0]} {each.top[0][1]:.2%}" for each in found)
@@ -53,18 +55,28 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_out(out: str, paths: list[Path]) -> None:
+    place = files.named(out, "--out")
+    if place.suffix != ".png":
+        if not place.is_dir() and (place.suffix or place.exists()):
+            raise InputError(f"--out must be a folder or a .png file. Received: {out}")
+        return
     if len(paths) > 1:
-        raise InputError(f"--out names one plot for {len(paths)} images; leave it out, and each gets one of its own")
-    if Path(out).suffix != ".png":
-        raise InputError(f"--out must be the name of a .png file. Received: {out}")
-    if Path(out).exists():
+        raise InputError(f"--out names one plot for {len(paths)} images; name a folder")
+    if place.exists():
         raise InputError(f"{out} is there already; choose another name with --out")
 
 
-def _free_name(path: Path) -> Path:
-    """Returns `IMAGE-explained.png`, or `IMAGE-explained-2.png`, `-3`, ... where that exists."""
-    plot, number = Path(f"{path.stem}-explained.png"), 1
+def _plot_of(image: Path, out: str | None) -> Path:
+    """Returns where the plot of an image goes: the file that `--out` names, or `IMAGE-explained.png` in its folder.
+
+    Where that exists it is `IMAGE-explained-2.png`, `-3`, ...
+    """
+    folder = Path(out or ".")
+    if folder.suffix == ".png":
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    plot, number = folder / f"{image.stem}-explained.png", 1
     while plot.exists():
         number += 1
-        plot = Path(f"{path.stem}-explained-{number}.png")
+        plot = folder / f"{image.stem}-explained-{number}.png"
     return plot

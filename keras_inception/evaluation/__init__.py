@@ -10,7 +10,14 @@ from keras_inception.evaluation.measures import (
     per_class,
     scores,
 )
-from keras_inception.evaluation.scoring import Predictions, class_indices, evaluate, one_by_one, predict
+from keras_inception.evaluation.scoring import (
+    Predictions,
+    class_indices,
+    evaluate,
+    evaluate_compiled,
+    one_by_one,
+    predict,
+)
 
 __all__ = [
     "CROPS",
@@ -23,6 +30,7 @@ __all__ = [
     "confusion",
     "crops",
     "evaluate",
+    "evaluate_compiled",
     "one_by_one",
     "per_class",
     "predict",

@@ -65,7 +65,7 @@ def scores(labels: Array, probabilities: Array, top_ks: Sequence[int] = (1, 5)) 
         `"loss"`, the mean cross-entropy in nats, `"accuracy"` and `"top_K_accuracy"` in [0, 1].
 
     Raises:
-        InputError: A number of answers is below 1.
+        InputError: A number of answers is below 1, or a probability is not a number.
     """
     answers_of(probabilities)
     if min(top_ks, default=1) < 1:
@@ -89,7 +89,10 @@ def no_numbers(received: str) -> InputError:
 
 
 def answers_of(probabilities: Array) -> Array:
-    """Returns the likeliest class of each image, `(images,)`.
+    """Returns the likeliest class of each image, `(images,)`, integers.
+
+    Args:
+        probabilities: `(images, classes)`.
 
     Raises:
         InputError: A probability is not a number.
@@ -101,7 +104,15 @@ def answers_of(probabilities: Array) -> Array:
 
 
 def per_class(labels: Array, probabilities: Array) -> list[ClassScore]:
-    """Returns the score of each class, counted over the likeliest answers."""
+    """Returns the score of each class, counted over the likeliest answers.
+
+    Args:
+        labels: `(images,)`, integers.
+        probabilities: `(images, classes)`.
+
+    Raises:
+        InputError: A probability is not a number.
+    """
     from sklearn.metrics import precision_recall_fscore_support
 
     classes = range(probabilities.shape[1])
@@ -113,7 +124,15 @@ def per_class(labels: Array, probabilities: Array) -> list[ClassScore]:
 
 
 def confusion(labels: Array, probabilities: Array) -> Array:
-    """Returns how many images of each class, by row, are called each class, by column: `(classes, classes)`."""
+    """Returns how many images of each class, by row, are called each class, by column: `(classes, classes)`.
+
+    Args:
+        labels: `(images,)`, integers.
+        probabilities: `(images, classes)`.
+
+    Raises:
+        InputError: A probability is not a number.
+    """
     from sklearn.metrics import confusion_matrix
 
     return confusion_matrix(labels, answers_of(probabilities), labels=range(probabilities.shape[1]))
@@ -128,6 +147,9 @@ def calibration(labels: Array, probabilities: Array, bins: int = 15) -> Calibrat
         labels: `(images,)`, integers.
         probabilities: `(images, classes)`.
         bins: The number of bins of equal width between 0 and 1.
+
+    Raises:
+        InputError: A probability is not a number.
 
     Reference: Guo et al., On Calibration of Modern Neural Networks, arXiv:1706.04599, section 2, with its 15 bins.
     """
@@ -144,6 +166,15 @@ def calibration(labels: Array, probabilities: Array, bins: int = 15) -> Calibrat
 
 
 def confident_mistakes(labels: Array, probabilities: Array, count: int = 20) -> Array:
-    """Returns the indices of the wrong answers of the highest confidence, the highest first, at most `count`."""
+    """Returns the indices of the wrong answers of the highest confidence, the highest first.
+
+    Args:
+        labels: `(images,)`, integers.
+        probabilities: `(images, classes)`.
+        count: The most indices to return.
+
+    Raises:
+        InputError: A probability is not a number.
+    """
     wrong = np.flatnonzero(answers_of(probabilities) != labels)
     return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:count]

@@ -14,9 +14,18 @@ from keras_inception.errors import InputError, shown
 from keras_inception.evaluation import cropping, measures
 from keras_inception.network.labels import check_labels
 from keras_inception.network.losses import logs_by_head
-from keras_inception.network.model import InceptionModel, check_finite, check_input, check_model, gives_logits
+from keras_inception.network.model import (
+    InceptionModel,
+    check_finite,
+    check_images,
+    check_input,
+    check_model,
+    gives_logits,
+)
 from keras_inception.network.preprocess import preprocess_input
 from keras_inception.types import Array
+
+AVERAGE = "average"  # of the heads
 
 
 @dataclass(frozen=True)
@@ -31,9 +40,18 @@ class Predictions:
     labels: Array
     probabilities: dict[str, Array]
 
-    def scores(self, top_ks: Sequence[int] = (1, 5)) -> dict[str, dict[str, float]]:
-        """Returns by head what `measures.scores` counts: loss and accuracies."""
-        return {head: measures.scores(self.labels, rows, top_ks) for head, rows in self.probabilities.items()}
+    def scores(self, top_ks: Sequence[int] = (1, 5), *, average: bool = False) -> dict[str, dict[str, float]]:
+        """Returns by head what `measures.scores` counts: loss and accuracies.
+
+        Args:
+            top_ks: Numbers of answers, of which one must be right.
+            average: Whether to score, where there are several heads, the average of their softmaxes too, as
+                `"average"`.
+        """
+        rows = dict(self.probabilities)
+        if average and len(rows) > 1:
+            rows[AVERAGE] = np.mean(list(rows.values()), axis=0)
+        return {name: measures.scores(self.labels, each, top_ks) for name, each in rows.items()}
 
 
 def evaluate(
@@ -58,22 +76,31 @@ def evaluate(
         verbose: Keras's: 0 is silent, 1 shows a progress bar.
 
     Returns:
-        By output name, `{"loss", "accuracy", "top_5_accuracy"}`, the last one from 6 classes up. Accuracies are
-        fractions in [0, 1].
+        By output name, `{"loss", "accuracy", "top_5_accuracy"}`, the last one from 6 classes up, and of several heads
+        the same as `"average"` for the average of their softmaxes. Accuracies are fractions in [0, 1].
 
     Raises:
         InputError: As `predict` and `measures.scores`.
     """
-    if isinstance(model, InceptionModel) and model.compiled and crops is None and top_ks is None:
-        check_model(model)
-        check_finite(model)
-        batches = examples if _is_pair_of_arrays(examples) else (examples,)
-        logs = model.evaluate(*batches, return_dict=True, verbose=verbose)
-        if not np.isfinite(logs["loss"]):
-            raise measures.no_numbers(f"a loss of {logs['loss']}")
-        return logs_by_head(logs, model.output_names)
     predictions = predict(model, examples, crops=crops, batch_size=batch_size, verbose=verbose)
-    return predictions.scores() if top_ks is None else predictions.scores(top_ks)
+    return predictions.scores((1, 5) if top_ks is None else top_ks, average=True)
+
+
+def evaluate_compiled(model: InceptionModel, examples: Any) -> dict[str, dict[str, float]]:
+    """Returns by head the loss and the metrics that a model was compiled with, computed by all of its replicas.
+
+    Args:
+        model: A compiled model.
+        examples: Batches of `(image, label)`.
+
+    Raises:
+        InputError: A weight or the loss is not finite.
+    """
+    check_finite(model)
+    logs = model.evaluate(examples, return_dict=True, verbose=0)
+    if not np.isfinite(logs["loss"]):
+        raise measures.no_numbers(f"a loss of {logs['loss']}")
+    return logs_by_head(logs, model.output_names)
 
 
 def predict(
@@ -119,6 +146,7 @@ def predict(
     while chunk := list(islice(pairs, max(1, batch_size // (crops or 1)))):
         images = [image for image, _ in chunk]
         if crops is None and not labels:
+            check_images(np.stack(images))
             for member in models:
                 member.look_at(np.stack(images))
         labels += [class_indices(label[None], models[0].classes) for _, label in chunk]

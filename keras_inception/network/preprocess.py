@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from typing import Any
 
 import keras
 import numpy as np
@@ -135,12 +136,13 @@ def undo_preprocessing(x: Array, *, preprocessing: str | None = "inception") -> 
     return (x + np.asarray(CAFFE_MEAN_BGR, x.dtype))[..., ::-1]
 
 
-def decode_predictions(preds: Tensor, top: int = 5) -> list[list[tuple[str, str, float]]]:
+def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
     """Names the likeliest classes of ImageNet, as `keras.applications` does.
 
     Args:
         preds: Softmaxes or logits of one head, array or tensor: `(batch, 1000)`, or `(batch, 1001)` with TF-slim's
-            "background" first, which is left out.
+            "background" first, which is left out. Of a list of several heads, as `predict` returns it, the first is
+            taken, the main one.
         top: Number of classes to name, at least 1.
 
     Returns:
@@ -150,11 +152,13 @@ def decode_predictions(preds: Tensor, top: int = 5) -> list[list[tuple[str, str,
         InputError: `preds` has another shape.
         DownloadError: The names could not be downloaded.
     """
+    if isinstance(preds, (list, tuple)) and preds and hasattr(preds[0], "shape"):
+        preds = preds[0]
     shape = getattr(preds, "shape", None)
     if shape is None or len(shape) != 2 or shape[1] not in (1000, 1001):
         raise InputError(
             "`preds` must be an array `(batch, 1000)` or `(batch, 1001)`, the output of one head for ImageNet's "
-            "classes; a model of three heads returns a list, of which the first is the main one. "
+            "classes, or the list that a model of several heads returns, of which the first is the main one. "
             f"Received: {type(preds).__name__} of shape {shape}"
         )
     index = _imagenet_class_index()

@@ -216,7 +216,7 @@ class Training:
 
     def finish(self) -> Run:
         """Scores the model on the test images, and writes what a finished run has."""
-        results = {} if self.data.test is None else evaluation.evaluate(self.model, self.data.test)
+        results = {} if self.data.test is None else evaluation.evaluate_compiled(self.model, self.data.test)
         if self.chief:
             self._write_results(results)
         return Run(self.folder, self.model, results, self.data.sizes, self.chief)

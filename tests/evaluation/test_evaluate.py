@@ -48,6 +48,21 @@ def test_evaluate_counts_what_predict_says(model, originals):
         assert scores[head]["loss"] == pytest.approx(-np.log(rows[range(6), labels]).mean(), rel=1e-4)
 
 
+def test_the_average_of_the_heads_is_scored_beside_them(model):
+    x = np.random.default_rng(0).uniform(-1, 1, (6, SIZE, SIZE, 3)).astype("float32")
+    labels = np.arange(6) % CLASSES
+    found = evaluation.evaluate(model, (x, labels))
+    assert list(found) == [*model.output_names, "average"]
+    average = np.mean([softmaxes(ki.inference_model(model, head), x) for head in model.output_names], axis=0)
+    assert found["average"]["accuracy"] == pytest.approx(np.mean(average.argmax(axis=1) == labels))
+    assert found["average"]["loss"] == pytest.approx(-np.log(average[np.arange(6), labels]).mean(), rel=1e-5)
+    assert list(evaluation.evaluate(ki.inference_model(model), (x, labels))) == ["main"]
+    assert (
+        list(evaluation.evaluate_compiled(ki.compile_model(model), ((x, labels) for _ in range(1))))
+        == model.output_names
+    )
+
+
 def test_an_ensemble_averages_softmaxes_of_networks_of_any_size_and_preprocessing(originals):
     first, second = build(1), build(2, size=20, preprocessing="caffe", heads=("aux1", "main"))
     found = evaluation.predict([first, second], iter(originals), crops=10)  # data that can be read once

@@ -12,7 +12,6 @@ pytest.importorskip("tensorflow")
 from tiny_network import TINY
 
 import keras_inception as ki
-from keras_inception import plots
 from keras_inception.architectures import AuxiliaryHead, Conv, Inception
 from keras_inception.cli import main
 
@@ -221,16 +220,6 @@ def test_models_without_classifiers_and_channels_first_are_refused(build, image)
         ki.explain(model, image)
 
 
-def test_the_plot_shows_the_image_and_for_each_head_map_and_classes(build, image):
-    figure = plots.explanation((image + 1) * 127.5, ki.explain(build(), image, class_name="bee", top=3))
-    titles = [axes.get_title() for axes in figure.axes]
-    assert titles[0] == "image"
-    assert [title.split(",")[0] for title in titles[1:4]] == ["main: bee", "aux1: bee", "aux2: bee"]
-    assert len(figure.axes) == 9  # four images above, three sets of bars and an empty place below, a colour bar
-    assert sorted(label.get_text() for label in figure.axes[5].get_yticklabels()) == ["ant", "bee", "cow"]
-    assert figure.axes[5].texts[0].get_text().endswith("%")
-
-
 @pytest.fixture
 def here(build, tmp_path, monkeypatch):
     """A folder with a model and two images, which is the current one."""
@@ -271,6 +260,15 @@ def test_each_image_gets_a_plot_and_none_is_overwritten(here, capsys):
 def test_what_cannot_be_explained_is_one_line(here, refused, arguments, message):
     assert message in refused("explain", *arguments)
     assert not list(here.glob("*explained*"))
+
+
+def test_the_plots_of_several_images_go_into_a_folder(here, capsys):
+    for _ in range(2):
+        assert main(["explain", "model.keras", "flower.jpg", "house.png", "--out", "some/plots"]) == 0
+    assert capsys.readouterr().out.endswith("wrote some/plots/house-explained-2.png\n")
+    found = sorted(path.name for path in (here / "some" / "plots").iterdir())
+    expected = [f"{name}-explained{number}.png" for name in ("flower", "house") for number in ("", "-2")]
+    assert found == sorted(expected)
 
 
 def test_an_unreadable_image_does_not_keep_the_others_from_their_plots(here, capsys):
