@@ -10,7 +10,7 @@ pytest.importorskip("tensorflow")
 
 from tiny_network import TINY
 
-from keras_inception import files, plots
+from keras_inception import files
 from keras_inception.training import diagnosis, runs
 from keras_inception.training.config import TrainConfig
 from keras_inception.training.loop import train
@@ -105,17 +105,6 @@ def test_a_json_file_is_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(TypeError):
         files.write_json(path, {"accuracy": object()})
     assert json.loads(path.read_text()) == {"accuracy": 0.5}
-
-
-@pytest.mark.parametrize("heads", [("main", "aux1", "aux2"), ("main",)])
-def test_curves_draw_a_line_for_each_head_in_training_and_validation(heads):
-    prefixes = [f"{head}_" for head in heads] if len(heads) > 1 else [""]  # as Keras calls its metrics
-    names = [f"{kind}{prefix}" for kind in ("", "val_") for prefix in prefixes]
-    figure = plots.curves({f"{name}{metric}": [0.5, 0.7] for name in names for metric in ("loss", "accuracy")}, heads)
-    for axes in figure.axes:
-        labels = [f"{head}, {kind}" for kind in ("training", "validation") for head in heads]
-        assert [line.get_label() for line in axes.lines] == labels
-        assert all(line.get_ydata().tolist() == [0.5, 0.7] for line in axes.lines)
 
 
 @pytest.mark.slow

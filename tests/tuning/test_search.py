@@ -12,7 +12,6 @@ from tiny_network import TINY
 
 from keras_inception import TrainConfig, files
 from keras_inception.cli import main, tune
-from keras_inception.plots import tuning as plots
 from keras_inception.training.config import to_options
 from keras_inception.training.loop import load_data
 from keras_inception.tuning import search as searches
@@ -234,17 +233,3 @@ def test_on_a_terminal_the_table_shows_the_trial_that_runs_below_those_that_ende
         assert text in ended
     assert "failed       0.7500" in failed  # the best so far
     assert "diverged: NaN" in failed
-
-
-def test_the_importance_plot_names_what_decided():
-    rows = [
-        TrialResult(
-            str(i), "COMPLETED", 0.5 + 0.1 * (i % 3), 1.0, 1, {"a": i % 3, "b": i % 2, "word": "xyz"[i % 3]}, ""
-        )
-        for i in range(30)
-    ]
-    shares = plots.importances(rows, ["b", "a", "word"])
-    assert sum(shares.values()) == pytest.approx(1)
-    assert shares["b"] < 0.05
-    failed = TrialResult("30", "FAILED", None, 1.0, 0, {}, "why")
-    plots.parallel([*rows, failed], ["a", "b", "word"], "val_main_accuracy")

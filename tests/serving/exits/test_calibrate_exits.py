@@ -10,7 +10,6 @@ from served_network import IMAGE, random_images
 
 import keras_inception as ki
 from keras_inception.network import cost
-from keras_inception.plots.serving import exits_figure
 from keras_inception.serving import exits
 from keras_inception.serving.exits import calibration as calibrating
 
@@ -158,7 +157,7 @@ def test_a_file_that_is_no_calibration_is_refused(tmp_path, text):
         exits.ExitCalibration.from_file(tmp_path / "exits.json")
 
 
-def test_rows_and_plot_hold_the_points_of_both_sets_of_images(model, calibration, images):
+def test_rows_hold_the_points_of_both_sets_of_images(model, calibration, images):
     points = exits.score(model, calibration, (images[:50], np.zeros(50, int)))
     rows = calibration.rows(points)
     assert [row["chosen"] for row in rows].count(True) == 1
@@ -167,10 +166,6 @@ def test_rows_and_plot_hold_the_points_of_both_sets_of_images(model, calibration
         "validation_accuracy": calibration.table[0].accuracy, "multiply_adds": calibration.multiply_adds,
         "test_accuracy": points[0].accuracy, "test_multiply_adds": calibration.multiply_adds, "chosen": False,
     }  # fmt: skip
-    [axes] = exits_figure(calibration, points).axes
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
-        "400 images that set the thresholds", "other images",
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
