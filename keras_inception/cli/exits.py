@@ -82,8 +82,8 @@ def _print(
     print("temperatures: " + ", ".join(f"{head} {value:.2f}" for head, value in calibration.temperatures.items()))
     if not calibration.thresholds:
         print(
-            f"no image may leave early: on {calibration.images:,} validation images no thresholds are sure to lose at "
-            f"most {calibration.max_accuracy_loss:.2%}; give more of them, or a larger --max-accuracy-loss"
+            f"no image may leave early: on {calibration.images:,} validation images all thresholds may lose more than "
+            f"{calibration.max_accuracy_loss:.2%} of the accuracy; give more images, or a larger --max-accuracy-loss"
         )
         return
     reached = points[calibration.table.index(calibration.chosen)] if points else calibration.chosen

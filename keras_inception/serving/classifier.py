@@ -104,6 +104,10 @@ class Classifier:
         Yields:
             Pairs of path and answer: a list of `(class name, probability)`, the most probable first, or a string that
             says why the file cannot be read.
+
+        Raises:
+            InputError: An argument is of the wrong type or out of range, the network's input has other than 1, 3 or 4
+                channels, or its probabilities overflow.
         """
         if isinstance(paths, (str, bytes, os.PathLike)):
             raise InputError(f"`paths` must be a list of paths. Received: paths={shown(paths)}")
@@ -119,7 +123,11 @@ class Classifier:
                 yield path, image if isinstance(image, str) else self._top(next(answers), top)
 
     def read(self, path: PathLike) -> Tensor | str:
-        """Returns the network's input of an image file, `(height, width, channels)`, or why it cannot be read."""
+        """Returns the network's input of an image file, `(height, width, channels)`, or why it cannot be read.
+
+        Raises:
+            InputError: The network's input has other than 1, 3 or 4 channels.
+        """
         if self._image_shape[-1] not in (1, 3, 4):
             raise InputError(
                 "Image files have 1, 3 or 4 channels. Give arrays to `predict`, or use a network of as many. "

@@ -42,7 +42,12 @@ def write(study: Study) -> None:
 
 
 def summary(study: Study, architecture: str) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    """Returns the columns of the summary of an architecture, and its rows as texts."""
+    """Returns the columns of the summary of an architecture, and its rows as texts.
+
+    Args:
+        study: A finished study.
+        architecture: The name of one of its networks.
+    """
     columns = ("heads that learn", f"{study.images} accuracy", "difference to none", "main left chance at step")
     rows = []
     for variant in study.variants:
@@ -55,7 +60,12 @@ def summary(study: Study, architecture: str) -> tuple[Sequence[str], Sequence[Se
 
 
 def gradient_table(study: Study, architecture: str) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    """Returns the columns of the gradients of an architecture at the start and at the end, and its rows as texts."""
+    """Returns the columns of the gradients of an architecture at the start and at the end, and its rows as texts.
+
+    Args:
+        study: A finished study.
+        architecture: The name of one of its networks.
+    """
     found = {
         f"{head} {stage}": norms
         for stage, epoch in study.stages.items()

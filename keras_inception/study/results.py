@@ -51,7 +51,13 @@ def left_at(losses: Sequence[float] | Array, chance: float) -> int | None:
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean of paired differences, with the ends of Student's interval: None for one pair, which has no spread."""
+    """The mean of paired differences, with Student's interval.
+
+    Attributes:
+        mean: The mean.
+        low: The lower end of the interval; None for one pair, which has no spread.
+        high: The upper end; None likewise.
+    """
 
     mean: float
     low: float | None
@@ -70,6 +76,10 @@ def paired(values: Sequence[float], baseline: Sequence[float]) -> Difference:
 
     The interval is that of Student's t for paired observations, with 95% confidence: it holds for differences that
     are spread normally, and is wide for few seeds (12.7 standard errors to either side for two, 4.3 for three).
+
+    Args:
+        values: One number for each seed.
+        baseline: The same seeds' numbers to compare with.
     """
     differences = [value - other for value, other in zip(values, baseline, strict=True)]
     mean = statistics.fmean(differences)
@@ -83,6 +93,8 @@ def paired(values: Sequence[float], baseline: Sequence[float]) -> Difference:
 @dataclass(frozen=True)
 class StudyRun:
     """A training of a study: a run folder of `train`, with the losses of its steps beside.
+
+    Its properties read the folder, and raise `InputError` where a file is missing or damaged.
 
     Attributes:
         architecture: The name of the network.
@@ -108,6 +120,9 @@ class StudyRun:
 
     def check(self, recipe: Recipe) -> None:
         """Refuses what a finished training left where some of it is missing.
+
+        Args:
+            recipe: What it was trained with; says how many steps and epochs there are.
 
         Raises:
             InputError: A file is missing, damaged or cut off.
@@ -234,19 +249,39 @@ class Study:
         return found
 
     def of(self, architecture: str, variant: str) -> list[StudyRun]:
-        """Returns the trainings of one architecture and variant, seed by seed."""
+        """Returns the trainings of one architecture and variant, seed by seed.
+
+        Args:
+            architecture: The name of the network.
+            variant: The heads that learned.
+        """
         return [run for run in self.trainings if (run.architecture, run.variant) == (architecture, variant)]
 
     def accuracies(self, architecture: str, variant: str) -> list[float]:
-        """Returns the main head's final accuracies, seed by seed."""
+        """Returns the main head's final accuracies in [0, 1], seed by seed.
+
+        Args:
+            architecture: The name of the network.
+            variant: The heads that learned.
+        """
         return [run.final_accuracy for run in self.of(architecture, variant)]
 
     def left(self, architecture: str, variant: str) -> list[int | None]:
-        """Returns the steps at which the main head left chance, seed by seed; None where it did not."""
+        """Returns the steps at which the main head left chance, seed by seed; None where it did not.
+
+        Args:
+            architecture: The name of the network.
+            variant: The heads that learned.
+        """
         return [left_at(run.losses, self.chance) for run in self.of(architecture, variant)]
 
     def gain(self, architecture: str, variant: str) -> Difference | None:
-        """Returns the `Difference` of the accuracies to those without heads; None for that variant, or without it."""
+        """Returns the `Difference` of the accuracies to those without heads; None for that variant, or without it.
+
+        Args:
+            architecture: The name of the network.
+            variant: The heads that learned.
+        """
         if variant == BASELINE or BASELINE not in self.variants:
             return None
         return paired(self.accuracies(architecture, variant), self.accuracies(architecture, BASELINE))

@@ -125,7 +125,13 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
         return model
 
     def fit(self, hp: keras_tuner.HyperParameters, model: InceptionModel, *args: Any, **kwargs: Any) -> Any:
-        """Trains the model of a trial; takes what `keras.Model.fit` takes.
+        """Trains the model of a trial.
+
+        Args:
+            hp: The trial's hyperparameters.
+            model: What `build` returned for them.
+            *args: As `keras.Model.fit` takes them.
+            **kwargs: The same by name.
 
         Returns:
             A `keras.callbacks.History`.
@@ -156,7 +162,17 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
                 raise FatalValueError(str(error)) from error
 
     def feed(self, config: TrainConfig, model: InceptionModel, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], int]:
-        """Returns the arguments of a trial's `model.fit`, from what `search` was given, and the steps of an epoch."""
+        """Returns the arguments of a trial's `model.fit`, and the steps of an epoch.
+
+        Args:
+            config: The trial's configuration.
+            model: Its model.
+            *args: What `search` was given, as `keras.Model.fit` takes it.
+            **kwargs: The same by name.
+
+        Raises:
+            InputError: The data do not fit.
+        """
         return feeding.feed(config, model, "batch_size" in self.space, *args, **kwargs)
 
 

@@ -50,18 +50,31 @@ class TrialProgress:
     """What a trial leaves behind while it runs, in a file that the chief and all workers see.
 
     KerasTuner's workers tell their chief neither the epochs of a trial nor why it failed.
+
+    Args:
+        folder: The folder of the search.
+        trial_id: The trial's id.
     """
 
     def __init__(self, folder: Path, trial_id: str) -> None:
         self._path = folder / "progress" / f"{trial_id}.json"
 
     def write(self, curve: Sequence[float], reason: str = "") -> None:
-        """Writes the objective after each epoch of the last training, and why the trial failed."""
+        """Writes how far the trial is.
+
+        Args:
+            curve: The objective after each epoch of the last training.
+            reason: Why the trial failed, or "".
+        """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(self._path, {"curve": list(curve), "reason": reason})
 
     def read(self) -> tuple[list[float], str]:
-        """Returns what was written last."""
+        """Returns what was written last, curve and reason.
+
+        Raises:
+            InputError: The file is damaged.
+        """
         return _read_progress(self._path) if self._path.is_file() else ([], "")
 
     def others(self) -> list[list[float]]:
@@ -80,7 +93,12 @@ def _read_progress(path: Path) -> tuple[list[float], str]:
 
 @contextlib.contextmanager
 def repeating(seconds: float, function: Callable[[], Any]) -> Iterator[None]:
-    """Calls a function every so many seconds, in a thread of its own, while the context lasts."""
+    """Calls a function at intervals, in a thread of its own, while the context lasts.
+
+    Args:
+        seconds: The wall-clock time between two calls.
+        function: Takes no arguments; what it returns is dropped.
+    """
     ended = threading.Event()
 
     def repeat() -> None:
@@ -99,7 +117,7 @@ class DefectError(FatalError):
 
 
 class Tuner(keras_tuner.Tuner):
-    """KerasTuner's, which stops hopeless trials, says why a trial fails, and as a worker shows signs of life.
+    """KerasTuner's, which stops trials that fall behind, records why one fails, and tells the chief that it lives.
 
     Args:
         oracle: One of `oracles`.
@@ -131,7 +149,11 @@ class Tuner(keras_tuner.Tuner):
             model.stop_training = True
 
     def on_epoch_end(self, trial: Any, model: keras.Model, epoch: int, logs: Logs | None = None) -> None:
-        """Notes the objective, and stops a trial that has nothing to gain."""
+        """Records the objective, and stops a trial that falls behind or that has reached an accuracy of 1.
+
+        Raises:
+            keras_tuner.errors.FailedTrialError: The objective is not finite.
+        """
         objective = self.oracle.objective
         # Each execution begins at the first epoch again, which for Hyperband need not be 0.
         value = float(objective.get_value(logs))
@@ -155,7 +177,13 @@ class Tuner(keras_tuner.Tuner):
             time.sleep(0.5)
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
-        """Runs a trial; see `keras_tuner.Tuner`. A defect ends the search."""
+        """Runs a trial; see `keras_tuner.Tuner`.
+
+        Raises:
+            keras_tuner.errors.FailedTrialError: The trial failed; the search goes on.
+            keras_tuner.errors.FatalError: No trial can run.
+            DefectError: What no trial should raise; it ends the search.
+        """
         self._trial_begun, self._epoch, self._curve = time.monotonic(), -1, []
         progress = TrialProgress(Path(self.project_dir), trial.trial_id)
         progress.write([])

@@ -69,7 +69,11 @@ class ExitCalibration:
     table: list[ExitPoint]
 
     def save(self, path: PathLike) -> None:
-        """Writes a JSON file, such as `exits.json` in a run folder."""
+        """Writes a JSON file, such as `exits.json` in a run folder.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         files.write_json(path, asdict(self))
 
     @classmethod
@@ -150,7 +154,8 @@ def calibrate_exits(
         batch_size: The most images to compute at once.
 
     Raises:
-        InputError: The model has no auxiliary heads, there is no data, or labels do not fit the model.
+        InputError: `max_accuracy_loss` is out of range, the model has no auxiliary heads, there is no data, or labels
+            do not fit the model.
     """
     if not is_number(max_accuracy_loss, 0, 1):
         raise InputError(
@@ -178,7 +183,14 @@ def calibrate_exits(
 def score(model: InceptionModel, calibration: ExitCalibration, data: Any, *, batch_size: int = 64) -> list[ExitPoint]:
     """Returns what each point of `calibration.table` does on other images than those they were chosen on.
 
-    Args and errors are those of `calibrate_exits`.
+    Args:
+        model: The model that was calibrated.
+        calibration: What `calibrate_exits` returned.
+        data: As `calibrate_exits` takes them.
+        batch_size: The most images to compute at once.
+
+    Raises:
+        InputError: The model has no auxiliary heads, there is no data, or labels do not fit the model.
     """
     answers = _Answers(model, *_head_logits(model, data, batch_size), calibration.temperatures)
     return [answers.point(point.thresholds) for point in calibration.table]
@@ -187,7 +199,9 @@ def score(model: InceptionModel, calibration: ExitCalibration, data: Any, *, bat
 def temperature(logits: Array, labels: Array) -> float:
     """Returns the temperature, from 0.05 to 20, that makes the cross-entropy of `softmax(logits / temperature)` least.
 
-    `logits` are `(images, classes)`, `labels` integers.
+    Args:
+        logits: `(images, classes)`.
+        labels: `(images,)`, integers.
     """
 
     def cross_entropy(logarithm: float) -> float:

@@ -132,7 +132,11 @@ def export_format(
 def accuracy(version: PathLike, kind: str, data: Iterable[Any], preprocessing: str | None) -> float:
     """Returns the share, in [0, 1], of labelled images that an exported network of a format classifies right.
 
-    `data` are batches of images that went through `preprocessing` and labels, integer or one-hot.
+    Args:
+        version: The folder that `export_format` returned.
+        kind: The format, a key of `FORMATS`.
+        data: Batches of preprocessed images, `(batch, height, width, channels)`, and labels, integers or one-hot.
+        preprocessing: The preprocessing that the images went through, as in `preprocess_input`.
     """
     run, right = FORMATS[kind].load(Path(version) / FORMATS[kind].file), []
     for images, labels in data:

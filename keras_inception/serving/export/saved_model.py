@@ -118,8 +118,17 @@ def early_exit_network(
 ) -> Callable[[Tensor], dict[str, Tensor]]:
     """Returns what an export with early exits computes.
 
-    It is a function of preprocessed images, `(batch, height, width, channels)`, that holds no variables and returns
-    the dict of `EarlyExitModel`. Arguments and errors are those of `early_exit_model` and `serving_network`.
+    Args:
+        model: A trained model with auxiliary heads.
+        exits: As `export_saved_model` takes them.
+        precision: `"float32"` or `"bfloat16"`, for weights and maps.
+
+    Returns:
+        A function of preprocessed images, `(batch, height, width, channels)`, that holds no variables and returns the
+        dict of `EarlyExitModel`.
+
+    Raises:
+        InputError: The model has no auxiliary heads, or `exits` does not fit them.
     """
     exiting = early_exit_model(model, exits)
     return _traced(exiting.router(serving_network(model, exiting.heads_in_use, precision), frozen), model)
