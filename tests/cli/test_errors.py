@@ -178,7 +178,7 @@ SUMMARY = f"{shlex.quote(sys.executable)} -m keras_inception summary --architect
 @pytest.mark.parametrize(
     ("redirection", "code", "error"),
     [
-        ("| true", 2, "nothing reads the output any more"),
+        pytest.param("| true", 2, "nothing reads the output any more", marks=pytest.mark.slow),
         ("> /dev/full", 2, "No space left on device: choose another place, or make room"),
         ("<&- >&-", 0, ""),  # and no file gets the numbers of these streams
     ],
@@ -257,7 +257,13 @@ def test_an_empty_string_is_no_path(name, line, refused, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["keras-inception.py", "keras_inception.exe.py", "my-keras-inception"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "keras-inception.py",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("keras_inception.exe.py", "my-keras-inception")),
+    ],
+)
 def test_programs_of_any_name_load_keras_files(run, tmp_path, name):
     program = tmp_path / name
     program.write_text(
