@@ -36,6 +36,7 @@ default_role = "code"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False  # Keras documents its own methods
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_default_options = {"members": True}
@@ -49,7 +50,10 @@ html_css_files = ["site.css"]
 
 
 def code_as_rest(app, what, name, obj, options, lines):
-    """Turns fenced and indented blocks of docstrings into blocks of reStructuredText."""
+    """Turns fenced and indented blocks of docstrings into blocks of reStructuredText.
+
+    A colon in the first line of a property, or of what is returned, is a dash: napoleon would read a type before it.
+    """
     text = re.sub(
         r"^```\w*\n(.*?)^```$",
         lambda block: "::\n\n" + re.sub("^", "    ", block[1], flags=re.MULTILINE),
@@ -58,6 +62,9 @@ def code_as_rest(app, what, name, obj, options, lines):
     )
     if what == "module":
         text = re.sub(r"(?<=\n\n)(?= {4})(?<!::\n\n)", "::\n\n", text)
+    if what == "property":
+        text = text.replace(": ", " – ", 1) if ": " in lines[0] else text
+    text = re.sub(r"^((?:Returns|Yields):\n[^\n]*?): ", r"\1 – ", text, flags=re.MULTILINE)
     lines[:] = text.split("\n")
 
 
