@@ -79,6 +79,6 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_row(*row)
     # A file or a pipe has no width: the table takes what it needs.
     console = Console(width=None if sys.stdout.isatty() else 200)
-    with console.capture() as text:
+    with console.capture() as text:  # to a reader that is gone, rich itself would end the process
         console.print(table)
-    print(text.get(), end="")  # rich itself ends the process where nobody reads
+    print(*map(str.rstrip, text.get().splitlines()), sep="\n")

@@ -47,11 +47,11 @@ def run(arguments: argparse.Namespace) -> int:
         report.check_place(arguments.out)
         if arguments.split == "train" and not arguments.crops:
             raise InputError("training images are shuffled and augmented; a report of them needs --crops")
-    tops = sorted(set(arguments.top or (1, 5)))
     models = [runs.load_model(path) for path in (arguments.model, *arguments.others)]
     if not arguments.crops:
         _check_same_input(models)
     data = dataset.data_of(arguments, models[0])
+    tops = sorted(set(arguments.top or [k for k in (1, 5) if k < models[0].classes]))
     batches = getattr(data, arguments.split)
     if batches is None:
         raise InputError(f"there are no {arguments.split} images; choose another --split of {sorted(data.sizes)}")
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         crops = arguments.crops
         with data.reading():
             written = report.write(
-                arguments.out, models, predictions, facts=facts, originals=originals, crops=crops, top_ks=tops
+                arguments.out, models, predictions, facts=facts, originals=originals, crops=crops, top=tops
             )
         if not arguments.json:
             print(f"wrote {arguments.out}: {', '.join(written)}")
@@ -89,14 +89,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print(title: str, results: Mapping[str, Mapping[str, float]], tops: Sequence[int]) -> None:
-    keys = {f"top-{k}": "accuracy" if k == 1 else f"top_{k}_accuracy" for k in tops}
-    known = {key for metrics in results.values() for key in metrics}  # of few classes there is no top-5 accuracy
-    keys = {name: key for name, key in keys.items() if key in known}
+    keys = ["accuracy" if k == 1 else f"top_{k}_accuracy" for k in tops]
     rows = [
-        [head, *(f"{metrics[key]:.2%}" if key in metrics else "" for key in keys.values()), f"{metrics['loss']:.4f}"]
+        [head, *(f"{metrics[key]:.2%}" if key in metrics else "" for key in keys), f"{metrics['loss']:.4f}"]
         for head, metrics in results.items()
     ]
-    print_table(title, ["head", *keys, "loss"], rows)
+    print_table(title, ["head", *(f"top-{k}" for k in tops), "loss"], rows)
 
 
 def _check_same_input(models: "Sequence[InceptionModel]") -> None:
