@@ -4,12 +4,13 @@ Each of them refuses, with an `InputError`, probabilities that are not numbers: 
 them, and so a right answer wherever that is the label.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, shown
+from keras_inception.rules import is_whole
 from keras_inception.types import Array
 
 # scikit-learn is imported where it is used: it takes a second, and no training needs it.
@@ -51,13 +52,13 @@ class Calibration:
     accuracy: Array
 
 
-def scores(labels: Array, probabilities: Array, top_ks: Sequence[int] = (1, 5)) -> dict[str, float]:
+def scores(labels: Array, probabilities: Array, top: Sequence[int] = (1, 5)) -> dict[str, float]:
     """Returns loss and accuracies under the names that `evaluate` gives them.
 
     Args:
         labels: `(images,)`, integers.
         probabilities: `(images, classes)`.
-        top_ks: Numbers of answers, of which one must be right. 1 is `"accuracy"`; those that are not below the number
+        top: Numbers of answers, of which one must be right. 1 is `"accuracy"`; those that are not below the number
             of classes are left out, because they are always right. Ties go to the class of the lower index
             (scikit-learn's `top_k_accuracy_score` gives them to the higher one).
 
@@ -68,13 +69,13 @@ def scores(labels: Array, probabilities: Array, top_ks: Sequence[int] = (1, 5)) 
         InputError: A number of answers is below 1, or a probability is not a number.
     """
     answers_of(probabilities)
-    if min(top_ks, default=1) < 1:
-        raise InputError(f"`top_ks` must be numbers of answers of at least 1. Received: top_ks={tuple(top_ks)}")
+    if not isinstance(top, Iterable) or not all(is_whole(k, 1) for k in top):
+        raise InputError(f"`top` must hold numbers of answers, each of at least 1. Received: top={shown(top)}")
     of_label = np.take_along_axis(probabilities, labels[:, None], axis=1)
     # Keras's cross-entropy takes no probability for smaller than this either.
     found = {"loss": float(-np.log(np.maximum(of_label, 1e-7)).mean())}
     right = np.argsort(-probabilities, axis=1, kind="stable") == labels[:, None]  # at one place of each row
-    for k in top_ks:
+    for k in top:
         if k < probabilities.shape[1]:
             found["accuracy" if k == 1 else f"top_{k}_accuracy"] = float(right[:, :k].any(axis=1).mean())
     return found

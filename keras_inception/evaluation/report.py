@@ -52,7 +52,7 @@ def write(
     facts: Mapping[str, str],
     originals: Any,
     crops: int | None = None,
-    top_ks: Sequence[int] = (1, 5),
+    top: Sequence[int] = (1, 5),
 ) -> list[str]:
     """Writes what models say of labelled images into a folder, in place of an earlier report.
 
@@ -66,7 +66,7 @@ def write(
         facts: What else a reader should know, such as which images these are.
         originals: The images in the order of `predictions`, with labels, as `evaluation.one_by_one` takes them.
         crops: How many crops of an image were averaged; None where there were none.
-        top_ks: Numbers of answers, of which one must be right.
+        top: Numbers of answers, of which one must be right.
 
     Returns:
         The names of the files.
@@ -82,7 +82,7 @@ def write(
     answering = MAIN if MAIN in predictions.probabilities else next(iter(predictions.probabilities))
     labels, answers = predictions.labels, predictions.probabilities[answering]
     calibrations = {head: evaluation.calibration(labels, rows) for head, rows in predictions.probabilities.items()}
-    heads = predictions.scores(sorted({1, *top_ks}))
+    heads = predictions.scores(sorted({1, *top}))
     for head, scores in heads.items():
         scores |= {"calibration_error": calibrations[head].error, "multiply_adds": _multiply_adds(models, head, crops)}
     classes = dict(zip(names, evaluation.per_class(labels, answers)))

@@ -40,18 +40,18 @@ class Predictions:
     labels: Array
     probabilities: dict[str, Array]
 
-    def scores(self, top_ks: Sequence[int] = (1, 5), *, average: bool = False) -> dict[str, dict[str, float]]:
+    def scores(self, top: Sequence[int] = (1, 5), *, average: bool = False) -> dict[str, dict[str, float]]:
         """Returns by head what `measures.scores` counts: loss and accuracies.
 
         Args:
-            top_ks: Numbers of answers, of which one must be right.
+            top: Numbers of answers, of which one must be right.
             average: Whether to score, where there are several heads, the average of their softmaxes too, as
                 `"average"`.
         """
         rows = dict(self.probabilities)
         if average and len(rows) > 1:
             rows[AVERAGE] = np.mean(list(rows.values()), axis=0)
-        return {name: measures.scores(self.labels, each, top_ks) for name, each in rows.items()}
+        return {name: measures.scores(self.labels, each, top) for name, each in rows.items()}
 
 
 def evaluate(
@@ -59,7 +59,7 @@ def evaluate(
     examples: Any,
     *,
     crops: int | None = None,
-    top_ks: Sequence[int] | None = None,
+    top: Sequence[int] | None = None,
     batch_size: int = 64,
     verbose: int = 0,
 ) -> dict[str, dict[str, float]]:
@@ -70,7 +70,7 @@ def evaluate(
         examples: What `model.evaluate` takes as `x`: batches of `(image, label)`, preprocessed; with `crops` the
             original images. See `predict`.
         crops: How many crops of each image to average, 1, 10 or 144; by default the images are taken as they are.
-        top_ks: Numbers of answers, of which one must be right, such as `(1, 3, 5)`; by default 1, and 5 from 6 classes
+        top: Numbers of answers, of which one must be right, such as `(1, 3, 5)`; by default 1, and 5 from 6 classes
             up.
         batch_size: The most crops to compute at once.
         verbose: Keras's: 0 is silent, 1 shows a progress bar.
@@ -83,7 +83,7 @@ def evaluate(
         InputError: As `predict` and `measures.scores`.
     """
     predictions = predict(model, examples, crops=crops, batch_size=batch_size, verbose=verbose)
-    return predictions.scores((1, 5) if top_ks is None else top_ks, average=True)
+    return predictions.scores((1, 5) if top is None else top, average=True)
 
 
 def evaluate_compiled(model: InceptionModel, examples: Any) -> dict[str, dict[str, float]]:

@@ -38,7 +38,7 @@ def test_crops_are_averaged_image_by_image_for_every_head(model, originals, crop
 
 def test_evaluate_counts_what_predict_says(model, originals):
     labels = np.array([label for _, label in originals])
-    scores = evaluation.evaluate(model, originals, crops=10, top_ks=(1, 2))
+    scores = evaluation.evaluate(model, originals, crops=10, top=(1, 2))
     for index, head in enumerate(("main", "aux1", "aux2")):
         rows = by_hand(model, originals, 10, head=index)
         best = np.argsort(-rows, axis=1)
@@ -157,7 +157,7 @@ def with_nan(model, layer=-1):
     return model
 
 
-@pytest.mark.parametrize("options", [{}, {"crops": 10}, {"top_ks": (1, 2)}])
+@pytest.mark.parametrize("options", [{}, {"crops": 10}, {"top": (1, 2)}])
 @pytest.mark.parametrize("ensemble", [False, True])
 def test_weights_that_are_not_numbers_are_never_scored(originals, options, ensemble):
     models = [build(1), with_nan(build(2))] if ensemble else with_nan(build(1))
@@ -170,7 +170,7 @@ def test_weights_that_are_not_numbers_are_never_scored(originals, options, ensem
 def test_an_image_that_holds_no_numbers_is_never_scored(model, value):
     images = np.zeros((5, SIZE, SIZE, 3), "float32")
     images[3, 2, 2, 1] = value
-    for options in ({}, {"crops": 10, "batch_size": 20}, {"top_ks": (1, 2), "batch_size": 2}):
+    for options in ({}, {"crops": 10, "batch_size": 20}, {"top": (1, 2), "batch_size": 2}):
         with pytest.raises(InputError, match=r"finite numbers|must be numbers"):
             evaluation.evaluate(model, (images, np.zeros(5, int)), **options)
 

@@ -99,7 +99,7 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(two_runs, tmp_path, ima
     message = refused("evaluate", run, "--split", "train", "--out", tmp_path / "new")
     assert "a report of them needs --crops" in message
     assert "which holds something else" in refused("evaluate", run, "--out", image_folder)
-    assert "`top_ks` must be numbers of answers of at least 1" in refused("evaluate", run, "--top", "0")
+    assert "`top` must hold numbers of answers, each of at least 1" in refused("evaluate", run, "--top", "0")
     other = ki.GoogLeNet(architecture=TINY, input_shape=(10, 10, 3), classes=2, class_names=["light", "dark"])
     runs.save_model(other, tmp_path)
     message = refused("evaluate", run, tmp_path / "model.keras", "--crops", "1")

@@ -1,9 +1,12 @@
 """What probabilities are worth, on examples that can be worked out by hand."""
 
+import re
+
 import numpy as np
 import pytest
 
 from keras_inception import evaluation
+from keras_inception.errors import InputError
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 PROBABILITIES = np.array(
@@ -35,9 +38,10 @@ def test_a_label_without_probability_has_a_finite_loss():
     assert evaluation.scores(np.array([3]), PROBABILITIES[:1])["loss"] == pytest.approx(-np.log(1e-7))
 
 
-def test_less_than_one_answer_is_refused():
-    with pytest.raises(ValueError, match=r"`top_ks` must be .* at least 1. Received: top_ks=\(0, 5\)"):
-        evaluation.scores(LABELS, PROBABILITIES, (0, 5))
+@pytest.mark.parametrize("top", [(0, 5), 5, (1.5,), (True,), "15", None])
+def test_numbers_of_answers_that_are_none_are_refused(top):
+    with pytest.raises(InputError, match=rf"`top` must hold .* at least 1. Received: top={re.escape(repr(top))}"):
+        evaluation.scores(LABELS, PROBABILITIES, top)
 
 
 def test_confusion_has_labels_in_rows_and_answers_in_columns():
