@@ -20,12 +20,12 @@ def add(commands: Any) -> None:
         "--classes",
         type=int,
         metavar="N",
-        help="number of classes of the file (default: 1000); 1001 keeps the background class of tf_slim",
+        help="number of classes, which is the file's (the default); 1001 keeps the background class of tf_slim",
     )
     parser.add_argument("--class-names", metavar="FILE", help="a text file with the name of a class in each line")
     parser.add_argument(
         "--rename", metavar="NAME=NAME", action="append", default=[],
-        help="what the file calls a layer of the publisher's, such as loss3/classifier=loss3/flowers",
+        help="name of the publisher's, and that of the same layer in the file: loss3/classifier=loss3/flowers",
     )  # fmt: skip
     parser.add_argument("--no-aux-heads", action="store_true", help="leave out the auxiliary heads of the file")
     parser.add_argument("--overwrite", action="store_true", help="replace the file to write")
@@ -80,12 +80,12 @@ def _class_names(path: str | None, classes: int, is_imagenet: bool) -> list[str]
 
     if path is not None:
         return files.read_text(path, str.splitlines, "text")
-    reason = "nobody named them: use --class-names"
+    reason = "the file does not hold the names; give them with --class-names"
     if is_imagenet:
         try:
             names = imagenet_class_names()
             return names if classes == 1000 else ["background", *names]
         except DownloadError as error:
-            reason = f"those of ImageNet cannot be had: {error}"
-    print(f"predictions will show numbers for names of classes, because {reason}")
+            reason = str(error)
+    print(f"predictions will show numbers in place of the names of the classes: {reason}")
     return None

@@ -1,4 +1,4 @@
-"""TensorFlow without its log lines, which come past every setting of Python."""
+"""TensorFlow without its log lines, which bypass the logging of Python."""
 
 import contextlib
 import importlib

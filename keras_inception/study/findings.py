@@ -95,7 +95,7 @@ def _told(gain: Difference | None) -> str:
     text = f"{100 * gain.mean:+.2f} points"
     if gain.low is None or gain.high is None:
         return f"{text} (one seed: no interval)"
-    verdict = {1: "a gain", 0: "none is shown", -1: "a loss"}[gain.sign]
+    verdict = {1: "a gain", 0: "no difference is shown", -1: "a loss"}[gain.sign]
     return f"{text} ({100 * gain.low:+.2f} to {100 * gain.high:+.2f}): {verdict}"
 
 
@@ -110,10 +110,10 @@ def _page(study: Study) -> str:
         "trainings of a seed begin with the same weights, see the same batches and draw the same dropout. The time of "
         "`none` includes its idle heads.",
         f"Accuracies are the main head's at the end, on the {study.images} images, with their standard deviation over "
-        "the seeds. Differences are paired by seed, with Student's 95% interval: where it holds 0, none is shown. The "
-        f"main head has left chance at the first step from which on the mean loss of {WINDOW} steps stays below "
-        f"{AT_CHANCE:.0%} of {study.chance:.4f}, the loss of the best constant answer (ln(classes) where classes are "
-        "even).",
+        "the seeds. Differences are paired by seed, with Student's 95% interval: where it holds 0, no difference is "
+        f"shown. The main head has left chance at the first step from which on the mean loss of {WINDOW} steps stays "
+        f"below {AT_CHANCE:.0%} of {study.chance:.4f}, the loss of the best constant answer (ln(classes) where classes "
+        "are even).",
     ]
     for architecture in study.architectures:
         parts += [

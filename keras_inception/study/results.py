@@ -22,7 +22,7 @@ from keras_inception.types import Array
 STEPS = "steps.csv"
 BASELINE = "none"
 CONFIDENCE = 0.95
-WINDOW = 10  # steps; ours: one batch of 32 images wavers by a few percent of ln(classes), ten of them by one
+WINDOW = 10  # steps; ours: the loss of 32 images varies by a few percent of ln(classes), the mean of ten by one
 
 
 def moving_average(losses: Sequence[float] | Array) -> Array:

@@ -62,7 +62,7 @@ class _Journaled(keras_tuner.Oracle):
         self.results: list[TrialResult] = []
         self._told: dict[str, Any] | None = None  # the values of a trial of an earlier run
         self._begun: dict[str, float] = {}  # by trial
-        self._seen: dict[str, float] = {}  # the last sign of life by worker
+        self._seen: dict[str, float] = {}  # the last heartbeat by worker
 
     @property
     def failing(self) -> bool:
@@ -154,7 +154,7 @@ class _Journaled(keras_tuner.Oracle):
         return super().get_trial(trial_id)
 
     def silent(self, seconds: float) -> list[str]:
-        """Returns the tuners that showed no sign of life for so long."""
+        """Returns the tuners that sent no heartbeat for so long."""
         latest = time.monotonic() - seconds
         return [tuner_id for tuner_id in list(self.tuner_ids) if self._seen[tuner_id] < latest]
 

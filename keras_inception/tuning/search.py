@@ -52,7 +52,7 @@ ORACLES = {
     "hyperband": oracles.HyperbandOracle,
     "grid": oracles.GridOracle,
 }
-LOST_AFTER_SECONDS = 60.0  # a chief gives up a worker that shows no sign of life, which costs the worker's trial
+LOST_AFTER_SECONDS = 60.0  # a chief gives up a worker that sends no heartbeat, which costs the worker's trial
 SEARCH, RESULTS, BEST, PARALLEL, IMPORTANCE, TRIALS = (
     "search.json", "results.csv", "best.json", "parallel.png", "importance.png", "trials",
 )  # fmt: skip

@@ -20,7 +20,7 @@ from keras_inception.tuning.processes import is_worker
 from keras_inception.types import Logs
 
 GRACE = 1 / 4  # of a trial's epochs, in which it may fall behind
-SIGN_OF_LIFE_SECONDS = 10.0
+HEARTBEAT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -187,9 +187,9 @@ class Tuner(keras_tuner.Tuner):
         self._trial_begun, self._epoch, self._curve = time.monotonic(), -1, []
         progress = TrialProgress(Path(self.project_dir), trial.trial_id)
         progress.write([])
-        signs_of_life = repeating(SIGN_OF_LIFE_SECONDS, lambda: self.oracle.get_trial(trial.trial_id))
+        heartbeat = repeating(HEARTBEAT_SECONDS, lambda: self.oracle.get_trial(trial.trial_id))
         try:
-            with signs_of_life if is_worker() else contextlib.nullcontext():
+            with heartbeat if is_worker() else contextlib.nullcontext():
                 return super().run_trial(trial, *args, **kwargs)
         except FailedTrialError as error:
             progress.write(self._curve, " ".join(str(error).split())[:600])

@@ -119,7 +119,7 @@ def test_the_page_says_what_was_found_also_where_heads_do_not_help(found):
     assert "18 trainings (2 x 3 x 3 architectures, variants and seeds) of 2 epochs, 40 steps of 8 images" in page
     assert "160 train, 16 validation, 16 test images; 360 seconds of CPU time" in page
     assert "| aux1 | 70.00% ± 10.00 | +10.00 points (+10.00 to +10.00): a gain | 9, 13, never |" in page
-    assert "+3.00 points (-4.45 to +10.45): none is shown |" in page
+    assert "+3.00 points (-4.45 to +10.45): no difference is shown |" in page
     assert "stays below 95% of 0.6930" in page
 
 
@@ -278,7 +278,7 @@ def test_the_command_prints_the_tables(found, capsys):
     assert main(["study", "heads", *options, "--out", str(found.folder)]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith(
-        "18 trainings of 2 epochs, 18 of them are there\ngooglenet, none, seed 0: accuracy 50.00%, 20"
+        "18 trainings of 2 epochs, 18 of them are done\ngooglenet, none, seed 0: accuracy 50.00%, 20"
     )
     for word in ("70.00% ± 10.00", "(+10.00 to +10.00): a gain", "inception_4a", "aux2 at the end", "study.md"):
         assert word in printed

@@ -93,7 +93,7 @@ def test_a_worker_that_is_lost_costs_its_trial_and_not_the_search(oracle_of, mon
     oracle = oracle_of()
     lost, kept = oracle.create_trial("worker0"), oracle.create_trial("worker1")
     now += 50
-    oracle.get_trial(kept.trial_id)  # a sign of life
+    oracle.get_trial(kept.trial_id)  # a heartbeat
     assert oracle.silent(60) == []
     now += 20
     assert oracle.silent(60) == ["worker0"]

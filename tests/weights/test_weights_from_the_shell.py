@@ -52,7 +52,7 @@ def test_a_converted_network_predicts_files_as_the_model_does(caffemodel, class_
 def test_conversion_without_the_class_names_says_so(caffemodel, no_network, tmp_path, capsys):
     out = tmp_path / "bvlc.keras"
     assert main(["convert", "bvlc", str(caffemodel), str(out)]) == 0
-    assert "predictions will show numbers for names" in capsys.readouterr().out
+    assert "predictions will show numbers in place of the names" in capsys.readouterr().out
     assert runs.load_model(out).class_names is None
 
 
@@ -108,7 +108,9 @@ def test_a_network_of_other_classes_is_converted_with_them(flowers, tmp_path, mo
     assert model.class_names == ["rose", "tulip", "aster", "iris", "lily"]
     np.testing.assert_array_equal(model.get_layer("loss3_classifier").get_weights()[0], kernel)
     assert main([*arguments, "--overwrite"]) == 0
-    assert "show numbers for names of classes, because nobody named them" in capsys.readouterr().out
+    assert (
+        "show numbers in place of the names of the classes: the file does not hold the names" in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(
