@@ -162,7 +162,14 @@ def predict(
 
 
 def one_by_one(examples: Any) -> Iterator[tuple[Array, Array]]:
-    """Yields pairs of one image and its label from such pairs, from batches of images, or from a pair of arrays."""
+    """Yields pairs of one image, `(height, width, channels)`, and its label.
+
+    Args:
+        examples: Such pairs, pairs of a batch of images and their labels, or one pair of arrays.
+
+    Raises:
+        InputError: There are other things than pairs, or not one label for each image.
+    """
     try:
         pairs = iter([examples] if _is_pair_of_arrays(examples) else examples)
     except TypeError as error:
@@ -188,8 +195,12 @@ def _is_pair_of_arrays(examples: Any) -> bool:
 def class_indices(labels: Array, classes: int) -> Array:
     """Returns labels, integers or one-hot, as integers `(batch,)`.
 
+    Args:
+        labels: `(batch,)` or `(batch, 1)`, integers, or `(batch, classes)`, one-hot.
+        classes: The number of classes.
+
     Raises:
-        InputError: As for `check_labels`.
+        InputError: A label names no class.
     """
     check_labels(labels, classes)
     if labels.ndim == 2 and labels.shape[1] == classes:

@@ -94,7 +94,10 @@ def paired(values: Sequence[float], baseline: Sequence[float]) -> Difference:
 class StudyRun:
     """A training of a study: a run folder of `train`, with the losses of its steps beside.
 
-    Its properties read the folder, and raise `InputError` where a file is missing or damaged.
+    Its properties read the folder.
+
+    Raises:
+        InputError: A property's file is missing or damaged.
 
     Attributes:
         architecture: The name of the network.

@@ -59,6 +59,11 @@ class EarlyExitModel(keras.Model):
         model: A trained model with auxiliary heads.
         thresholds: As `early_exit_model` takes them.
         temperatures: What each head's logits are divided by before the softmax, by name; by default 1.
+        name: The model's name; by default that of `model` with `_early_exit`.
+        **kwargs: Others of `keras.Model`.
+
+    Raises:
+        InputError: As for `early_exit_model`.
 
     Attributes:
         exit_names: The names of all heads, the shallowest first and `"main"` last.
