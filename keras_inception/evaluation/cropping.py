@@ -46,7 +46,10 @@ def crops(image: Array, crops: int, image_size: int = CROP) -> Array:
 
 
 def each(image: Array, crops: int, image_size: int) -> Iterator[Array]:
-    """Yields one by one what `crops` returns; of a long image only the squares are resized."""
+    """Yields one by one what `crops` returns; of a long image only the squares are resized.
+
+    Args and errors are those of `crops`.
+    """
     check_crops(crops)
     image = np.asarray(image)
     if image.ndim != 3 or 0 in image.shape:
@@ -66,7 +69,11 @@ def each(image: Array, crops: int, image_size: int) -> Iterator[Array]:
 
 
 def check_crops(crops: int) -> None:
-    """Raises an `InputError` if there is no such number of crops."""
+    """Refuses a number of crops that there is not.
+
+    Raises:
+        InputError: It is not 1, 10 or 144.
+    """
     if crops not in CROPS:
         raise InputError(
             f"`crops` must be 1, 10 (corners, centre and mirrors) or 144 (the paper's). Received: crops={crops!r}"
