@@ -78,7 +78,7 @@ def between(least: float, most: float) -> Rule:
     return rule(f"a number from {least} to {most}", partial(is_number, least=least, most=most))
 
 
-def one_of(choices: Collection[str]) -> Rule:
+def one_of(choices: Collection[Any]) -> Rule:
     """Returns the same of a word among some."""
     return rule(f"one of {choices}", lambda value: value in choices)
 

@@ -1,7 +1,8 @@
 """GoogLeNet with three softmaxes: the builder, and its compilation."""
 
-import numbers
-from collections.abc import Mapping, Sequence
+import math
+import os
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -9,11 +10,12 @@ from keras import layers
 
 from keras_inception import architectures
 from keras_inception.architectures import Architecture, AuxiliaryHead
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, shown
 from keras_inception.network import blocks, losses
 from keras_inception.network.dtypes import output_dtype, policy
 from keras_inception.network.model import InceptionModel, check_model, gives_logits
 from keras_inception.network.record import Preprocessing
+from keras_inception.rules import MAYBE_SHARE, SWITCH, Rule, argument, is_whole, maybe, one_of, plain, rule
 from keras_inception.types import PathLike, Shape, Tensor
 from keras_inception.weights import load_published_weights, source_of
 
@@ -21,6 +23,11 @@ from keras_inception.weights import load_published_weights, source_of
 LEARNING_RATE = 3e-4
 # The paper's, for the auxiliary heads of a model that does not know its architecture.
 LOSS_WEIGHT = 0.3
+
+CLASSES: Rule = rule("an integer of at least 2", lambda value: is_whole(value, 2))
+MAYBE_NAME: Rule = maybe(
+    "a text, not empty, without slashes", lambda value: isinstance(value, str) and "/" not in value and value != ""
+)
 
 
 def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
@@ -91,21 +98,30 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
         `architecture.heads` (main, aux1, aux2); without auxiliary heads one tensor.
 
     Raises:
-        InputError: An argument is out of range, or the images are smaller than the network needs.
+        InputError: An argument is of another type or out of range, the images are smaller than the network needs, or
+            they or the weights for them are larger than the machine's memory.
 
     Reference: Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842, section 5 and Table 1.
     """
     architecture = architectures.get(architecture, width)
-    dropout = _rate(dropout, "dropout")
-    aux_dropout = _rate(aux_dropout, "aux_dropout")
+    include_top = argument("include_top", include_top, SWITCH)
+    include_preprocessing = argument("include_preprocessing", include_preprocessing, SWITCH)
+    dropout = argument("dropout", dropout, MAYBE_SHARE)
+    aux_dropout = argument("aux_dropout", aux_dropout, MAYBE_SHARE)
+    pooling = argument("pooling", pooling, one_of((None, "avg", "max")))
+    name = argument("name", name, MAYBE_NAME)
     auxiliary = _auxiliary_heads(architecture, aux_heads) if include_top else ()
-    if include_top and (not isinstance(classes, numbers.Integral) or classes < 2):
-        raise InputError(f"`classes` must be an integer of at least 2. Received: classes={classes!r}")
-    classes = int(classes) if include_top else classes  # of NumPy's integers too
-    if pooling not in (None, "avg", "max"):
-        raise InputError(f'`pooling` must be None, "avg" or "max". Received: pooling={pooling!r}')
+    classes = argument("classes", classes, CLASSES) if include_top else 0
+    try:
+        keras.activations.get(classifier_activation)
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            '`classifier_activation` must be "softmax", None for logits, or another activation of Keras. '
+            f"Received: classifier_activation={shown(classifier_activation)}"
+        ) from error
     with policy(dtype):
         image = _image_input(architecture, auxiliary, input_tensor, input_shape, include_top=include_top)
+        check_memory(architecture, auxiliary, image.shape[1:], classes)
 
         conv = blocks.convolution_unit(architecture)
         first = Preprocessing(
@@ -195,23 +211,18 @@ def compile_model(
     return model
 
 
-def _rate(rate: float | None, argument: str) -> float | None:
-    if rate is not None and not 0 <= rate < 1:
-        raise InputError(f"`{argument}` must be at least 0 and below 1. Received: {argument}={rate}")
-    return rate
-
-
 def _auxiliary_heads(architecture: Architecture, aux_heads: bool | str | Sequence[str]) -> tuple[AuxiliaryHead, ...]:
-    if isinstance(aux_heads, bool):
-        return architecture.auxiliary_heads if aux_heads else ()
+    given = plain(aux_heads)
+    if isinstance(given, bool):
+        return architecture.auxiliary_heads if given else ()
     known = [head.name for head in architecture.auxiliary_heads]
-    aux_heads = [aux_heads] if isinstance(aux_heads, str) else list(aux_heads)
-    if not set(aux_heads) <= set(known):
+    names = list(given) if isinstance(given, Collection) and not isinstance(given, str) else [given]
+    if not all(name in known for name in names):
         raise InputError(
             f"`aux_heads` must be True, False, or names among {known} for architecture={architecture.name!r}. "
-            f"Received: aux_heads={aux_heads}"
+            f"Received: aux_heads={shown(names)}"
         )
-    return tuple(head for head in architecture.auxiliary_heads if head.name in aux_heads)
+    return tuple(head for head in architecture.auxiliary_heads if head.name in names)
 
 
 def _image_input(
@@ -231,19 +242,22 @@ def _image_input(
                 f"Received: input_tensor={input_tensor!r}"
             )
         shape = tuple(input_tensor.shape[1:])
-        if input_shape is not None and tuple(input_shape) != shape:
+        if input_shape is not None and plain(input_shape) != shape:
             raise InputError(
                 "`input_shape` must be that of `input_tensor` where both are given. "
-                f"Received: input_shape={tuple(input_shape)}, input_tensor.shape={input_tensor.shape}"
+                f"Received: input_shape={shown(input_shape)}, input_tensor.shape={input_tensor.shape}"
             )
     elif input_shape is not None:
-        shape = tuple(input_shape)
+        shape = plain(input_shape)
     else:
         size = architecture.image_size if include_top else None
         shape = (3, size, size) if channels_first else (size, size, 3)
-    if len(shape) != 3 or shape[0 if channels_first else -1] is None:
+    is_shape = isinstance(shape, tuple) and all(length is None or is_whole(length, 0) for length in shape)
+    if not is_shape or len(shape) != 3 or not shape[0 if channels_first else -1]:
         layout = "(channels, height, width)" if channels_first else "(height, width, channels)"
-        raise InputError(f"`input_shape` must be {layout}, with a number of channels. Received: input_shape={shape}")
+        raise InputError(
+            f"`input_shape` must be {layout}, with a number of channels. Received: input_shape={shown(shape)}"
+        )
     _check_image_size(architecture, auxiliary, shape, shape[1:] if channels_first else shape[:2])
     return keras.Input(shape, dtype=output_dtype(), name="image") if input_tensor is None else input_tensor
 
@@ -284,4 +298,53 @@ def minimum_image_size(architecture: Architecture, auxiliary_heads: Sequence[Aux
                 return False
         return True
 
-    return next(size for size in range(1, 1000) if fits(size))
+    smallest = next((size for size in range(1, 65537) if fits(size)), None)
+    if smallest is None:
+        raise InputError(
+            "The rows of an architecture must fit into images of up to 65536x65536: use fewer strides, or smaller "
+            f"windows. Received: architecture={architecture.name!r}"
+        )
+    return smallest
+
+
+def check_memory(
+    architecture: Architecture, auxiliary_heads: Sequence[AuxiliaryHead], shape: Shape, classes: int, images: int = 1
+) -> None:
+    """Refuses what this machine has no memory for: the images of one step, and the weights that images' sizes decide.
+
+    It counts float32 numbers, and neither maps nor gradients: what it lets through may still be too large.
+
+    Args:
+        architecture: The network.
+        auxiliary_heads: Its auxiliary heads; those that flatten their map have weights for each place in it.
+        shape: That of an image, in the order of `keras.config.image_data_format()`.
+        classes: The number of classes; 0 without heads.
+        images: The number of images in a step.
+
+    Raises:
+        InputError: It needs more memory than there is.
+    """
+    numbers = images * math.prod(length or 1 for length in shape)
+    size = shape[1:] if blocks.channel_axis() == 1 else shape[:2]
+    for head in auxiliary_heads:
+        places, lengths = 16, [length or 0 for length in size]
+        if head.pool != "adaptive_4x4":
+            for row in architecture.rows[: [row.name for row in architecture.rows].index(head.tap) + 1]:
+                lengths = [blocks.output_size(row, length, architecture) for length in lengths]
+            places = math.prod((length - 5) // 3 + 1 for length in lengths)
+        numbers += head.dense * (head.conv * places + classes)
+    there = memory()
+    if 4 * numbers > there:
+        raise InputError(
+            f"A network of this size needs more than {4 * numbers / 2**30:,.0f} GiB of memory for {images} of its "
+            f"images and its heads, and this machine has {there / 2**30:,.0f}. Use smaller images, "
+            f"`aux_heads=False`, or fewer classes. Received: images of shape {shape}, classes={classes}"
+        )
+
+
+def memory() -> float:
+    """Returns the size of this machine's memory in bytes; infinity where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no `sysconf`
+        return math.inf

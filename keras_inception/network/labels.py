@@ -1,11 +1,12 @@
 """The labels and the weights of examples, and the names of classes: which ones say what they should."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, shown
 from keras_inception.types import Array
 
 # How far a row's sum may be from 1: what bfloat16 rounds away of shares that sum to 1.
@@ -53,12 +54,12 @@ def check_labels(labels: Array, classes: int) -> None:
 
 def check_weights(weights: Any, argument: str) -> None:
     """Refuses weights of examples, classes or losses that are not finite numbers of at least 0."""
-    values = np.asarray(weights)
-    if values.dtype.kind not in "biu":
-        try:
-            values = values.astype("float64")
-        except (TypeError, ValueError):
-            values = np.array(np.nan)
+    try:
+        values = np.asarray(weights)
+    except ValueError:  # lists of several lengths
+        values = np.array(None)
+    if values.dtype.kind not in "biu":  # "V" is bfloat16's
+        values = values.astype("float64") if values.dtype.kind in "fV" else np.array(np.nan)
     bad = ~(np.isfinite(values) & (values >= 0))
     if bad.any():
         shown = values[bad].item(0) if values.ndim else repr(weights)
@@ -92,21 +93,32 @@ def class_weight_by_index(class_weight: Any, classes: int, class_names: Sequence
     return dict.fromkeys(range(classes), 1.0) | given  # of data in batches Keras wants all of them
 
 
+def is_class_name(name: Any) -> bool:
+    """Returns whether a name is a text of one line that a terminal shows and a file of UTF-8 holds."""
+    is_line = isinstance(name, str) and name.splitlines() == [name] and bool(name.strip())
+    # Cc are NUL, escape and their like, Cs lone surrogates.
+    return is_line and not any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
+
+
 def check_class_names(class_names: Iterable[Any], classes: int) -> tuple[str, ...]:
     """Returns the names of classes as a tuple.
 
     Raises:
-        InputError: There is not one name for each class, two are the same, or one is no text of a single line.
+        InputError: There is not one name for each class, in an order, two are the same, or one is no text of a single
+            line, or holds characters that control a terminal or that no file can hold.
     """
     rule = f"`class_names` must hold one name for each of the {classes} classes, in the order of the outputs."
-    if isinstance(class_names, (str, bytes, Mapping)) or not isinstance(class_names, Iterable):
-        raise InputError(f"{rule} Give a list. Received: class_names={class_names!r}")
+    if isinstance(class_names, (str, bytes, Mapping, Set)) or not isinstance(class_names, Iterable):
+        raise InputError(f"{rule} Give a list. Received: class_names={shown(class_names)}")
     names = tuple(class_names)
     if len(names) != classes:
         raise InputError(f"{rule} Received: {len(names)} names")
     for name in names:
-        if not isinstance(name, str) or name.splitlines() != [name] or not name.strip():
-            raise InputError(f"{rule} A name is a text of one line, not empty. Received: {name!r} among them")
+        if not is_class_name(name):
+            raise InputError(
+                f"{rule} A name is a text of one line, not empty and without control characters. "
+                f"Received: {shown(name)} among them"
+            )
     if len(set(names)) < classes:
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{rule} Each must have its own. Received: {twice!r} {names.count(twice)} times")

@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from keras_inception.errors import InputError
+from keras_inception.rules import SHARE, argument
 from keras_inception.types import Logs, Tensor
 
 T = TypeVar("T")
@@ -41,12 +42,8 @@ class SparseCategoricalCrossentropy(keras.losses.SparseCategoricalCrossentropy):
         **kwargs: Any,
     ):
         super().__init__(from_logits=from_logits, name=name, **kwargs)
-        if not 0 <= label_smoothing < 1:
-            raise InputError(
-                f"`label_smoothing` must be at least 0 and below 1. Received: label_smoothing={label_smoothing}"
-            )
         self.from_logits = from_logits
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = argument("label_smoothing", label_smoothing, SHARE)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         if not _is_one_hot(y_true, y_pred):
@@ -101,10 +98,11 @@ CROSS_ENTROPIES = (keras.losses.SparseCategoricalCrossentropy, keras.losses.Cate
 def spread(value: Any, names: Sequence[str], argument: str) -> list[Any]:
     """Returns a list with one entry per head from a value for all of them, a list, or a dict by output names."""
     if isinstance(value, dict):
-        unknown = sorted(set(value) - set(names))
+        unknown = set(value) - set(names)
         if unknown or (argument in ("y", "loss_weights") and len(value) < len(names)):
             raise InputError(
-                f"`{argument}` by output names must be given for {names}. Received: {argument} for {sorted(value)}"
+                f"`{argument}` by output names must be given for {names}. "
+                f"Received: {argument} for {sorted(map(str, value))}"
             )
         return [value.get(name) for name in names]
     if isinstance(value, (list, tuple)):

@@ -12,18 +12,21 @@ import numpy as np
 
 from keras_inception import architectures, files, undocumented
 from keras_inception.architectures import Architecture, described
-from keras_inception.errors import InputError, MissingFileError, shortened
+from keras_inception.errors import InputError, MissingFileError, shortened, shown
 from keras_inception.network import losses
 from keras_inception.network.labels import check_class_names, check_labels, check_weights, class_weight_by_index
 from keras_inception.network.preprocess import check_mode, contradiction
 from keras_inception.network.record import Record, record_of
 from keras_inception.network.replicas import replica_count
+from keras_inception.rules import argument, maybe, plain
 from keras_inception.types import PathLike, Tensor
 
 if keras.backend.backend() == "tensorflow":
     from keras_inception.network.tensorflow_step import TensorFlowStep as Step
 else:
     from keras_inception.network.portable_step import PortableStep as Step  # type: ignore[assignment]  # one of them
+
+MAYBE_ARCHITECTURE = maybe("an `Architecture`", lambda value: isinstance(value, Architecture))
 
 
 @keras.saving.register_keras_serializable(package="keras_inception")
@@ -83,7 +86,7 @@ class InceptionModel(Step):
 
     @architecture.setter
     def architecture(self, architecture: Architecture | None) -> None:
-        self.record.architecture = architecture
+        self.record.architecture = argument("architecture", architecture, MAYBE_ARCHITECTURE)
 
     @property
     def class_names(self) -> list[str] | None:
@@ -145,11 +148,14 @@ class InceptionModel(Step):
         only = len(names) == 1 and isinstance(loss, (list, tuple))
         head_losses = losses.spread([loss] if only else loss, names, "loss")
         if loss_weights is not None:
-            loss_weights = loss_weights.tolist() if isinstance(loss_weights, np.ndarray) else loss_weights
-            loss_weights = losses.spread(loss_weights, names, "loss_weights")
+            loss_weights = plain(loss_weights) if isinstance(loss_weights, np.ndarray) else loss_weights
+            loss_weights = [plain(weight) for weight in losses.spread(loss_weights, names, "loss_weights")]
             check_weights(loss_weights, "loss_weights")
-            if not any(loss_weights):
-                raise InputError(f"One of `loss_weights` must be above 0. Received: loss_weights={loss_weights}")
+            if np.ndim(loss_weights) != 1 or not any(loss_weights):
+                raise InputError(
+                    "`loss_weights` must be a number for each head, and one of them above 0. "
+                    f"Received: loss_weights={shown(loss_weights)}"
+                )
         super().compile(
             optimizer=optimizer,
             loss=head_losses if len(names) > 1 else head_losses[0],

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, shown
+from keras_inception.rules import is_whole, plain
 from keras_inception.types import Array, Tensor
 from keras_inception.weights import download
 
@@ -44,7 +45,7 @@ def preprocess_input(x: Tensor, data_format: str | None = None, *, preprocessing
         InputError: `preprocessing` or `data_format` is unknown, or `"caffe"` is asked for other than 3 channels.
     """
     data_format = keras.config.image_data_format() if data_format is None else data_format
-    if data_format not in ("channels_last", "channels_first"):
+    if plain(data_format) not in ("channels_last", "channels_first"):
         raise InputError(
             f'`data_format` must be "channels_last" or "channels_first". Received: data_format={data_format!r}'
         )
@@ -53,7 +54,12 @@ def preprocess_input(x: Tensor, data_format: str | None = None, *, preprocessing
     if is_native:
         x = x if keras.backend.is_float_dtype(x.dtype) else ops.cast(x, keras.config.floatx())
     elif not hasattr(x, "get_shape"):  # Not a `tf.Tensor` in a `tf.data` pipeline beside another backend either.
-        x = np.asarray(x)
+        try:
+            x = np.asarray(x)
+        except ValueError:  # lists of several lengths
+            x = np.asarray(None)
+        if x.dtype.kind not in "biufV":  # "V" is bfloat16's
+            raise InputError(f"`x` must be an array or tensor of numbers. Received: x={shown(x)}")
         x = x if x.dtype.kind == "f" else x.astype(keras.config.floatx())
     if preprocessing == "pixels":
         return x
@@ -79,7 +85,7 @@ def check_mode(preprocessing: str | None) -> None:
             "Keras's `clone_model` of an earlier version's model. Say it: `model.preprocessing = \"inception\"`, or "
             f"another of {tuple(RANGES)}. Received: preprocessing=None"
         )
-    if preprocessing not in RANGES:
+    if not isinstance(preprocessing, str) or preprocessing not in RANGES:
         raise InputError(f"`preprocessing` must be one of {tuple(RANGES)}. Received: preprocessing={preprocessing!r}")
 
 
@@ -161,6 +167,8 @@ def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, fl
             "classes, or the list that a model of several heads returns, of which the first is the main one. "
             f"Received: {type(preds).__name__} of shape {shape}"
         )
+    if not is_whole(top, 1):
+        raise InputError(f"`top` must be a whole number of at least 1. Received: top={shown(top)}")
     index = _imagenet_class_index()
     preds = ops.convert_to_numpy(preds)[:, -1000:]
     best = np.argsort(-preds, axis=1, kind="stable")[:, :top]

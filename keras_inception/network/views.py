@@ -9,6 +9,12 @@ from keras_inception import architectures
 from keras_inception.errors import InputError
 from keras_inception.network.blocks import MAIN
 from keras_inception.network.model import InceptionModel, check_model
+from keras_inception.rules import Rule, argument, plain, rule
+
+NAMES: Rule = rule(
+    "a list of at least one name",
+    lambda value: isinstance(value, tuple) and value != () and all(isinstance(name, str) for name in value),
+)
 
 
 def inference_model(model: keras.Model, head: str = MAIN) -> InceptionModel:
@@ -28,7 +34,7 @@ def inference_model(model: keras.Model, head: str = MAIN) -> InceptionModel:
     """
     check_model(model)
     names = list(model.output_names)
-    if head not in names:
+    if plain(head) not in names:
         raise InputError(f"`head` must be one of the model's outputs, {names}. Received: head={head!r}")
     name = model.name if head == MAIN else f"{model.name}_{head}"
     return _view(model, model.outputs[names.index(head)], name)
@@ -53,8 +59,7 @@ def features(model: keras.Model, names: Sequence[str]) -> InceptionModel:
         InputError: A name is neither a row nor a layer, or there is none.
     """
     check_model(model, heads=False)
-    if isinstance(names, str) or not names:
-        raise InputError(f"`names` must be a list of at least one name. Received: names={names!r}")
+    names = argument("names", names, NAMES)
     architecture, rows = model.architecture, {}
     if architecture is not None:
         layers = architectures.layers_by_owner(model)

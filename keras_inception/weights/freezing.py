@@ -6,6 +6,7 @@ import keras
 
 from keras_inception import architectures
 from keras_inception.errors import InputError
+from keras_inception.rules import plain
 
 Model = TypeVar("Model", bound=keras.Model)
 
@@ -37,7 +38,7 @@ def freeze(model: Model, through: str | None) -> Model:
     """
     architecture = architectures.of(model)
     rows = [row.name for row in architecture.rows]
-    if through is not None and through not in rows:
+    if through is not None and plain(through) not in rows:
         raise InputError(
             f"`through` must be None or a row of {architecture.name!r}: {', '.join(rows)}. "
             f"Received: through={through!r}"

@@ -58,8 +58,8 @@ def load_published_weights(
 
     Reference: BVLC Caffe, `models/bvlc_googlenet`; TF-slim, `inception_v1`; torchvision, `models/googlenet.py`.
     """
-    if source not in SOURCES:
-        raise InputError(f"`source` must be one of {', '.join(SOURCES)}. Received: source={source!r}")
+    if not isinstance(source, str) or source not in SOURCES:
+        raise InputError(f"`source` must be one of {', '.join(SOURCES)}. Received: source={shown(source)}")
     publication = SOURCES[source]
     architecture = getattr(model, "architecture", None)
     if architecture != publication.architecture:

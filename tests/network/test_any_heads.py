@@ -224,6 +224,23 @@ def test_loss_weights_are_one_for_each_output_in_order_or_by_name():
     for weights in ([1.0, 0.3, 0.3], [1.0]):
         with pytest.raises(ki.InputError, match=r"`loss_weights` must be given .*2 times for \['main', 'middle'\]"):
             ki.compile_model(model, loss_weights=weights)
+    for weights in (
+        "1",
+        ["1", "0.3"],
+        [[1], [0.3]],
+        [[1], 0.3],
+        [1, None],
+        [1, np.nan],
+        {"main": 1, "middle": "1"},
+        [0, 0],
+    ):
+        with pytest.raises(ki.InputError, match=r"`loss_weights` must be "):
+            ki.compile_model(model, loss_weights=weights)
+    for weights in (np.array([0.5, 0.25]), [np.float32(0.5), 0.25], (0.5, np.float64(0.25))):
+        config = ki.compile_model(model, loss_weights=weights).get_compile_config()
+        assert json.loads(json.dumps(config["loss_weights"])) == [0.5, 0.25]
+    with pytest.raises(ki.InputError, match=r"`label_smoothing` must be at least 0 and below 1.*='0.1'"):
+        ki.compile_model(model, label_smoothing="0.1")
     with pytest.raises(ki.InputError, match=r"`loss_weights` by output names must be given for .*\['aux1', 'main'\]"):
         ki.compile_model(model, loss_weights={"main": 1.0, "aux1": 0.3})
 

@@ -194,7 +194,7 @@ def test_weights_of_no_classes_are_refused(three_heads, class_weight, match):
         (np.array([1.0, np.inf, 1.0]), "finite numbers of at least 0. Received: inf"),
         ([1.0, None, 0.3], "finite numbers of at least 0"),
         ("heavy", "finite numbers of at least 0"),
-        ([0, 0, 0], r"One of `loss_weights` must be above 0. Received: loss_weights=\[0, 0, 0\]"),
+        ([0, 0, 0], r"one of them above 0. Received: loss_weights=\[0, 0, 0\]"),
         ([1.0, 0.3, 0.3, 0.3], "once per head, 3 times for .*Received: a list of 4"),
         (
             {"main": 1.0, "aux3": 0.3},

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 import keras_inception as ki
 from keras_inception import architectures
 from keras_inception.errors import MissingFileError
+from keras_inception.network import googlenet as googlenet_module
+from keras_inception.network.labels import check_class_names
 
 HEADS = ["main", "aux1", "aux2"]
 CLASS_NAMES = ["daisy", "dandelion", "roses", "sunflowers", "tulips", "violets", "nothing"]
@@ -219,7 +222,7 @@ def test_images_too_small_for_the_heads_are_refused_with_the_ways_out():
         ),
         ({"classes": 1}, r"`classes` must be an integer of at least 2\. Received: classes=1"),
         ({"classes": 2.5}, r"`classes` must be an integer of at least 2\. Received: classes=2\.5"),
-        ({"pooling": "mean"}, r'`pooling` must be None, "avg" or "max"\. Received: pooling=\'mean\''),
+        ({"pooling": "mean"}, r"`pooling` must be one of \(None, 'avg', 'max'\)\. Received: pooling='mean'"),
         ({"aux_heads": ["aux3"]}, r"`aux_heads` must be True, False, or names among \['aux1', 'aux2'\].*\['aux3'\]"),
         ({"aux_heads": "aux0"}, r"`aux_heads` must be True, False, or names among .*aux_heads=\['aux0'\]"),
         ({"input_shape": (224, 224)}, r"must be \(height, width, channels\).*Received: input_shape=\(224, 224\)"),
@@ -234,14 +237,74 @@ def test_images_too_small_for_the_heads_are_refused_with_the_ways_out():
             {"input_tensor": keras.Input((80, 80, 3)), "input_shape": (96, 96, 3)},
             r"must be that of `input_tensor`.*input_shape=\(96, 96, 3\), input_tensor\.shape=\(None, 80, 80",
         ),
-        ({"dropout": 1.0}, r"`dropout` must be at least 0 and below 1\. Received: dropout=1\.0"),
-        ({"aux_dropout": -0.1}, r"`aux_dropout` must be at least 0 and below 1"),
+        ({"dropout": 1.0}, r"`dropout` must be None or a number of at least 0 and below 1\. Received: dropout=1\.0"),
+        ({"dropout": "0.4"}, r"`dropout` must be None or a number .*Received: dropout='0\.4'"),
+        ({"aux_dropout": -0.1}, r"`aux_dropout` must be None or a number of at least 0 and below 1"),
+        ({"architecture": ["googlenet"]}, r"`architecture` must be .*Received: architecture=\['googlenet'\]"),
+        ({"width": "1"}, r"`width` must be a number from 0\.05 to 10\. Received: width='1'"),
+        ({"width": True}, "`width` must be a number"),
+        ({"aux_heads": None}, r"`aux_heads` must be True, False, or names among .*aux_heads=\[None\]"),
+        ({"aux_heads": [["aux1"]]}, "`aux_heads` must be True, False, or names among"),
+        ({"input_shape": 32}, r"must be \(height, width, channels\).*Received: input_shape=32"),
+        ({"input_shape": (96, "96", 3)}, r"must be \(height, width, channels\).*input_shape=\(96, '96', 3\)"),
+        ({"input_shape": (96, 96.5, 3)}, r"must be \(height, width, channels\)"),
+        ({"input_shape": (96, 96, 0)}, "with a number of channels"),
+        ({"include_preprocessing": "no"}, "`include_preprocessing` must be True or False.*='no'"),
+        ({"include_top": "no"}, "`include_top` must be True or False"),
+        ({"name": "a/b"}, "`name` must be None or a text, not empty, without slashes"),
+        ({"pooling": ["avg"]}, "`pooling` must be one of"),
+        ({"classes": True}, "`classes` must be an integer of at least 2"),
+        ({"classifier_activation": "softmix"}, "`classifier_activation` must be .*activation='softmix'"),
+        ({"weights": 3}, "must be the path of a file"),
         ({"class_names": ["a", "b"]}, r"`class_names` must hold one name for each of the 1000 classes.*2 names"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments, match):
     with pytest.raises(ki.InputError, match=match):
         ki.GoogLeNet(**arguments)
+
+
+def test_a_network_larger_than_the_machine_s_memory_is_refused_before_it_is_built(monkeypatch):
+    with pytest.raises(
+        ki.InputError, match=r"more than .* GiB of memory for 1 of its images.*shape \(300000, 300000, 3\)"
+    ):
+        ki.GoogLeNet(input_shape=(300_000, 300_000, 3), classes=2)
+    # By hand: 224 pixels leave maps of 14, of which 4x4 averages go into each head's hidden layer; 1000 classes.
+    numbers = 3 * 224**2 + 2 * 1024 * (4 * 4 * 128 + 1000)
+    heads = architectures.GOOGLENET.auxiliary_heads
+    monkeypatch.setattr(googlenet_module, "memory", lambda: 4 * numbers)
+    googlenet_module.check_memory(architectures.GOOGLENET, heads, (224, 224, 3), 1000)
+    with pytest.raises(ki.InputError, match=r"for 2 of its images and its heads.*`aux_heads=False`"):
+        googlenet_module.check_memory(architectures.GOOGLENET, heads, (224, 224, 3), 1000, images=2)
+
+
+def test_an_architecture_into_which_no_image_fits_is_refused():
+    rows = tuple(architectures.MaxPool(f"pool{i}x", 8, 8) for i in range(5))  # a head needs 5 * 8^5 pixels
+    head = architectures.AuxiliaryHead("aux", "pool4x", "loss1")
+    record = replace(architectures.GOOGLENET, rows=rows, auxiliary_heads=(head,))
+    with pytest.raises(ki.InputError, match="must fit into images of up to 65536x65536"):
+        ki.GoogLeNet(architecture=record, input_shape=(224, 224, 3))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"ant", "bee"},
+        ["ant", "b\0e"],
+        ["ant", "b\x1b[31m"],
+        ["ant", "b\x9b31m"],
+        ["ant", "b\udc80"],
+        ["ant", "b\tc"],
+        ["ant", "b\nc"],
+        ["ant", "ant"],
+    ],
+    ids=repr,
+)
+def test_class_names_without_an_order_or_with_control_characters_are_refused(names):
+    with pytest.raises(ki.InputError, match=r"`class_names` must hold one name for each of the 2 classes") as error:
+        check_class_names(names, 2)
+    assert str(error.value).isprintable()
+    assert check_class_names(["Köter", "犬 \u200d🐕"], 2) == ("Köter", "犬 \u200d🐕")
 
 
 @pytest.mark.usefixtures("channels_first")
