@@ -13,13 +13,14 @@ from keras_inception.types import Array
 ROUNDING = 0.02
 
 
-def check_labels(labels: Array, classes: int) -> None:
+def check_labels(labels: Array, classes: int, *, ignore_class: int | None = None) -> None:
     """Refuses labels of which one names no class.
 
     Args:
         labels: Class indices, whole numbers of any type, `(batch,)` or `(batch, 1)`; or distributions over the classes,
             one-hot or smoothed or mixed, `(batch, classes)`.
         classes: The number of classes.
+        ignore_class: An index that stands for no class and is allowed besides; Keras's argument of that name.
 
     Raises:
         InputError: A label is a text, not finite, negative, not whole or `classes` or more; or a row is no
@@ -43,6 +44,7 @@ def check_labels(labels: Array, classes: int) -> None:
     elif labels.ndim == 1 or (labels.ndim == 2 and labels.shape[1] == 1):
         indices = labels.reshape(-1)
         bad = ~((indices >= 0) & (indices < classes) & (indices == np.floor(indices)))
+        bad &= ignore_class is None or indices != ignore_class
         if bad.any():
             raise InputError(
                 f"{rule} Renumber them, or build the model with as many classes as there are. "
@@ -50,6 +52,19 @@ def check_labels(labels: Array, classes: int) -> None:
             )
     else:
         raise InputError(f"{rule} Received: labels of shape {labels.shape}")
+
+
+def check_shares(labels: Array, *, bounded: bool) -> None:
+    """Refuses labels that are not finite numbers and, where they are `bounded`, not from 0 to 1."""
+    labels = np.asarray(labels)
+    if labels.dtype.kind in "cmMOSU":
+        raise InputError(f"Labels must be numbers. Received: labels of type {labels.dtype}")
+    if labels.dtype.kind not in "biu":
+        labels = labels.astype("float64")  # NumPy has no arithmetic for bfloat16
+    bad = ~np.isfinite(labels) | (bounded & ((labels < 0) | (labels > 1)))
+    if bad.any():
+        rule = "from 0 to 1, as the loss wants them" if bounded else "finite"
+        raise InputError(f"Labels must be numbers {rule}. Received: {labels[bad][0]:g} among labels")
 
 
 def check_weights(weights: Any, argument: str) -> None:

@@ -10,8 +10,9 @@ import keras
 from keras import ops
 
 from keras_inception.errors import InputError
+from keras_inception.network.labels import check_labels, check_shares
 from keras_inception.rules import SHARE, argument
-from keras_inception.types import Logs, Tensor
+from keras_inception.types import Array, Logs, Tensor
 
 T = TypeVar("T")
 
@@ -91,8 +92,34 @@ BY_NAME = {
     "top_5_accuracy": SparseTopKCategoricalAccuracy,
 }
 
-# The losses whose labels name classes.
-CROSS_ENTROPIES = (keras.losses.SparseCategoricalCrossentropy, keras.losses.CategoricalCrossentropy)
+# Keras's losses whose labels name classes, or are distributions over them.
+CLASS_LOSSES = (
+    keras.losses.SparseCategoricalCrossentropy,
+    keras.losses.CategoricalCrossentropy,
+    keras.losses.CategoricalFocalCrossentropy,
+    keras.losses.CategoricalGeneralizedCrossEntropy,
+    keras.losses.KLDivergence,
+)
+CLASS_FUNCTIONS = (
+    keras.losses.sparse_categorical_crossentropy,
+    keras.losses.categorical_crossentropy,
+    keras.losses.categorical_focal_crossentropy,
+    keras.losses.categorical_generalized_cross_entropy,
+    keras.losses.kl_divergence,
+)
+# Those whose labels are a share of 0 to 1 for each class, of which several may be true.
+SHARE_LOSSES = (
+    keras.losses.BinaryCrossentropy,
+    keras.losses.BinaryFocalCrossentropy,
+    keras.losses.Dice,
+    keras.losses.Tversky,
+)
+SHARE_FUNCTIONS = (
+    keras.losses.binary_crossentropy,
+    keras.losses.binary_focal_crossentropy,
+    keras.losses.dice,
+    keras.losses.tversky,
+)
 
 
 def spread(value: Any, names: Sequence[str], argument: str) -> list[Any]:
@@ -199,12 +226,33 @@ class _FunctionLoss(keras.losses.Loss):
         return self.function(y_true, y_pred)
 
 
+class _SumOfLosses(keras.losses.Loss):
+    """Several losses of one head, added."""
+
+    def __init__(self, losses: Sequence[keras.losses.Loss]):
+        super().__init__(name="sum")
+        self.losses = losses
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return sum(loss.call(y_true, y_pred) for loss in self.losses)
+
+
+def check_labels_of(loss: keras.losses.Loss | None, labels: Array, classes: int) -> None:
+    """Refuses labels that a head's loss cannot learn from; of a loss that is not Keras's those that are not finite."""
+    function = getattr(loss, "function", None)
+    if isinstance(loss, _SumOfLosses):
+        for each in loss.losses:
+            check_labels_of(each, labels, classes)
+    elif isinstance(loss, CLASS_LOSSES) or function in CLASS_FUNCTIONS:
+        check_labels(labels, classes, ignore_class=getattr(loss, "ignore_class", None))
+    elif loss is not None:
+        check_shares(labels, bounded=isinstance(loss, SHARE_LOSSES) or function in SHARE_FUNCTIONS)
+
+
 def _resolve_loss(loss: Any) -> keras.losses.Loss | None:
     if isinstance(loss, (list, tuple)):  # several losses of one head are added
         several = [each for each in map(_resolve_loss, loss) if each is not None]
-        if len(several) > 1:
-            return _FunctionLoss(lambda y_true, y_pred: sum(each.call(y_true, y_pred) for each in several))
-        return several[0] if several else None
+        return _SumOfLosses(several) if len(several) > 1 else (several or [None])[0]
     if loss in ("sparse_categorical_crossentropy", "categorical_crossentropy", "crossentropy", "ce"):
         return SparseCategoricalCrossentropy()
     loss = keras.losses.get(loss)
@@ -222,11 +270,19 @@ def logs_by_head(logs: Mapping[str, T], names: Sequence[str], prefix: str = "") 
     Returns:
         A dict by output name of dicts by metric.
     """
-    starts = {name: prefix if len(names) == 1 else f"{prefix}{name}_" for name in names}
-    return {
-        name: {key.removeprefix(start): value for key, value in logs.items() if key.startswith(start)}
-        for name, start in starts.items()
-    }
+    own = {key.removeprefix(prefix): value for key, value in logs.items() if key.startswith(prefix)}
+    if len(names) == 1:
+        return {names[0]: own}
+    found: dict[str, dict[str, T]] = {name: {} for name in names}
+    for key, value in own.items():
+        if head := _head_of(key, names):
+            found[head][key.removeprefix(f"{head}_")] = value
+    return found
+
+
+def _head_of(log: str, names: Sequence[str]) -> str:
+    """Returns the head that a log begins with; of `aux` and `aux_1`, which both may, the longer name."""
+    return max((name for name in names if log.startswith(f"{name}_")), key=len, default="")
 
 
 def other_names(logs: Iterable[str], names: Sequence[str]) -> dict[str, str]:
@@ -243,7 +299,7 @@ def other_names(logs: Iterable[str], names: Sequence[str]) -> dict[str, str]:
     for name in logs:
         prefix = "val_" if name.startswith("val_") else ""
         metric = name.removeprefix(prefix)
-        if len(names) > 1 and metric.startswith(start) and metric != f"{start}loss":
+        if len(names) > 1 and _head_of(metric, names) == names[0] and metric != f"{start}loss":
             found[prefix + metric.removeprefix(start)] = name
         elif len(names) == 1 and not metric.startswith(start):
             found[prefix + start + metric] = name

@@ -14,7 +14,7 @@ from keras_inception import architectures, files, undocumented
 from keras_inception.architectures import Architecture, described
 from keras_inception.errors import InputError, MissingFileError, shortened, shown
 from keras_inception.network import losses
-from keras_inception.network.labels import check_class_names, check_labels, check_weights, class_weight_by_index
+from keras_inception.network.labels import check_class_names, check_weights, class_weight_by_index
 from keras_inception.network.preprocess import check_mode, contradiction
 from keras_inception.network.record import Record, record_of
 from keras_inception.network.replicas import replica_count
@@ -356,8 +356,8 @@ class InceptionModel(Step):
         if y is None or self.head_losses is None:
             return
         for labels, loss in zip(losses.spread(y, self.output_names, "y"), self.head_losses.losses):
-            if labels is not None and isinstance(loss, losses.CROSS_ENTROPIES):
-                check_labels(_as_numpy(labels), self.classes)
+            if labels is not None:
+                losses.check_labels_of(loss, _as_numpy(labels), self.classes)
         for weights in losses.spread(sample_weight, self.output_names, "sample_weight"):
             if weights is not None:
                 weights = _as_numpy(weights)

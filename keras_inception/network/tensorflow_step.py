@@ -37,12 +37,14 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
     test_function: Callable[..., Any] | None
     predict_function: Any
     observers: tuple[Observer, ...] = ()
+    _begins = False  # whether no batch of this call of `fit` was seen yet
 
     def observe(self, observer: Observer) -> None:
         """Calls `observer` with each batch until `fit` ends, however it ends; for a callback's `on_train_begin`."""
         self.observers = (*self.observers, observer)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        self._begins = True
         try:
             return super().fit(*args, **kwargs)
         finally:
@@ -127,6 +129,9 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
             parts = [keras.utils.unpack_x_y_sample_weight(part) for part in _parts(batch, strategy)]
             for part in parts:
                 self.check_batch(*part)
+            if training and self._begins:
+                self._begins = False
+                _check_size(batch, strategy)
             if strategy.num_replicas_in_sync > 1 and not traced:
                 self.build_metrics(parts[0])
             if training:
@@ -182,6 +187,18 @@ def _on_replicas(model: TensorFlowStep, step: Callable[[Any], Any], strategy: An
         )
 
     return compute
+
+
+def _check_size(batch: Any, strategy: Any) -> None:
+    """Refuses a first batch of fewer examples than replicas: all would be as small, and no step would be taken."""
+    replicas = strategy.num_replicas_in_sync
+    if replicas > 1:
+        examples = int(tf.function(lambda: strategy.reduce("SUM", strategy.run(_size, args=(batch,)), axis=None))())
+        if examples < replicas:
+            raise InputError(
+                "A batch must hold at least one example for each replica, or nothing would be trained. Use a larger "
+                f"`batch_size`, that of all replicas, or fewer. Received: {examples} examples, {replicas} replicas"
+            )
 
 
 def check_trainable(model: keras.Model, strategy: Any = None) -> None:

@@ -8,6 +8,7 @@ from tiny_network import TINY, images_and_labels
 import keras_inception as ki
 from keras_inception.errors import InputError
 from keras_inception.network.labels import check_labels
+from keras_inception.network.losses import _resolve_loss, check_labels_of
 
 CLASSES = 4
 Y = np.array([0, 3, 1, 2, 2])
@@ -59,6 +60,44 @@ def test_labels_that_name_no_class_are_refused(labels, received):
 
 
 X = np.zeros((5, 5), "float32")
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        keras.losses.sparse_categorical_crossentropy, "sparse_categorical_crossentropy", "KLDivergence",
+        keras.losses.CategoricalFocalCrossentropy(), "categorical_focal_crossentropy", ["kl_divergence", "mse"],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_every_loss_of_classes_has_its_labels_looked_at(three_heads, loss):
+    model = three_heads(CLASSES)
+    model.compile("sgd", [loss] * 3 if isinstance(loss, list) else loss)
+    for labels in (changed(ONE_HOT, 2, 0), changed(ONE_HOT, 2, np.nan), Y + 1):
+        with pytest.raises(InputError, match=RULE):
+            model.train_on_batch(X, labels)
+
+
+@pytest.mark.parametrize("loss", ["binary_crossentropy", keras.losses.BinaryFocalCrossentropy(), "mse", lambda y, p: p])
+def test_labels_of_other_losses_are_numbers(loss):
+    function = _resolve_loss(loss)
+    check_labels_of(function, changed(ONE_HOT, 2, 1), CLASSES)  # several classes are true
+    with pytest.raises(InputError, match=r"Labels must be numbers.*Received: nan"):
+        check_labels_of(function, changed(ONE_HOT, 2, np.nan), CLASSES)
+    outside = changed(ONE_HOT, 2, 2)
+    if loss == "mse" or (callable(loss) and not isinstance(loss, keras.losses.Loss)):
+        check_labels_of(function, outside, CLASSES)
+    else:
+        with pytest.raises(InputError, match=r"Labels must be numbers from 0 to 1, .*Received: 2"):
+            check_labels_of(function, outside, CLASSES)
+
+
+def test_the_class_that_a_loss_ignores_is_allowed(three_heads):
+    model = three_heads(CLASSES)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(ignore_class=-1))
+    assert np.isfinite(model.train_on_batch(X, changed(Y, 1, -1))).all()
+    with pytest.raises(InputError, match=RULE):
+        model.train_on_batch(X, changed(Y, 1, -2))
 
 
 def test_labels_of_any_head_are_looked_at_before_the_first_step(three_heads):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_inception as ki
-from keras_inception.network.losses import SparseCategoricalCrossentropy, logs_by_head
+from keras_inception.network.losses import SparseCategoricalCrossentropy, logs_by_head, other_names
 
 LABELS = np.array([0, 2, 1, 2])
 LOGITS = np.array([[1.0, 0.5, -1.0], [0.2, 0.1, 0.0], [-2.0, 3.0, 1.0], [0.0, 0.0, 4.0]], "float32")
@@ -60,3 +60,12 @@ def test_logs_are_sorted_by_head():
     logs = {"loss": 3.0, "val_main_loss": 1.0, "main_loss": 2.0, "aux1_loss": 4.0, "val_aux1_accuracy": 0.5}
     assert logs_by_head(logs, ["main", "aux1"]) == {"main": {"loss": 2.0}, "aux1": {"loss": 4.0}}
     assert logs_by_head(logs, ["main", "aux1"], "val_") == {"main": {"loss": 1.0}, "aux1": {"accuracy": 0.5}}
+
+
+def test_heads_whose_names_begin_alike_keep_their_logs():
+    logs = {"aux_loss": 1.0, "aux_1_loss": 2.0, "aux_1_accuracy": 3.0, "val_aux_1_loss": 4.0}
+    for names in (["aux", "aux_1"], ["aux_1", "aux"]):
+        found = logs_by_head(logs, names)
+        assert found == {"aux": {"loss": 1.0}, "aux_1": {"loss": 2.0, "accuracy": 3.0}}
+        assert logs_by_head(logs, names, "val_") == {"aux": {}, "aux_1": {"loss": 4.0}}
+    assert other_names({"aux_accuracy": 0, "aux_1_accuracy": 0}, ["aux", "aux_1"]) == {"accuracy": "aux_accuracy"}

@@ -177,3 +177,12 @@ def test_nothing_of_keras_is_replaced(three_heads):
     model.fit(X, Y, verbose=0, callbacks=ki.diagnosis.callbacks(lambda message: None))
     assert functions == (model.train_function, model.optimizer.scale_loss.__func__, model.compile.__func__)
     assert before == [{name: id(value) for name, value in vars(part).items() if callable(value)} for part in parts]
+
+
+def test_a_first_batch_of_fewer_examples_than_replicas_is_refused():
+    strategy = SimpleNamespace(
+        num_replicas_in_sync=4, run=lambda function, args: function(*args), reduce=lambda kind, value, axis: value
+    )
+    tensorflow_step._check_size((tf.zeros((4, 5)),), strategy)
+    with pytest.raises(InputError, match=r"at least one example for each replica.*Received: 3 examples, 4 replicas"):
+        tensorflow_step._check_size((tf.zeros((3, 5)),), strategy)
