@@ -17,10 +17,11 @@ from typing import Any, get_args
 from keras_inception.errors import InputError, shown
 from keras_inception.rules import ABOVE_0, FROM_0, SHARE, SWITCH, TEXT, argument, between, check, is_whole, one_of, rule
 
-# How an auxiliary head pools, how a network pads, and what `preprocess_input` knows.
+# How an auxiliary head pools, how a network pads, what `preprocess_input` knows, and how an image becomes a square.
 POOLS = ("5x5/3", "adaptive_4x4")
 PADDINGS = ("symmetric", "same")
 PREPROCESSINGS = ("inception", "caffe", "pixels")
+RESIZES = ("crop", "pad", "stretch")
 
 # The rules of the fields below; `Architecture` checks those of all its parts.
 NAME = rule(

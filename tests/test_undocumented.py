@@ -38,6 +38,7 @@ SETTABLE = {
     "architecture": "ours, of an InceptionModel",
     "class_names": "ours, of an InceptionModel",
     "preprocessing": "ours, of an InceptionModel",
+    "resize": "ours, of an InceptionModel",
     "default_loss_weights": "ours, of an InceptionModel",
     "record": "ours, of an InceptionModel",
     "epoch": "ours, of a checkpoint's Progress",

@@ -54,6 +54,7 @@ def data_of(arguments: argparse.Namespace, model: "InceptionModel") -> "Data":
         config,
         dataset=arguments.dataset or config.dataset,
         image_size=model.input_shape[1],
+        resize=model.resize,
         skip_bad_images=skip,
         full_check=skip,  # what is to be left out is known before anything is measured
         recipe=replace(config.recipe, batch_size=arguments.batch_size),

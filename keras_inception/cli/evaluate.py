@@ -99,6 +99,6 @@ def _print(title: str, results: Mapping[str, Mapping[str, float]], tops: Sequenc
 
 def _check_same_input(models: "Sequence[InceptionModel]") -> None:
     """Refuses networks that see different images, unless they cut them out of the originals themselves."""
-    inputs = sorted({(model.input_shape[1:], model.preprocessing) for model in models}, key=str)
+    inputs = sorted({(model.input_shape[1:], model.preprocessing, model.resize) for model in models}, key=str)
     if len(inputs) > 1:
         raise InputError(f"networks of different inputs need --crops, by which each gets its own. Received: {inputs}")

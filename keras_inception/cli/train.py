@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import docstring_parser
 
+from keras_inception.architectures import RESIZES
 from keras_inception.cli.console import CheckProgress, command, files_of
 from keras_inception.errors import InputError
 from keras_inception.recipes import OPTIMIZERS, QUICK, RECIPES, SCHEDULES, Augmentation, Recipe
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 CHOICES = {
     "recipe": tuple(RECIPES),
+    "resize": RESIZES,
     "precision": configuration.PRECISIONS,
     "strategy": configuration.STRATEGIES,
     "optimizer": OPTIMIZERS,
@@ -35,7 +37,7 @@ METAVARS = {"dataset": "NAME|FOLDER", "architecture": "NAME", "weights": "NAME|F
 COMMON = ("dataset", "architecture", "weights", "recipe", "epochs", "batch_size", "learning_rate", "image_size")
 GROUPS: dict[str, Iterable[str]] = {
     "network": ("width", "aux_heads", "dropout", "aux_dropout", "freeze_through"),
-    "images": ("validation_fraction", "test_fraction", "skip_bad_images", "full_check"),
+    "images": ("resize", "validation_fraction", "test_fraction", "skip_bad_images", "full_check"),
     "optimization (defaults of the recipe quick; of others where they differ)": OF_RECIPE,
     "augmentation (defaults of the recipe quick; of others where they differ)": OF_AUGMENTATION,
 }

@@ -18,6 +18,7 @@ from keras_inception.data.images import read
 from keras_inception.errors import InputError
 from keras_inception.network.googlenet import minimum_image_size
 from keras_inception.network.preprocess import check_mode, preprocess_input
+from keras_inception.network.record import checked_resize
 from keras_inception.recipes.augmentation import Augmentation
 from keras_inception.types import Dataset, PathLike, Tensor
 
@@ -128,6 +129,7 @@ def load(
     architecture: str | Architecture = "googlenet",
     aux_heads: bool = True,
     preprocessing: str = "inception",
+    resize: str = "crop",
     seed: int = 0,
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
@@ -149,6 +151,7 @@ def load(
         architecture: The network that the images are for; decides the size.
         aux_heads: Whether the network has its auxiliary heads; they need larger images.
         preprocessing: The mode of `preprocess_input` that the network wants.
+        resize: How an image becomes a square: `"crop"`, `"pad"` or `"stretch"`, the `mode` of `data.resize`.
         seed: Fixes the order of the training examples, their augmentation, and the splits that the source lacks.
         validation_fraction: Share of the training examples for validation where the source has none, in [0, 1).
         test_fraction: Share of the training examples for testing where the source has none, in [0, 1).
@@ -166,6 +169,7 @@ def load(
             argument is out of range.
     """
     check_mode(preprocessing)
+    checked_resize(resize)
     if image_size is not None and image_size < 1:
         raise InputError(f"`image_size` must be None or at least 1. Received: image_size={image_size}")
     if batch_size < 1:
@@ -201,7 +205,9 @@ def load(
         collection.examples("train"), batch_size, lambda source, label: label, count=collection.sizes["train"]
     )
     return Data(
-        pipeline=_Pipeline(collection, shape, preprocessing, batch_size, batch, seed, augmentation, labels.options()),
+        pipeline=_Pipeline(
+            collection, shape, preprocessing, resize, batch_size, batch, seed, augmentation, labels.options()
+        ),
         steps_per_epoch=steps,
         class_names=collection.class_names,
         sizes=collection.sizes,
@@ -240,6 +246,7 @@ class _Pipeline:
     collection: Collection
     image_shape: tuple[int, int, int]
     preprocessing: str
+    resize: str
     batch_size: int
     batch: Callable[..., tf.data.Dataset]
     seed: int
@@ -250,7 +257,7 @@ class _Pipeline:
         """Returns the batches of a split in its own order; None if it is empty."""
         if not self.collection.sizes.get(split):
             return None
-        to_input = self._decoder(partial(read, image_shape=self.image_shape, preprocessing=self.preprocessing))
+        to_input = self._decoder(lambda encoded: read(encoded, self.image_shape, self.preprocessing, self.resize))
         return self.batch(self.collection.examples(split), self.batch_size, to_input).prefetch(tf.data.AUTOTUNE)
 
     def originals(self, split: str) -> Dataset | None:
@@ -274,7 +281,7 @@ class _Pipeline:
         def decode_example(position: Tensor, example: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
             source, label = example
             seed = example_seed(self.seed, epoch, position)
-            image = augment(self.collection.encoded(source), self.image_shape, seed, self.augmentation)
+            image = augment(self.collection.encoded(source), self.image_shape, seed, self.augmentation, self.resize)
             return preprocess_input(image, "channels_last", preprocessing=self.preprocessing), label
 
         @tf.autograph.experimental.do_not_convert

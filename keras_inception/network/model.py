@@ -16,7 +16,7 @@ from keras_inception.errors import InputError, MissingFileError, shortened, show
 from keras_inception.network import losses
 from keras_inception.network.labels import check_class_names, check_weights, class_weight_by_index
 from keras_inception.network.preprocess import check_mode, contradiction
-from keras_inception.network.record import Record, record_of
+from keras_inception.network.record import Record, checked_resize, record_of
 from keras_inception.network.replicas import replica_count
 from keras_inception.rules import argument, maybe, plain
 from keras_inception.types import PathLike, Tensor
@@ -55,6 +55,8 @@ class InceptionModel(Step):
         preprocessing: The mode of `preprocess_input` that the model's input must have gone through: `"pixels"` where
             the network does it itself. None where it is not known; then nothing is looked at, and what would have to
             preprocess images is refused.
+        resize: How images of another aspect ratio became the model's input, and do where files are read: `"crop"`,
+            `"pad"` or `"stretch"`, see `data.resize`.
         head_losses: The losses of the heads and their weights; None until the model is compiled.
         default_loss_weights: What `compile` takes where it is given no `loss_weights`; None for 1 each, as in Keras.
     """
@@ -68,6 +70,7 @@ class InceptionModel(Step):
         architecture: Architecture | None = None,
         class_names: Sequence[str] | None = None,
         preprocessing: str | None = None,
+        resize: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
@@ -79,6 +82,8 @@ class InceptionModel(Step):
             self.class_names = class_names
         if preprocessing is not None:
             self.preprocessing = preprocessing
+        if resize is not None:
+            self.resize = resize
 
     @property
     def architecture(self) -> Architecture | None:
@@ -113,6 +118,14 @@ class InceptionModel(Step):
             )
         if not self.record.included:
             self.record.preprocessing = preprocessing
+
+    @property
+    def resize(self) -> str:
+        return self.record.resize
+
+    @resize.setter
+    def resize(self, resize: str) -> None:
+        self.record.resize = checked_resize(resize)
 
     @property
     def class_labels(self) -> list[str]:
@@ -380,16 +393,18 @@ class InceptionModel(Step):
             "architecture": None if self.architecture is None else self.architecture.to_dict(),
             "class_names": self.class_names,
             "preprocessing": self.preprocessing,
+            "resize": self.resize,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "InceptionModel":
-        own = ("architecture", "class_names", "preprocessing")
+        own = ("architecture", "class_names", "preprocessing", "resize")
         model = super().from_config({k: v for k, v in config.items() if k not in own}, custom_objects)
         # The first layer says it too, but not in the files of earlier versions, which took any names.
         model.record.architecture = architectures.saved(config["architecture"])
         model.record.class_names = None if config["class_names"] is None else tuple(config["class_names"])
         model.preprocessing = config["preprocessing"]
+        model.resize = config.get("resize", "crop")  # the only one of earlier versions
         return model
 
     def _spread(self, y: Any, y_pred: Any, sample_weight: Any) -> tuple[list[Any], list[Any], list[Any]]:

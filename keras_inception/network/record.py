@@ -8,6 +8,7 @@ import keras
 from keras_inception import architectures
 from keras_inception.architectures import Architecture
 from keras_inception.network.preprocess import preprocess_input
+from keras_inception.rules import argument, one_of
 from keras_inception.types import Tensor
 
 
@@ -20,12 +21,14 @@ class Record:
         class_names: The names of the classes in the order of the outputs; None where it has no names.
         preprocessing: The mode of `preprocess_input` that its weights learned from; None where it is not known.
         included: Whether the network does that preprocessing itself.
+        resize: How images of another aspect ratio became its input: "crop", "pad" or "stretch".
     """
 
     architecture: Architecture | None = None
     class_names: tuple[str, ...] | None = None
     preprocessing: str | None = None
     included: bool = False
+    resize: str = "crop"
 
 
 @keras.saving.register_keras_serializable(package="keras_inception")
@@ -43,11 +46,12 @@ class Preprocessing(keras.layers.Layer):
         preprocessing: str | None = None,
         included: bool = False,
         data_format: str | None = None,
+        resize: str = "crop",
         **kwargs: Any,
     ):
         super().__init__(autocast=False, **kwargs)  # pixels of 8 bits and their fractions do not fit into bfloat16
         names = None if class_names is None else tuple(class_names)
-        self.record = Record(architectures.saved(architecture), names, preprocessing, included)
+        self.record = Record(architectures.saved(architecture), names, preprocessing, included, resize)
         self.data_format = keras.config.image_data_format() if data_format is None else data_format
 
     def call(self, inputs: Tensor) -> Tensor:
@@ -64,7 +68,13 @@ class Preprocessing(keras.layers.Layer):
             "preprocessing": record.preprocessing,
             "included": record.included,
             "data_format": self.data_format,
+            "resize": record.resize,
         }
+
+
+def checked_resize(resize: str) -> str:
+    """Returns the mode of `data.resize`; raises an `InputError` if there is none of that name."""
+    return argument("resize", resize, one_of(architectures.RESIZES))
 
 
 def record_of(model: keras.Model) -> Record:

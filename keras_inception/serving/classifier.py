@@ -52,7 +52,7 @@ class Classifier:
         check_mode(self.model.preprocessing)
         self._logits = gives_logits(self.model, head)
         self._input = tf.function(
-            lambda encoded: read(encoded, self._image_shape, self.model.preprocessing),
+            lambda encoded: read(encoded, self._image_shape, self.model.preprocessing, self.model.resize),
             input_signature=[tf.TensorSpec((), tf.string)],
         )
         self._forward = tf.function(lambda x: self.model(x, training=False), reduce_retracing=True)

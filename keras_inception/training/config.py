@@ -57,6 +57,8 @@ class TrainConfig:
             not mirrored; see `resolved_augmentation`.
         aux_heads: Whether to train with the auxiliary heads.
         image_size: Height and width of the network's input in pixels; by default chosen from the images.
+        resize: How an image that is not square becomes one: "crop" cuts out its centre, "pad" puts black bars beside
+            it, "stretch" changes its aspect ratio; the model file keeps it.
         dropout: Rate of the main head's dropout in [0, 1); by default the architecture's (paper: 0.4).
         aux_dropout: Rate of the auxiliary heads' dropout in [0, 1); by default the architecture's (paper: 0.7).
         weights: What fine-tuning begins with: "imagenet", the path of a publisher's file, or that of a `.weights.h5`
@@ -109,6 +111,7 @@ class TrainConfig:
     image_size: int | None = field(
         default=None, metadata=maybe("a whole number of pixels", lambda value: is_whole(value, 1))
     )
+    resize: str = field(default="crop", metadata=one_of(architectures.RESIZES))
     dropout: float | None = field(default=None, metadata=MAYBE_SHARE)
     aux_dropout: float | None = field(default=None, metadata=MAYBE_SHARE)
     weights: str | None = field(default=None, metadata=MAYBE_TEXT)

@@ -332,6 +332,7 @@ def load_data(
         architecture=architecture,
         aux_heads=config.aux_heads,
         preprocessing=preprocessing or (published or architecture).preprocessing,
+        resize=config.resize,
         seed=config.seed,
         validation_fraction=config.validation_fraction,
         test_fraction=config.test_fraction,
@@ -371,6 +372,7 @@ def compiled_model(
         class_names=class_names,
         dtype=precision.resolve(config.precision)[0],
     )
+    model.resize = config.resize
     if config.freeze_through:
         freeze(model, config.freeze_through)
     compile_model(

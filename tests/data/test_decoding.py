@@ -58,6 +58,22 @@ def test_resize_cuts_the_centre_to_the_aspect_ratio_and_does_not_squash():
     np.testing.assert_allclose(data.resize(image, 10, 10), np.full((10, 10, 3), 200.0), rtol=1e-6)
 
 
+def test_resize_pads_with_black_bars_on_two_sides():
+    for shape in ((20, 40), (40, 20)):
+        padded = data.resize(np.full((*shape, 3), 200, "uint8"), 12, 12, "pad").numpy()
+        padded = padded if shape[0] < shape[1] else padded.swapaxes(0, 1)
+        np.testing.assert_allclose(padded[3:9], 200, rtol=1e-6)
+        assert not padded[[0, 1, 2, 9, 10, 11]].any()
+
+
+def test_resize_stretches_the_whole_image():
+    image = np.zeros((20, 60, 3), "uint8")
+    image[:, 30:] = 200
+    stretched = data.resize(image, 10, 10, "stretch").numpy()
+    np.testing.assert_allclose(stretched[:, :4], 0, atol=1e-3)
+    np.testing.assert_allclose(stretched[:, 6:], 200, rtol=1e-6)
+
+
 def test_resize_averages_when_it_scales_down():
     checkers = np.indices((64, 64)).sum(0) % 2 * 255
     resized = data.resize(np.repeat(checkers[..., None], 3, -1).astype("uint8"), 8, 8).numpy()

@@ -7,14 +7,16 @@ import tensorflow as tf
 
 from keras_inception.data.augmentation.operations import distort_colours, move, rand_augment
 from keras_inception.data.decoding import decode, with_channels
-from keras_inception.data.images import centred_window, cut
+from keras_inception.data.images import cut, scale, window_of
 from keras_inception.data.orientation import orientation, stored_window, swapped, upright
 from keras_inception.recipes.augmentation import Augmentation
 from keras_inception.types import Tensor
 
 
 @tf.autograph.experimental.do_not_convert  # it has nothing to convert, and the attempt takes seconds
-def augment(source: Tensor, image_shape: tuple[int, int, int], seed: Tensor, augmentation: Augmentation) -> Tensor:
+def augment(
+    source: Tensor, image_shape: tuple[int, int, int], seed: Tensor, augmentation: Augmentation, mode: str = "crop"
+) -> Tensor:
     """Makes a training image of a network's size from a file or an image.
 
     Of a JPEG file only the window that is wanted is decoded.
@@ -24,6 +26,7 @@ def augment(source: Tensor, image_shape: tuple[int, int, int], seed: Tensor, aug
         image_shape: `(height, width, channels)` of the network's input.
         seed: See `example_seed`.
         augmentation: Its MixUp and CutMix are for batches; see `mix`.
+        mode: How it is resized, see `data.resize`. A random window is stretched, as the paper has it, or padded.
 
     Returns:
         `image_shape`, float32 in [0, 255].
@@ -32,7 +35,7 @@ def augment(source: Tensor, image_shape: tuple[int, int, int], seed: Tensor, aug
     # A new step takes a new seed at the end, so that those before it keep what they drew.
     window_seed, resize_seed, flip_seed, move_seed, randaugment_seed, colour_seed = tf.unstack(tf.random.split(seed, 6))
     if augmentation.crop_area is None:
-        choose_window = partial(centred_window, height=height, width=width)
+        choose_window = partial(window_of, height=height, width=width, mode=mode)
     else:
         area, aspect = augmentation.crop_area, augmentation.crop_aspect
         choose_window = partial(random_window, seed=window_seed, area=area, aspect=aspect)
@@ -40,10 +43,8 @@ def augment(source: Tensor, image_shape: tuple[int, int, int], seed: Tensor, aug
         image = decode_window(source, choose_window, channels)
     else:
         image = with_channels(cut(source, choose_window(tf.shape(source)[:2])), channels)
-    if augmentation.random_interpolation:
-        image = resize_randomly(image, height, width, resize_seed)
-    else:
-        image = tf.image.resize(image, (height, width), antialias=True)
+    to_size = partial(resize_randomly, seed=resize_seed) if augmentation.random_interpolation else None
+    image = scale(image, height, width, mode, to_size)
     image.set_shape(image_shape)
     if augmentation.flip:
         image = tf.image.stateless_random_flip_left_right(image, flip_seed)
@@ -118,7 +119,7 @@ def decode_window(encoded: Tensor, choose_window: Callable[[Tensor], Tensor], ch
     return with_channels(upright(cut(image, tf.concat([window[:2] - begin, window[2:]], 0)), stored), channels)
 
 
-def resize_randomly(image: Tensor, height: int, width: int, seed: Tensor) -> Tensor:
+def resize_randomly(image: Tensor, height: int | Tensor, width: int | Tensor, seed: Tensor) -> Tensor:
     """Resizes with bilinear, area, nearest-neighbour or cubic interpolation, each one time in four.
 
     Bilinear and cubic interpolation are antialiased, as in validation.

@@ -16,6 +16,11 @@ _BAD_IMAGE = {
     "error": "A request with an image that cannot be read fails with the index of that image.",
     "mask": "An image that cannot be read has NaN and empty class names in its row of the answer.",
 }
+_RESIZE = {
+    "crop": "The graph cuts the largest centred window of its shape out of an image and scales it, antialiased.",
+    "pad": "The graph scales an image, antialiased, to fit into its shape, between black bars.",
+    "stretch": "The graph scales an image, antialiased, to the network's shape; the image's aspect ratio changes.",
+}
 _PAGE = """# {name}
 
 GoogLeNet (`{architecture}`) for {classes} classes; images of {size}, preprocessing `{preprocessing}`, {precision}.
@@ -25,7 +30,7 @@ Written by {versions}.
 |---|---|---|---|
 {signatures}
 
-The graph cuts the largest centred window of the network's shape out of an image and scales it, antialiased. CMYK
+{resize} CMYK
 becomes RGB, 16 bits become 8, greyscale is repeated, alpha is dropped, the orientation in EXIF is ignored.
 {bad_image}
 
@@ -59,6 +64,7 @@ def text(name: str, class_names: list[str], facts: Mapping[str, Any], signatures
             f"{package} {metadata.version(package)}" for package in ("keras-inception", "keras", "tensorflow")
         ),
         signatures="\n".join(rows),
+        resize=_RESIZE[facts["resize"]],
         bad_image=_BAD_IMAGE[facts["on_bad_image"]],
         some_classes=", ".join(class_names[:20]) + (", ..." if len(class_names) > 20 else ""),
         training="Nothing is known of it." if facts["training"] == "{}" else f"```json\n{facts['training']}\n```",

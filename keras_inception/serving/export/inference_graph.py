@@ -78,7 +78,12 @@ def serving_network(
         as_float = keras.layers.Activation("linear", dtype="float32", name=FEATURES)
         outputs[FEATURES] = as_float(network.get_layer("pool5").output)
     return InceptionModel(
-        network.input, outputs, name=model.name, architecture=model.architecture, preprocessing=model.preprocessing
+        network.input,
+        outputs,
+        name=model.name,
+        architecture=model.architecture,
+        preprocessing=model.preprocessing,
+        resize=model.resize,
     )
 
 

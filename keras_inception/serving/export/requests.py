@@ -17,13 +17,16 @@ from keras_inception.types import Dataset, Tensor
 PARALLEL_IMAGES: int = 8
 
 
-def from_pixels(images: Tensor, image_shape: tuple[int, int, int], preprocessing: str | None) -> tuple[Tensor, Tensor]:
+def from_pixels(
+    images: Tensor, image_shape: tuple[int, int, int], preprocessing: str | None, resize: str
+) -> tuple[Tensor, Tensor]:
     """Resizes and preprocesses decoded images; those that cannot be pixels are left out.
 
     Args:
         images: `(batch, height, width, channels)` of any height and width, [0, 255].
         image_shape: `(height, width, channels)` of the network's input.
         preprocessing: The mode of `preprocess_input`.
+        resize: The mode of `data.resize`.
     """
     # The loader that TensorFlow Serving uses does not compare what it is fed with the signature's shape.
     images = tf.ensure_shape(images, (None, None, None, image_shape[-1]))
@@ -44,7 +47,9 @@ def from_pixels(images: Tensor, image_shape: tuple[int, int, int], preprocessing
                 lambda: preprocess_input(images, "channels_last", preprocessing=preprocessing),
             ),
         ],
-        default=lambda: _each(images, lambda image: to_input(image, image_shape, preprocessing)).get_single_element(),
+        default=lambda: _each(
+            images, lambda image: to_input(image, image_shape, preprocessing, resize)
+        ).get_single_element(),
     )
     return tf.ensure_shape(inputs, (None, *image_shape)), places
 
@@ -60,20 +65,23 @@ def _are_pixels(images: Tensor) -> Tensor:
     return tf.reduce_all(tf.math.is_finite(images), axes) & (low >= -64) & (high <= 255 + 64) & ~is_scaled
 
 
-def from_files(encoded: Tensor, image_shape: tuple[int, int, int], preprocessing: str | None) -> tuple[Tensor, Tensor]:
+def from_files(
+    encoded: Tensor, image_shape: tuple[int, int, int], preprocessing: str | None, resize: str
+) -> tuple[Tensor, Tensor]:
     """Decodes, resizes and preprocesses encoded images, several at a time; those that cannot be read are left out.
 
     Args:
         encoded: `(batch,)` strings, each the bytes of one JPEG, PNG, BMP, GIF or WebP file.
         image_shape: `(height, width, channels)` of the network's input; 1, 3 or 4 channels.
         preprocessing: The mode of `preprocess_input`.
+        resize: The mode of `data.resize`.
     """
     encoded = tf.ensure_shape(encoded, (None,))
     places = tf.range(tf.size(encoded, tf.int64))
     black = tf.data.Dataset.from_tensors((tf.constant(-1, tf.int64), tf.zeros(image_shape)))
 
     def one(place: Tensor, file: Tensor) -> tuple[Tensor, Tensor]:
-        return place, read(file, image_shape, preprocessing)
+        return place, read(file, image_shape, preprocessing, resize)
 
     # Only `tf.data` can leave out what fails, in Python and in a server alike.
     images = tf.data.Dataset.from_tensor_slices((places, encoded)).map(one, PARALLEL_IMAGES).ignore_errors()

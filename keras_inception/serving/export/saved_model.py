@@ -94,6 +94,7 @@ def export_saved_model(
         "name": model.name,
         "architecture": architectures.of(model).name,
         "preprocessing": model.preprocessing,
+        "resize": model.resize,
         "image_shape": list(model.input_shape[1:]),
         "precision": precision,
         "on_bad_image": on_bad_image,
@@ -160,7 +161,7 @@ def _write(folder: Path, signatures: Signatures, served: str) -> None:
 
 def _assets(folder: Path, names: list[str], facts: dict[str, Any]) -> list[str]:
     """Writes the files that travel as assets; returns their paths."""
-    preprocessing = {name: facts[name] for name in ("preprocessing", "image_shape")}
+    preprocessing = {name: facts[name] for name in ("preprocessing", "resize", "image_shape")}
     texts = {
         "class_names.txt": "".join(f"{name}\n" for name in names),
         "preprocessing.json": files.to_json(preprocessing) + "\n",

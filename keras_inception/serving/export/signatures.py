@@ -69,7 +69,7 @@ class Signatures:
         """Returns a signature's function: what the network says of the images that can be read of a request."""
 
         def answer(images: Tensor) -> Answer:
-            inputs, places = read(images, self.image_shape, self.model.preprocessing)
+            inputs, places = read(images, self.image_shape, self.model.preprocessing, self.model.resize)
             count = tf.shape(images)[0]
             if self.on_bad_image == "error":
                 with tf.control_dependencies([_all_readable(places, count, images.dtype)]):

@@ -37,5 +37,5 @@ def draw(function, count):
     return next(iter(dataset)).numpy()
 
 
-def augmented(image, seed, what=STRONG, shape=(24, 24, 3)):
-    return augment(tf.convert_to_tensor(image), shape, seed, what).numpy()
+def augmented(image, seed, what=STRONG, shape=(24, 24, 3), mode="crop"):
+    return augment(tf.convert_to_tensor(image), shape, seed, what, mode).numpy()

@@ -103,12 +103,15 @@ def test_a_file_gives_the_image_that_its_pixels_give(kind):
         np.testing.assert_array_equal(from_file, augmented(data.decode(encoded), seed_of(number)))
 
 
-@pytest.mark.parametrize("size", [(48, 64), (64, 48), (8, 8)])
-def test_without_augmentation_training_sees_what_validation_sees(size):
+@pytest.mark.parametrize(
+    ("size", "mode"),
+    [((48, 64), "crop"), ((64, 48), "crop"), ((8, 8), "crop"), ((48, 64), "pad"), ((64, 48), "stretch")],
+)
+def test_without_augmentation_training_sees_what_validation_sees(size, mode):
     image = tf.constant(photograph(*size))
     for source in (image, encode(image.numpy(), "PNG")):
-        found = augmented(source, seed_of(0), Augmentation(), (20, 16, 3))
-        np.testing.assert_array_equal(found, data.resize(image, 20, 16))
+        found = augmented(source, seed_of(0), Augmentation(), (20, 16, 3), mode)
+        np.testing.assert_array_equal(found, data.resize(image, 20, 16, mode))
 
 
 def test_interpolations_are_drawn_equally_often():

@@ -89,24 +89,29 @@ def test_every_architecture_gives_it_from_the_c_loader(architecture, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "channels", "names"),
+    ("architecture", "channels", "names", "resize"),
     [
-        (SERVED, 1, list(FILES)),
-        (SERVED, 4, ["alpha png", "png"]),
-        (dataclasses.replace(SERVED, preprocessing="caffe"), 3, ["jpeg", "alpha png", "the network's size"]),
+        (SERVED, 1, list(FILES), "crop"),
+        (SERVED, 4, ["alpha png", "png"], "crop"),
+        (dataclasses.replace(SERVED, preprocessing="caffe"), 3, ["jpeg", "alpha png", "the network's size"], "pad"),
+        (SERVED, 3, ["jpeg"], "stretch"),
     ],
-    ids=["grey", "alpha", "caffe"],
+    ids=["grey", "alpha", "caffe and pad", "stretch"],
 )
-def test_networks_of_other_channels_and_preprocessing_give_it_too(architecture, channels, names, tmp_path):
+def test_networks_of_other_inputs_give_it_too(architecture, channels, names, resize, tmp_path):
     model = build(architecture, input_shape=(16, 16, channels))
+    model.resize = resize
     server = Server(ki.export_saved_model(model, tmp_path / "served"))
     answer = server("serving_bytes", image_bytes=[FILES[name] for name in names])
-    assert server("metadata")["preprocessing"].item().decode() == architecture.preprocessing
+    said = server("metadata")
+    assert [said[key].item().decode() for key in ("preprocessing", "resize")] == [architecture.preprocessing, resize]
     classifier, network = Classifier(model), ki.inference_model(model)
     for name, row in zip(names, answer["probabilities"]):
         (tmp_path / "file").write_bytes(FILES[name])
         [(_, said)] = classifier.predict_files([tmp_path / "file"], top=7)
-        image = data.to_input(data.decode(FILES[name], channels), model.input_shape[1:], architecture.preprocessing)
+        image = data.to_input(
+            data.decode(FILES[name], channels), model.input_shape[1:], architecture.preprocessing, resize
+        )
         expected = np.asarray(network(keras.ops.expand_dims(image, 0), training=False))[0]
         np.testing.assert_allclose(row, expected, err_msg=name, **CLOSE)
         np.testing.assert_allclose([dict(said)[str(index)] for index in range(7)], expected, err_msg=name, **CLOSE)

@@ -81,6 +81,7 @@ def test_assets_and_card_travel_with_the_version(exports, server):
     assert (assets / "class_names.txt").read_text().split() == CLASS_NAMES
     assert json.loads((assets / "preprocessing.json").read_text()) == {
         "preprocessing": "inception",
+        "resize": "crop",
         "image_shape": [SIDE, SIDE, 3],
     }
     assert json.loads((assets / "training.json").read_text())["results"]["main"]["accuracy"] == 0.5
