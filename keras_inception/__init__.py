@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from keras_inception.architectures import ARCHITECTURES, Architecture
     from keras_inception.errors import InputError
     from keras_inception.evaluation.gradcam import explain
+    from keras_inception.network.classes import change_classes
     from keras_inception.network.googlenet import GoogLeNet, compile_model
     from keras_inception.network.model import InceptionModel
     from keras_inception.network.preprocess import decode_predictions, preprocess_input
+    from keras_inception.network.saved import load_model
+    from keras_inception.network.trained import load_trained_weights
     from keras_inception.network.views import features, inference_model
     from keras_inception.serving.classifier import Classifier
     from keras_inception.serving.exits import calibrate_exits, early_exit_model
@@ -39,6 +42,7 @@ __all__ = [
     "TrainConfig",
     "__version__",
     "calibrate_exits",
+    "change_classes",
     "compile_model",
     "data",
     "decode_predictions",
@@ -51,7 +55,9 @@ __all__ = [
     "features",
     "freeze",
     "inference_model",
+    "load_model",
     "load_published_weights",
+    "load_trained_weights",
     "preprocess_input",
     "recipes",
     "train",
@@ -65,9 +71,12 @@ _LAZY = {
     ".architectures": ("ARCHITECTURES", "Architecture"),
     ".errors": ("InputError",),
     ".evaluation.gradcam": ("explain",),
+    ".network.classes": ("change_classes",),
     ".network.googlenet": ("GoogLeNet", "compile_model"),
     ".network.model": ("InceptionModel",),
     ".network.preprocess": ("decode_predictions", "preprocess_input"),
+    ".network.saved": ("load_model",),
+    ".network.trained": ("load_trained_weights",),
     ".network.views": ("features", "inference_model"),
     ".serving.classifier": ("Classifier",),
     ".serving.exits": ("calibrate_exits", "early_exit_model"),

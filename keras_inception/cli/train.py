@@ -57,7 +57,7 @@ def add(commands: Any) -> None:
     add_option = partial(common.add_argument, default=argparse.SUPPRESS)
     add_option("--out", metavar="RUN",
                help="where to write (default: runs/DATASET-ARCHITECTURE); an unfinished run there goes on")  # fmt: skip
-    add_option("--resume", metavar="RUN", help="go on with a run that was interrupted, as it was configured")
+    add_option("--resume", metavar="RUN", help="go on with a run, as it was configured; a finished one with more --epochs")
     add_option = partial(parser.add_argument_group("run folder").add_argument, default=argparse.SUPPRESS)
     add_option("--overwrite", action="store_true", help="replace the run in that folder")
     add_option("--config", metavar="FILE", help="TOML, YAML or JSON file of training options; what is given here wins")
@@ -201,12 +201,13 @@ def config_of(given: Mapping[str, Any]) -> TrainConfig:
         return configured(options, given.get("config"))
     from keras_inception.training import runs
 
-    others = [name for name in given if name in {*OPTIONS, "out", "overwrite", "config"} - {"strategy"}]
+    others = [name for name in given if name in {*OPTIONS, "out", "overwrite", "config"} - {"strategy", "epochs"}]
     if others:
         named = ", ".join(map(option, others))
         raise InputError(f"--resume takes everything from the run's own configuration: leave out {named}")
     config = runs.begun(given["resume"])
-    return replace(config, strategy=options.get("strategy", config.strategy))
+    recipe = replace(config.recipe, epochs=options.get("epochs", config.recipe.epochs))
+    return replace(config, strategy=options.get("strategy", config.strategy), recipe=recipe)
 
 
 def _say_data(config: TrainConfig, data: "Data", progress: "Progress") -> None:

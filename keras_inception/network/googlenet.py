@@ -15,6 +15,7 @@ from keras_inception.network import blocks, losses
 from keras_inception.network.dtypes import output_dtype, policy
 from keras_inception.network.model import InceptionModel, check_model, gives_logits
 from keras_inception.network.record import Preprocessing
+from keras_inception.network.trained import load_trained_weights
 from keras_inception.rules import MAYBE_SHARE, SWITCH, Rule, argument, is_whole, maybe, one_of, plain, rule
 from keras_inception.types import PathLike, Shape, Tensor
 from keras_inception.weights import load_published_weights, source_of
@@ -63,9 +64,9 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
         include_top: Whether to build the classifiers. Without them the model is the trunk alone, not compiled.
         weights: None for random initialisation; `"imagenet"` for the published weights of the architecture (BVLC's
             for `"googlenet"`, with trained auxiliary heads; TF-slim's; torchvision's), downloaded once, see
-            `load_published_weights`; the path of such a publisher's file; or that of a Keras weights file
-            (`.weights.h5`) of the same model. With published weights and other than 1000 classes the classifiers stay
-            random; `freeze` is for what follows.
+            `load_published_weights`; the path of such a publisher's file; or what you trained yourself: the folder
+            of a run, a `.keras` file or a `.weights.h5` file, see `load_trained_weights`. Classifiers of another number
+            of classes stay random; `freeze` is for what follows.
         input_tensor: A Keras tensor to use as the image input, of shape `(batch, height, width, channels)`. Where
             layers come before it, what the images themselves must be is not known: `model.preprocessing` is None until
             you set it, such as to `"pixels"` after a `Rescaling`.
@@ -156,7 +157,7 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
     if source is not None:
         load_published_weights(model, source.name, None if weights == "imagenet" else weights)
     elif weights is not None:
-        model.load_weights(weights)
+        load_trained_weights(model, weights, class_names=class_names)
     if sources[0] is not image and not include_preprocessing:
         model.preprocessing = None
     if include_top and classifier_activation in ("softmax", "linear", None):

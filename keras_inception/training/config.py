@@ -61,8 +61,8 @@ class TrainConfig:
             it, "stretch" changes its aspect ratio; the model file keeps it.
         dropout: Rate of the main head's dropout in [0, 1); by default the architecture's (paper: 0.4).
         aux_dropout: Rate of the auxiliary heads' dropout in [0, 1); by default the architecture's (paper: 0.7).
-        weights: What fine-tuning begins with: "imagenet", the path of a publisher's file, or that of a `.weights.h5`
-            file; by default random numbers.
+        weights: What fine-tuning begins with: "imagenet", the path of a publisher's file, or what was trained here: a
+            run's folder, a `.keras` or a `.weights.h5` file; by default random numbers.
         freeze_through: The rows of the architecture up to this one do not learn, such as "inception_4e"; by default
             all rows learn.
         precision: "float32", "mixed_bfloat16", "mixed_float16", or "auto": bfloat16 where the hardware has it

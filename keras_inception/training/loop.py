@@ -70,7 +70,8 @@ def train(
     Args:
         config: What to train; by default the paper's network on handwritten digits, or with `resume` the run's own.
         folder: The run's folder; by default `runs/DATASET-ARCHITECTURE`, with a number behind it where that exists.
-        resume: Whether the folder must hold a run to go on with. A finished one is left as it is.
+        resume: Whether the folder must hold a run to go on with; a `config` then may have another number of epochs. A
+            finished run goes on where that is more than it was trained for.
         overwrite: Whether to replace a run in that folder.
         verbose: Keras's: 0 is silent, 1 shows a progress bar, 2 a line an epoch.
         on_check: Called, while a folder of images is checked, with how many were and how many there are.
@@ -114,6 +115,7 @@ class Training:
     """A training under way; see `train`."""
 
     goes_on: bool  # with the run in the folder, which `check_folder` tells
+    reopens: bool  # a finished run, for more epochs
     data: Data  # there once it has begun, as is `model`
     model: InceptionModel
     progress: checkpoint.Progress
@@ -146,19 +148,26 @@ class Training:
     def check_folder(self, resume: bool = False, overwrite: bool = False) -> None:
         """Refuses a folder in which there is neither room for a new run nor the one to go on with."""
         self.goes_on = not overwrite and runs.is_unfinished(self.folder)
+        was, epochs = runs.begun(self.folder) if resume or self.goes_on else self.config, self.config.recipe.epochs
+        self.reopens = resume and not self.goes_on and epochs > was.recipe.epochs
         if not self.chief:
             return
-        if not self.goes_on:
+        if not self.goes_on and not self.reopens:
             if resume:
-                raise InputError(f"{self.folder} holds a finished run: there is nothing to go on with.")
+                raise InputError(
+                    f"{self.folder} holds a finished run of {was.recipe.epochs} epochs: there is nothing to go on with. "
+                    f"More `--epochs` train it further. Received: epochs={epochs}"
+                )
             runs.check_free(self.folder, overwrite=overwrite)
             return
-        different = changes(runs.begun(self.folder), self.config)
+        different = changes(replace(was, recipe=replace(was.recipe, epochs=epochs)) if resume else was, self.config)
         if different:
             raise InputError(
                 f"{self.folder} holds an unfinished run of another configuration: {different}. Go on with it with "
                 "`--resume`, replace it with `--overwrite`, or choose another folder with `--out`."
             )
+        if self.reopens:
+            return
         checkpoint.progress(self._checkpoint)  # refuses a damaged one before the images are read
         finished = [name for name in (runs.HISTORY, runs.BEST, runs.MODEL) if (self.folder / name).exists()]
         if finished and not self._checkpoint.is_file():
@@ -175,6 +184,7 @@ class Training:
     ) -> None:
         """Loads the data, builds the model, prepares the folder, and goes back to the last checkpoint."""
         keras.utils.set_random_seed(self.config.seed)
+        self.goes_on = self.goes_on or self.reopens
         record = runs.record_of(self.folder) if self.goes_on else None
         if self.goes_on and record is None:
             self._report(runs.unknown_images(self.folder))
@@ -241,11 +251,31 @@ class Training:
         """Makes the folder of a new run, without what an earlier one left there, and writes the configuration."""
         if not self.goes_on:
             runs.clear(self.folder)
+        if self.reopens:
+            self._reopen()
         (self.folder / STOP).unlink(missing_ok=True)
         files.write_json(self.folder / runs.DATA, self.data.record)
         # The configuration makes the folder one of a run.
         config = replace(self.config, image_size=self.data.image_shape[0])
         files.write_json(self.folder / runs.CONFIG, to_options(config))
+
+    def _reopen(self) -> None:
+        """Makes a finished run one to go on with: its model is the checkpoint of its last epoch."""
+        finished = runs.load_model(self.folder)
+        for group in ("model", "optimizer"):
+            now, then = checkpoint.VARIABLES[group](self.model), checkpoint.VARIABLES[group](finished)
+            if [variable.shape for variable in now] != [variable.shape for variable in then]:
+                self._report(f"the {group}'s state is not in {runs.MODEL} and begins anew")
+                continue
+            for variable, value in zip(now, then):
+                variable.assign(value)
+        rows = files.read_table(self.folder / runs.HISTORY, ("epoch", "loss"))
+        history = [{name: float(value) for name, value in row.items() if value != ""} for row in rows]
+        best = files.read_json(self.folder / runs.RESULTS)["best"]
+        checkpoint.write(self._checkpoint, self.model, checkpoint.Progress(len(history), 0, history, best))
+        for name in (runs.EXITS, runs.EXITS_TABLE, runs.EXITS_PLOT):  # of the weights as they are now
+            (self.folder / name).unlink(missing_ok=True)
+        (self.folder / runs.RESULTS).unlink()  # from here on the run is unfinished
 
     def _restore(self) -> None:
         """Sets model and progress to the last checkpoint; all workers do it together."""
@@ -323,15 +353,21 @@ def load_data(
         on_check: See `data.load`.
     """
     architecture = config.resolved_architecture
-    published = source_of(config.weights, architecture)
+    published: Any = source_of(config.weights, architecture)
+    # The images of a training are what those of its weights were, and by default as large.
+    wanted, size = published or architecture, architecture.image_size if published else None
+    if config.weights and not published and not config.weights.endswith(".h5"):
+        if config.image_size is None or preprocessing is None:
+            trained = runs.load_model(config.weights, compiled=False)
+            wanted, size = trained.record, trained.input_shape[1]
     return load(
         config.dataset,
         # Published heads read the maps of images of the architecture's size alone.
-        image_size=config.image_size or (architecture.image_size if published else None),
+        image_size=config.image_size or size,
         batch_size=config.recipe.batch_size,
         architecture=architecture,
         aux_heads=config.aux_heads,
-        preprocessing=preprocessing or (published or architecture).preprocessing,
+        preprocessing=preprocessing or wanted.preprocessing or architecture.preprocessing,
         resize=config.resize,
         seed=config.seed,
         validation_fraction=config.validation_fraction,

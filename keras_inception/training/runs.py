@@ -13,27 +13,25 @@ exits.json     thresholds of early exits, where they were calibrated, with their
 samples/       some test images to predict on
 """
 
-import os
-import shlex
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any
-
-import keras
 
 import keras_inception.network.googlenet  # registers the layers that a model file names
 import keras_inception.training.optimizers  # noqa: F401, registers the schedules and optimizers
 from keras_inception import files
 from keras_inception.errors import InputError
 from keras_inception.network.model import InceptionModel
+from keras_inception.network.saved import CONFIG, MODEL, load_model, resuming
 from keras_inception.training.config import TrainConfig
 from keras_inception.types import PathLike
 
-MODEL, BEST, CHECKPOINT, HISTORY, CURVES, GRADIENTS, CONFIG, DATA, RESULTS, SAMPLES = (
-    "model.keras", "best.keras", "checkpoint.npz", "history.csv", "curves.png", "gradients.csv", "config.json",
-    "data.json", "results.json", "samples",
+BEST, CHECKPOINT, HISTORY, CURVES, GRADIENTS, DATA, RESULTS, SAMPLES = (
+    "best.keras", "checkpoint.npz", "history.csv", "curves.png", "gradients.csv", "data.json", "results.json",
+    "samples",
 )  # fmt: skip
+__all__ = ["CONFIG", "MODEL", "load_model", "resuming"]  # handed on
+
 EXITS, EXITS_TABLE, EXITS_PLOT = "exits.json", "exits.csv", "exits.png"
 
 
@@ -115,11 +113,6 @@ def is_unfinished(folder: PathLike) -> bool:
     return (Path(folder) / CONFIG).is_file() and not (Path(folder) / RESULTS).is_file()
 
 
-def resuming(folder: PathLike) -> str:
-    """Returns the command that goes on with the run in a folder."""
-    return f"`keras-inception train --resume {shlex.quote(str(folder))}`"
-
-
 def clear(folder: PathLike) -> None:
     """Removes what an earlier run left in a folder, so that nothing of it is taken for the new one's."""
     exits = (EXITS, EXITS_TABLE, EXITS_PLOT)
@@ -132,67 +125,3 @@ def save_model(model: InceptionModel, folder: PathLike, name: str = MODEL) -> No
     """Writes the model whole or not at all: an earlier one stays until the new one is complete."""
     with files.written_aside(Path(folder) / name) as aside:
         model.save(aside)
-
-
-def load_model(run: PathLike) -> InceptionModel:
-    """Loads the model of a run.
-
-    Args:
-        run: The run's folder, or a `.keras` file.
-
-    Raises:
-        InputError: It is neither, or the file is damaged or holds something else.
-        OSError: The file may not be read.
-    """
-    given = files.named(run, "run")
-    path = given / MODEL if given.is_dir() else given
-    if path.suffix != ".keras" or not path.is_file():
-        raise InputError(
-            f"A run is a folder with a {MODEL} that `keras-inception train` wrote, or a .keras file. "
-            f"Received: {given}, {_what_it_is(given)}"
-        )
-    try:
-        reason = _why_unreadable(path)
-        model = None if reason else keras.saving.load_model(path)
-    except OSError as error:
-        if error.errno is not None:  # of the system, which says which file and why
-            raise
-        reason = str(error)
-    except Exception as error:  # Keras raises errors of all kinds for what the file's parts may hold
-        reason = str(error) or type(error).__name__
-    if reason:
-        raise InputError(f"{path} is no Keras model that can be read here: {' '.join(reason.split())[:200]}.")
-    if not isinstance(model, InceptionModel):
-        raise InputError(f"{path} holds a Keras model that keras-inception did not build. Use one that it trained.")
-    return model
-
-
-def _what_it_is(run: Path) -> str:
-    """Returns why a path is neither a run with a model nor a `.keras` file."""
-    if run.is_dir():
-        if not (run / CONFIG).is_file():
-            return "a folder without one"
-        return f"whose training has not come to the end of an epoch; go on with {resuming(run)}"
-    if not os.path.lexists(run):
-        return "where nothing is"
-    if run.suffix.lower() in (".h5", ".hdf5"):
-        return "an HDF5 file, from which Keras cannot load such a network; save the model as .keras where it was built"
-    return "a file whose name does not end in .keras" if run.is_file() else "which is no file"
-
-
-def _why_unreadable(path: Path) -> str:
-    """Returns why a file is no complete `.keras` file, which is a zip archive; an empty text where it is one."""
-    with open(path, "rb") as file:
-        start = file.read(4)
-    if not start:
-        return "it is empty"
-    if not start.startswith(b"PK"):
-        return "it is no .keras file, whatever its name says"
-    if not zipfile.is_zipfile(path):
-        return "it is truncated, as after an interrupted copy or download"
-    with zipfile.ZipFile(path) as archive:
-        missing = {"metadata.json", "config.json", "model.weights.h5"} - set(archive.namelist())
-        if missing:
-            return f"it is a zip archive without {', '.join(sorted(missing))}"
-        damaged = archive.testzip()
-    return f"its {damaged} is damaged" if damaged else ""

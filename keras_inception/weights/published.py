@@ -83,16 +83,20 @@ def source_of(weights: PathLike | None, architecture: str | Architecture) -> Sou
     """Returns the `Source` that the argument `weights` of `GoogLeNet` means.
 
     Args:
-        weights: None, `"imagenet"`, the path of a publisher's file, or that of Keras's (`.weights.h5`, `.keras`).
+        weights: None, `"imagenet"`, the path of a publisher's file, or what was trained: a run's folder, Keras's files
+            (`.weights.h5`, `.keras`), `"hf://USER/MODEL"`.
         architecture: The architecture or its name.
 
     Returns:
-        The source; None for random weights and for Keras's files, which do not say where they are from.
+        The source; None for random weights and for those of a training.
 
     Raises:
         InputError: Nobody published weights for that architecture.
     """
-    if weights is None or files.named(weights, "weights").suffix in (".h5", ".keras"):
+    if weights is None or str(weights).startswith("hf://"):
+        return None
+    path = files.named(weights, "weights")
+    if path.suffix in (".h5", ".keras") or path.is_dir():
         return None
     architecture = architectures.get(architecture)
     for source in SOURCES.values():

@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -112,8 +113,10 @@ def test_resume_takes_the_runs_own_configuration_and_no_other(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(to_options(was)))
     assert configured("--resume", str(tmp_path)) == was
     assert configured("--resume", str(tmp_path), "--strategy", "one").strategy == "one"
-    with pytest.raises(InputError, match="leave out --epochs, --out"):
-        configured("--resume", str(tmp_path), "--epochs", "5", "--out", "elsewhere")
+    longer = configured("--resume", str(tmp_path), "--epochs", "9")
+    assert longer == replace(was, recipe=replace(was.recipe, epochs=9))
+    with pytest.raises(InputError, match="leave out --seed, --out"):
+        configured("--resume", str(tmp_path), "--seed", "5", "--out", "elsewhere")
     with pytest.raises(InputError, match=r"There is no run to go on with: .*nothing has no config\.json"):
         configured("--resume", str(tmp_path / "nothing"))
 

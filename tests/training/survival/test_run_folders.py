@@ -4,7 +4,9 @@ import shutil
 import signal
 import threading
 
+import numpy as np
 import pytest
+from tiny_network import TINY
 
 pytest.importorskip("tensorflow")
 
@@ -33,8 +35,42 @@ def test_an_unfinished_run_of_another_configuration_is_refused_with_the_differen
 
 
 def test_a_finished_run_is_not_gone_on_with(run):
-    with pytest.raises(InputError, match="holds a finished run: there is nothing to go on with"):
+    with pytest.raises(InputError, match=r"holds a finished run of 2 epochs: .*More `--epochs` .*Received: epochs=2"):
         train(folder=run.folder, resume=True)
+
+
+@pytest.mark.slow
+def test_a_finished_run_goes_on_for_more_epochs(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    (folder / "exits.json").write_text("{}")
+    before = read(folder / "config.json")
+    steps = int(run.model.optimizer.iterations)
+    longer = train(
+        TrainConfig.of(**before | {"epochs": 3}), folder, resume=True, verbose=0, report=lambda message: None
+    )
+    history = files.read_table(folder / "history.csv", ("epoch", "loss"))
+    assert [int(float(row["epoch"])) for row in history] == [1, 2, 3]
+    assert [row["loss"] for row in history[:2]] == [row["loss"] for row in files.read_table(run.folder / "history.csv")]
+    assert int(longer.model.optimizer.iterations) == steps * 3 // 2
+    assert read(folder / "config.json") == before | {"epochs": 3}
+    assert (folder / "results.json").is_file()
+    assert not (folder / "exits.json").exists()
+    assert not (folder / "checkpoint.npz").exists()
+    with pytest.raises(InputError, match="seed was 0 and is 9"):
+        train(TrainConfig.of(**before | {"epochs": 5, "seed": 9}), folder, resume=True)
+
+
+@pytest.mark.slow
+def test_a_training_begins_with_the_weights_of_a_run(run, image_folder, tmp_path):
+    options = {"dataset": str(image_folder), "architecture": TINY, "epochs": 1, "batch_size": 8}
+    config = TrainConfig.of(**options, weights=str(run.folder), learning_rate=1e-9, warmup_fraction=0)
+    tuned = train(config, tmp_path / "tuned", verbose=0, report=lambda message: None)
+    for weight, source in zip(tuned.model.trainable_variables, run.model.trainable_variables, strict=True):
+        np.testing.assert_allclose(weight, source, atol=1e-5)
+    config = TrainConfig.of(**options, weights=str(tmp_path / "nothing.keras"))
+    with pytest.raises(InputError, match="where nothing is"):
+        train(config, tmp_path / "other", verbose=0)
 
 
 @pytest.mark.parametrize("content", [None, "thesis.txt"])

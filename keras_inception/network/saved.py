@@ -1,0 +1,95 @@
+"""Models in files: how they are loaded, and why one cannot be."""
+
+import os
+import shlex
+import zipfile
+from pathlib import Path
+
+import keras
+
+from keras_inception import files
+from keras_inception.errors import InputError, MissingPackageError
+from keras_inception.network.model import InceptionModel
+from keras_inception.types import PathLike
+
+HUB = "hf://"
+
+# Of the folder of a run; see `keras_inception.training.runs`.
+MODEL, CONFIG = "model.keras", "config.json"
+
+
+def load_model(run: PathLike, *, compiled: bool = True) -> InceptionModel:
+    """Loads the model of a run, of a `.keras` file, or of the Hugging Face Hub.
+
+    Args:
+        run: The run's folder, whose `model.keras` is loaded; a `.keras` file; or `"hf://USER/MODEL"`, to which
+            `model.save` wrote (`pip install huggingface_hub`).
+        compiled: Whether to compile it as it was.
+
+    Raises:
+        InputError: It is none of these, or the file is damaged or holds something else.
+        MissingPackageError: There is no huggingface_hub.
+        OSError: The file may not be read.
+    """
+    if os.fspath(run).startswith(HUB):
+        path, reason = os.fspath(run), ""
+    else:
+        given = files.named(run, "run")
+        place = given / MODEL if given.is_dir() else given
+        if place.suffix != ".keras" or not place.is_file():
+            raise InputError(
+                f"A run is a folder with a {MODEL} that `keras-inception train` wrote, or a .keras file. "
+                f"Received: {given}, {_what_it_is(given)}"
+            )
+        path, reason = str(place), _why_unreadable(place)
+    try:
+        model = None if reason else keras.saving.load_model(path, compile=compiled)
+    except ImportError as error:
+        raise MissingPackageError(f"{path} needs a package that is not installed: {error}") from error
+    except OSError as error:
+        if error.errno is not None:  # of the system, which says which file and why
+            raise
+        reason = str(error)
+    except Exception as error:  # Keras raises errors of all kinds for what the file's parts may hold
+        reason = str(error) or type(error).__name__
+    if reason:
+        raise InputError(f"{path} is no Keras model that can be read here: {' '.join(reason.split())[:200]}.")
+    if not isinstance(model, InceptionModel):
+        raise InputError(f"{path} holds a Keras model that keras-inception did not build. Use one that it trained.")
+    return model
+
+
+def resuming(folder: PathLike) -> str:
+    """Returns the command that goes on with the run in a folder."""
+    return f"`keras-inception train --resume {shlex.quote(str(folder))}`"
+
+
+def _what_it_is(run: Path) -> str:
+    """Returns why a path is neither a run with a model nor a `.keras` file."""
+    if run.is_dir():
+        if not (run / CONFIG).is_file():
+            return "a folder without one"
+        return f"whose training has not come to the end of an epoch; go on with {resuming(run)}"
+    if not os.path.lexists(run):
+        return "where nothing is"
+    if run.suffix.lower() in (".h5", ".hdf5"):
+        return "an HDF5 file, from which Keras cannot load such a network; save the model as .keras where it was built"
+    return "a file whose name does not end in .keras" if run.is_file() else "which is no file"
+
+
+def _why_unreadable(path: Path) -> str:
+    """Returns why a file is no complete `.keras` file, which is a zip archive; an empty text where it is one."""
+    with open(path, "rb") as file:
+        start = file.read(4)
+    if not start:
+        return "it is empty"
+    if not start.startswith(b"PK"):
+        return "it is no .keras file, whatever its name says"
+    if not zipfile.is_zipfile(path):
+        return "it is truncated, as after an interrupted copy or download"
+    with zipfile.ZipFile(path) as archive:
+        missing = {"metadata.json", "config.json", "model.weights.h5"} - set(archive.namelist())
+        if missing:
+            return f"it is a zip archive without {', '.join(sorted(missing))}"
+        damaged = archive.testzip()
+    return f"its {damaged} is damaged" if damaged else ""
