@@ -13,6 +13,9 @@ class PortableStep(keras.Model):
     """A Keras model that looks at each batch, once, before Keras computes its step.
 
     It overrides what Keras documents for that: `make_train_function`, `make_test_function`, `make_predict_function`.
+
+    Before `fit` and `evaluate` Keras draws a batch by itself to build the loss and the metrics, and forgets it: a
+    source that can be read once loses it.
     """
 
     train_function: Any

@@ -30,6 +30,9 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
     the same weight, however the batch is divided, and a batch of fewer examples than replicas, which only the end of
     the data can bring, is left out of the training and counted in an evaluation.
 
+    Of a `DataLoader` of PyTorch and of a `PyDataset` Keras reads two batches more to learn their shapes before the
+    training: a loader that can be read once loses them. Give such a source as a generator or a `tf.data.Dataset`.
+
     With `steps_per_execution` above 1 callbacks are called once in so many steps; each step is looked at all the same.
     """
 
