@@ -14,11 +14,11 @@ TINY = dataclasses.replace(
         Conv("conv1_3x3_s1", 3, 1, 8),
         MaxPool("pool1_3x3_s2", 3, 2),
         Inception("inception_4a", 8, 8, 8, 8, 8, 8),
-        Inception("inception_4d", 8, 8, 8, 8, 8, 8),
+        Conv("conv4_3x3", 3, 1, 8),
     ),
     auxiliary_heads=(
         AuxiliaryHead("aux1", "inception_4a", "loss1", conv=4, dense=8),
-        AuxiliaryHead("aux2", "inception_4d", "loss2", conv=4, dense=8),
+        AuxiliaryHead("aux2", "conv4_3x3", "loss2", conv=4, dense=8),
     ),
     image_size=10,
 )

@@ -55,9 +55,9 @@ def test_results_hold_the_numbers_of_each_head(folder, network):
     assert main["accuracy"] == 0.75
     # 39 answers have a confidence of 0.7, 30 of which are right; the one of 0.97 is not.
     assert main["calibration_error"] == pytest.approx((39 * abs(30 / 39 - 0.7) + 0.97) / 40)
-    # At 12x12 a 3x3 of 3 to 8 channels; at 6x6 modules of 8 and of 32: four 1x1, a 3x3 and a 5x5 of 8; 32 to 4.
-    modules = 36 * 8 * ((4 * 8 + 9 * 8 + 25 * 8) + (4 * 32 + 9 * 8 + 25 * 8))
-    assert main["multiply_adds"] == 10 * (144 * 9 * 3 * 8 + modules + 32 * 4)
+    # At 12x12 a 3x3 of 3 to 8 channels; at 6x6 a module of 8, four 1x1, a 3x3 and a 5x5 of 8, and a 3x3 of 32 to 8.
+    module = 36 * 8 * (4 * 8 + 9 * 8 + 25 * 8)
+    assert main["multiply_adds"] == 10 * (144 * 9 * 3 * 8 + module + 36 * 9 * 32 * 8 + 8 * 4)
     assert results["heads"]["aux1"]["multiply_adds"] < main["multiply_adds"]
 
 

@@ -207,7 +207,7 @@ def test_layers_before_the_network_make_its_images_unknown():
 
 def test_names_of_classes_are_not_those_of_other_layers_on_top():
     model = build()
-    pooled = keras.layers.GlobalMaxPooling2D()(model.get_layer("inception_4d_output").output)
+    pooled = keras.layers.GlobalMaxPooling2D()(model.get_layer("inception_4a_output").output)
     other = ki.InceptionModel(model.input, keras.layers.Dense(3, name="main")(pooled))
     assert (other.class_names, other.class_labels, model.class_names) == (None, ["0", "1", "2"], ["dark", "light"])
 
