@@ -115,7 +115,8 @@ def _glance(file: IO[bytes], size: int) -> tuple[int, int]:
 def _is_whole(image: Image.Image, head: bytes, tail: bytes, size: int) -> bool:
     match image.format:
         case "JPEG" | "MPO":
-            return b"\xff\xd9" in tail  # never within pixels
+            # An end is never within pixels, but a thumbnail, which stands before them, has one too.
+            return tail.rfind(b"\xff\xd9") > tail.rfind(b"\xff\xda")
         case "PNG":
             return b"IEND\xaeB`\x82" in tail
         case "GIF":

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from keras_inception.data.image_files import DAMAGED
 from keras_inception.data.orientation import MOST_PARTS, orientation, upright
 from keras_inception.types import Tensor
 
@@ -14,7 +15,6 @@ MAX_PIXELS: int = 2**30 // 4 // 3
 _UNKNOWN = "it is no JPEG, PNG, BMP, GIF or WebP image"
 _TOO_LARGE = f"it has more than {MAX_PIXELS:,} pixels; scale it down"
 _BMP = "TensorFlow reads a BMP of 24 or 32 bits, or of 8 in evenly spaced greys, uncompressed; save it as PNG"
-_DAMAGED = "it is damaged or truncated"
 
 
 @tf.autograph.experimental.do_not_convert  # it has nothing to convert, and the attempt takes seconds
@@ -77,7 +77,7 @@ def decode_or_say_why(encoded: bytes) -> Tensor | str:
     try:
         return _decoder()(tf.constant(encoded))
     except tf.errors.OpError as error:
-        return next((reason for reason in (_UNKNOWN, _TOO_LARGE, _BMP) if reason in error.message), _DAMAGED)
+        return next((reason for reason in (_UNKNOWN, _TOO_LARGE, _BMP) if reason in error.message), DAMAGED)
 
 
 @functools.cache

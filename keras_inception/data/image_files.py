@@ -24,6 +24,8 @@ ENDINGS: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 # More bytes than an image of as many pixels as are decoded has uncompressed, in 16 bits with alpha.
 MAX_BYTES: int = 2**30
 
+DAMAGED: str = "it is damaged or truncated"
+
 _KINDS = (
     (stat.S_ISDIR, "it is a folder"),
     (stat.S_ISFIFO, "it is a pipe"),
@@ -106,7 +108,8 @@ def read_bytes(path: PathLike) -> bytes:
     """Returns the bytes of an image file.
 
     Raises:
-        InputError: It cannot be read, is no file, or has more than `MAX_BYTES`: the reason, in a few words.
+        InputError: It cannot be read, is no file, a JPEG without an end, or has more than `MAX_BYTES`: the reason, in
+            a few words.
     """
     path = named(path, "path")
     try:
@@ -116,8 +119,25 @@ def read_bytes(path: PathLike) -> bytes:
                 raise InputError(reason)
         if status.st_size > MAX_BYTES:
             raise InputError(f"it has more than {MAX_BYTES:,} bytes")
-        return Path(path).read_bytes()
+        encoded = Path(path).read_bytes()
+        if _is_cut_off(encoded):
+            raise InputError(DAMAGED)
+        return encoded
     except InputError:
         raise
     except (OSError, ValueError) as error:  # the latter of a name that no system has
         raise InputError(getattr(error, "strerror", None) or str(error)) from error
+
+
+def _is_cut_off(encoded: bytes) -> bool:
+    """Returns whether a JPEG has no end: libjpeg would print a line past Python, before TensorFlow fails."""
+    if not encoded.startswith(b"\xff\xd8\xff"):
+        return False
+    at = 2
+    while encoded[at : at + 2] != b"\xff\xda":  # where pixels begin; before, thumbnails have ends of their own
+        if at + 4 > len(encoded):
+            return True
+        if encoded[at] != 0xFF:
+            return False
+        at += 2 + max(int.from_bytes(encoded[at + 2 : at + 4]), 2)
+    return encoded.find(b"\xff\xd9", at) < 0

@@ -26,6 +26,7 @@ FILES = {
     "grey.jpg": encode(IMAGE.convert("L"), "JPEG"),
     "cmyk.jpg": encode(IMAGE.convert("CMYK"), "JPEG"),
     "long header.jpg": with_segments(encode(IMAGE, "JPEG"), *[segment(0xE2, bytes(60_000))] * 3),
+    "thumbnail.jpg": with_segments(encode(IMAGE, "JPEG"), segment(0xE1, b"Exif\0\0" + encode(blocks(), "JPEG"))),
     "more behind the end.jpg": encode(IMAGE, "JPEG") + bytes(1000),
     "two.mpo": encode(IMAGE, "MPO", save_all=True, append_images=[IMAGE]),
     "plain.png": encode(IMAGE, "PNG"),
@@ -72,12 +73,15 @@ def test_whole_images_of_every_kind_are_known_without_being_decoded(tmp_path, de
 
 
 @pytest.mark.parametrize("left", [0.02, 0.5, 0.97])
-def test_what_is_cut_off_is_told_by_the_decoder(tmp_path, left, decoded):
+def test_what_is_cut_off_is_told(tmp_path, left, decoded, capfd):
     may_be_whole = ("more behind the end.jpg", "two.mpo", "animated.gif")  # as to the first image
     contents = {n: content[: int(left * len(content))] for n, content in FILES.items() if n not in may_be_whole}
-    _, reasons = checking.check(tmp_path, write(tmp_path, contents))
-    assert sorted(reasons) == sorted(contents)
-    assert len(decoded) == len(contents)
+    write(tmp_path, contents)
+    jpegs = [name for name in contents if name.endswith("jpg")]
+    _, reasons = checking.check(tmp_path, jpegs)
+    assert reasons == dict.fromkeys(jpegs, "it is damaged or truncated")
+    assert (decoded, capfd.readouterr().err) == ([], "")  # the decoder of JPEG would print a line
+    assert sorted(checking.check(tmp_path, list(contents))[1]) == sorted(contents)
 
 
 def test_a_file_is_looked_at_once_and_again_when_it_changes(tmp_path, glanced, decoded):
