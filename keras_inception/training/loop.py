@@ -22,7 +22,7 @@ from keras_inception.network.preprocess import undo_preprocessing
 from keras_inception.training import checkpoint, diagnosis, distribute, optimizers, precision, runs
 from keras_inception.training.config import TrainConfig, changes, to_options
 from keras_inception.training.interruption import termination_signal
-from keras_inception.training.saving import STOP, AveragesInValidation, PassOnTermination, SaveRun
+from keras_inception.training.saving import STOP, Advance, AveragesInValidation, PassOnTermination, SaveRun
 from keras_inception.types import Dataset, PathLike, Shape, Strategy
 from keras_inception.weights import freeze, source_of
 
@@ -39,6 +39,7 @@ class Run:
         results: Loss and accuracies on the test images by head; empty without test images.
         sizes: The number of examples by split.
         chief: Whether this process wrote the folder; of several workers only one does.
+        epochs: The number of epochs that it was trained for.
     """
 
     folder: Path
@@ -46,6 +47,7 @@ class Run:
     results: dict[str, dict[str, float]]
     sizes: dict[str, int]
     chief: bool
+    epochs: int
 
 
 def train(
@@ -155,8 +157,8 @@ class Training:
         if not self.goes_on and not self.reopens:
             if resume:
                 raise InputError(
-                    f"{self.folder} holds a finished run of {was.recipe.epochs} epochs: there is nothing to go on with. "
-                    f"More `--epochs` train it further. Received: epochs={epochs}"
+                    f"{self.folder} holds a finished run of {was.recipe.epochs} epochs: there is nothing to go on "
+                    f"with. More `--epochs` train it further. Received: epochs={epochs}"
                 )
             runs.check_free(self.folder, overwrite=overwrite)
             return
@@ -190,6 +192,11 @@ class Training:
             self._report(runs.unknown_images(self.folder))
         batch = partial(distribute.batch, strategy=self.strategy)
         self.data = load_data(self.config, batch=batch, record=record, on_check=on_check if self.chief else None)
+        if self.config.patience and self.data.validation is None:
+            raise InputError(
+                "`patience` needs validation images: use `validation_fraction`, or a folder called validation. "
+                f"Received: patience={self.config.patience}"
+            )
         if on_data is not None and self.chief:
             on_data(self.data, checkpoint.progress(self._checkpoint) if self.goes_on else checkpoint.Progress())
         with self.strategy.scope():
@@ -207,10 +214,11 @@ class Training:
     def fit(self, terminated: threading.Event, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
         """Trains to the last epoch; one that was interrupted within an epoch ends that epoch first."""
         epochs, steps = self.config.recipe.epochs, self.data.steps_per_epoch
-        while self.progress.epoch < epochs:
+        while self.progress.epoch < epochs and not self._is_over():
             epoch, step = self.progress.epoch, self.progress.step
+            batches = self.data.train_from(epoch, step)
             self.model.fit(
-                self.data.train_from(epoch, step),
+                self.data.balanced(batches) if self.config.class_weight else batches,
                 validation_data=self.data.validation,
                 initial_epoch=epoch,
                 epochs=epoch + 1 if step else epochs,
@@ -224,12 +232,17 @@ class Training:
             self._restore()
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
 
+    def _is_over(self) -> bool:
+        """Returns whether the training ends here; all workers ask, and where one has no time left all end."""
+        over = self.progress.is_over(self.config.patience, self.config.max_minutes)
+        return not distribute.agree([over], self.strategy) or over
+
     def finish(self) -> Run:
         """Scores the model on the test images, and writes what a finished run has."""
         results = {} if self.data.test is None else evaluation.evaluate_compiled(self.model, self.data.test)
         if self.chief:
             self._write_results(results)
-        return Run(self.folder, self.model, results, self.data.sizes, self.chief)
+        return Run(self.folder, self.model, results, self.data.sizes, self.chief, self.progress.epoch)
 
     def leave_out(self, bad: BadImagesError) -> None:
         """Notes in the run which images it goes on without, from its last checkpoint, here and after a resume.
@@ -294,7 +307,8 @@ class Training:
     ) -> list[keras.callbacks.Callback]:
         # What stops a training must stop it on every worker, and all of them evaluate with the same weights. The
         # diagnosis stands first, so that nothing is saved of an epoch with a loss that is not finite.
-        found = [*diagnosis.callbacks(self._report), AveragesInValidation(), *further]
+        advance = Advance(self.progress, self._is_over)
+        found = [*diagnosis.callbacks(self._report), AveragesInValidation(), *further, advance]
         if not self.chief:
             return [*found, PassOnTermination(self.folder, terminated)]
         found.append(SaveRun(self.folder, self.progress, self.data.steps_per_epoch, terminated))
@@ -356,10 +370,10 @@ def load_data(
     published: Any = source_of(config.weights, architecture)
     # The images of a training are what those of its weights were, and by default as large.
     wanted, size = published or architecture, architecture.image_size if published else None
-    if config.weights and not published and not config.weights.endswith(".h5"):
-        if config.image_size is None or preprocessing is None:
-            trained = runs.load_model(config.weights, compiled=False)
-            wanted, size = trained.record, trained.input_shape[1]
+    is_known = published or (config.image_size and preprocessing)
+    if config.weights and not is_known and not config.weights.endswith(".h5"):
+        trained = runs.load_model(config.weights, compiled=False)
+        wanted, size = trained.record, trained.input_shape[1]
     return load(
         config.dataset,
         # Published heads read the maps of images of the architecture's size alone.
