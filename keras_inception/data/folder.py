@@ -14,6 +14,7 @@ from keras_inception.data.checking import check
 from keras_inception.data.collection import Collection
 from keras_inception.data.image_files import files_in, folders_in, loose_images
 from keras_inception.errors import InputError
+from keras_inception.network.labels import is_class_name
 from keras_inception.types import Array, PathLike, Tensor
 
 SPLIT_FOLDERS: dict[str, tuple[str, ...]] = {
@@ -205,10 +206,9 @@ def _split_roots(folder: Path) -> dict[str, Path]:
 
 def _check_names(folder: Path, classes: Sequence[str]) -> None:
     for name in classes:
-        text = _text(name)
-        if text.splitlines() != [text] or text.encode("utf-8", "replace").decode() != text:
+        if not is_class_name(_text(name)):
             raise InputError(
-                "The name of a class folder must be one line of UTF-8, as the names of classes are written. Rename it. "
+                "The name of a class folder must be one line of UTF-8 that a terminal shows. Rename it. "
                 f"Received: {str(folder / name)!r}"
             )
 
