@@ -88,8 +88,8 @@ def _print(
         return
     reached = points[calibration.table.index(calibration.chosen)] if points else calibration.chosen
     print(
-        f"chosen: {reached.accuracy_loss:+.2%} of accuracy lost on the {measured[-1]} images (standard error "
-        f"{reached.standard_error:.2%}), {calibration.multiply_adds / reached.multiply_adds:.2f} times fewer "
+        f"chosen: {-100 * reached.accuracy_loss:+.2f} points of accuracy on the {measured[-1]} images (standard error "
+        f"{100 * reached.standard_error:.2f}), with {reached.multiply_adds / calibration.multiply_adds:.0%} of the "
         "multiply-adds"
     )
 
