@@ -43,6 +43,7 @@ SETTABLE = {
     "record": "ours, of an InceptionModel",
     "epoch": "ours, of a checkpoint's Progress",
     "best": "ours, of a checkpoint's Progress",
+    "seconds": "ours, of a checkpoint's Progress",
 }
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import Field, replace
 from functools import partial
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 CHOICES = {
     "recipe": tuple(RECIPES),
     "resize": RESIZES,
+    "class_weight": (*configuration.CLASS_WEIGHTS, "off"),
     "precision": configuration.PRECISIONS,
     "strategy": configuration.STRATEGIES,
     "optimizer": OPTIMIZERS,
@@ -33,10 +35,14 @@ CHOICES = {
 }
 METAVARS = {"dataset": "NAME|FOLDER", "architecture": "NAME", "weights": "NAME|FILE", "freeze_through": "ROW"}
 
+# How many times as many training images as the smallest class the largest has where the counts are shown (ours).
+UNBALANCED = 2
+
 # What the help begins with, and how it groups the rest. An option that stands in no group is added to the last one.
 COMMON = ("dataset", "architecture", "weights", "recipe", "epochs", "batch_size", "learning_rate", "image_size")
 GROUPS: dict[str, Iterable[str]] = {
     "network": ("width", "aux_heads", "dropout", "aux_dropout", "freeze_through"),
+    "end and weights of the training": ("patience", "max_minutes", "class_weight"),
     "images": ("resize", "validation_fraction", "test_fraction", "skip_bad_images", "full_check"),
     "optimization (defaults of the recipe quick; of others where they differ)": OF_RECIPE,
     "augmentation (defaults of the recipe quick; of others where they differ)": OF_AUGMENTATION,
@@ -57,7 +63,9 @@ def add(commands: Any) -> None:
     add_option = partial(common.add_argument, default=argparse.SUPPRESS)
     add_option("--out", metavar="RUN",
                help="where to write (default: runs/DATASET-ARCHITECTURE); an unfinished run there goes on")  # fmt: skip
-    add_option("--resume", metavar="RUN", help="go on with a run, as it was configured; a finished one with more --epochs")
+    add_option(
+        "--resume", metavar="RUN", help="go on with a run, as it was configured; a finished one with more --epochs"
+    )
     add_option = partial(parser.add_argument_group("run folder").add_argument, default=argparse.SUPPRESS)
     add_option("--overwrite", action="store_true", help="replace the run in that folder")
     add_option("--config", metavar="FILE", help="TOML, YAML or JSON file of training options; what is given here wins")
@@ -190,6 +198,10 @@ def run(arguments: argparse.Namespace) -> int:
             report=lambda message: print(f"warning: {message}", file=sys.stderr),
         )
     if finished.chief:
+        if finished.epochs < config.recipe.epochs:
+            print(
+                f"ended after {finished.epochs} of {config.recipe.epochs} epochs, as --patience or --max-minutes says"
+            )
         _say_results(finished)
     return 0
 
@@ -216,6 +228,8 @@ def _say_data(config: TrainConfig, data: "Data", progress: "Progress") -> None:
     sizes = ", ".join(f"{data.sizes.get(split, 0):,} {name}" for split, name in
                       (("train", "training"), ("validation", "validation"), ("test", "test")))  # fmt: skip
     print(f"{config.dataset}: {sizes} images of {len(data.class_names)} classes")
+    if config.class_weight or Path(config.dataset).is_dir():
+        _say_counts(config, data)
     size, side, network = data.image_shape[0], data.original_side, config.resolved_architecture.name
     if side < size:
         print(f"images of {side} pixels are scaled up to {size}x{size}, a size that {network} takes")
@@ -229,6 +243,17 @@ def _say_data(config: TrainConfig, data: "Data", progress: "Progress") -> None:
     if progress.epoch or progress.step:
         steps = f" and {progress.step} steps" if progress.step else ""
         print(f"going on after {progress.epoch} epochs{steps}")
+
+
+def _say_counts(config: TrainConfig, data: "Data") -> None:
+    """Prints the training images of each class where some class has few, or the losses are weighted."""
+    counts = sorted(zip(data.class_counts, data.class_names), reverse=True)
+    if not config.class_weight and counts[0][0] < UNBALANCED * counts[-1][0]:
+        return
+    shown = counts if len(counts) <= 10 else [*counts[:5], (0, "..."), *counts[-5:]]
+    listed = ", ".join(f"{name} {count:,}" if name != "..." else name for count, name in shown)
+    weighted = "weighted to count alike" if config.class_weight else "--class-weight balanced lets all count alike"
+    print(f"training images by class: {listed} ({weighted})")
 
 
 def _say_results(finished: "Run") -> None:

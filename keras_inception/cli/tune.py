@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from keras_inception.tuning.trials import TrialResult
 
 COMMON = ("dataset", "architecture", "epochs")
+UNREAD = ("deterministic", "tensorboard", "gradient_flow", "patience", "max_minutes", "class_weight")  # of a trial
 DEFAULT_HOURS = 0.07  # 252 seconds, so that all of it takes less than five minutes
 
 
@@ -61,7 +62,7 @@ def add(commands: Any) -> None:
     option("--config", metavar="FILE", help="TOML, YAML or JSON file of training options; what is given here wins")
     option("--precision", choices=CHOICES["precision"], default=argparse.SUPPRESS, metavar="NAME",
            help='what a trial computes in, as in `keras-inception train` (default: auto)')  # fmt: skip
-    add_groups(parser, without=(*COMMON, "precision", "deterministic", "tensorboard", "gradient_flow"))
+    add_groups(parser, without=(*COMMON, "precision", *UNREAD))
 
 
 def run(arguments: argparse.Namespace) -> int:

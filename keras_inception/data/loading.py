@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from keras_inception import architectures, files
@@ -87,6 +88,27 @@ class Data:
     def test(self) -> Dataset | None:
         """Batches as those of `train`, never augmented, in a fixed order; None if there are none."""
         return self.pipeline.fixed("test")
+
+    @cached_property
+    def class_counts(self) -> list[int]:
+        """The number of training images by class, in the order of the labels."""
+        labels = self.pipeline.collection.examples("train").map(lambda source, label: label).batch(4096)
+        counts = np.zeros(len(self.class_names), "int64")
+        for batch in labels.as_numpy_iterator():
+            counts += np.bincount(batch, minlength=len(counts))
+        return counts.tolist()
+
+    def balanced(self, batches: Dataset) -> Dataset:
+        """Returns training batches with the weights, `(batch,)`, by which all classes count alike."""
+        counts = np.maximum(self.class_counts, 1)
+        weights = tf.constant(sum(self.class_counts) / (len(counts) * counts), tf.float32)
+
+        @tf.autograph.experimental.do_not_convert
+        def weigh(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            is_mixed = labels.shape.rank == 2
+            return images, labels, tf.linalg.matvec(labels, weights) if is_mixed else tf.gather(weights, labels)
+
+        return batches.map(weigh)
 
     def train_from(self, epoch: int, step: int = 0) -> Dataset:
         """Returns the training batches from a step of an epoch on, both from 0, without end.

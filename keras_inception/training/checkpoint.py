@@ -40,12 +40,21 @@ class Progress:
         step: How many steps of it are done.
         history: The losses and metrics of each finished epoch, a dict of floats each.
         best: The epoch, from 1, with the highest `val_main_accuracy` so far, and that accuracy; None without one.
+        seconds: How long it has trained, validation and saving included.
     """
 
     epoch: int = 0
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, float] | None = None
+    seconds: float = 0.0
+
+    def is_over(self, patience: int | None, max_minutes: float | None) -> bool:
+        """Returns whether the training ends before its last epoch; see `TrainConfig`."""
+        waited = self.epoch - self.best["epoch"] if self.best else 0
+        return (patience is not None and waited >= patience) or (
+            max_minutes is not None and self.seconds >= 60 * max_minutes
+        )
 
 
 def write(path: Path, model: InceptionModel, state: Progress, *, metrics: bool = False) -> None:

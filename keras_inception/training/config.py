@@ -17,6 +17,8 @@ from keras_inception.architectures import Architecture
 from keras_inception.errors import InputError, shown
 from keras_inception.recipes import Augmentation, Recipe
 from keras_inception.rules import (
+    ABOVE_0,
+    COUNT,
     MAYBE_SHARE,
     MAYBE_TEXT,
     SHARE,
@@ -34,6 +36,7 @@ from keras_inception.rules import (
 from keras_inception.types import PathLike
 
 STRATEGIES: tuple[str, ...] = ("auto", "one", "mirrored", "multi-worker")
+CLASS_WEIGHTS: tuple[str, ...] = ("balanced",)
 PRECISIONS: tuple[str, ...] = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 MOST_CHARACTERS: int = 2**20  # of a file, which would be read for minutes if it is YAML
@@ -76,6 +79,12 @@ class TrainConfig:
         validation_fraction: Share of the training images for validation where the source has none, in [0, 1).
         test_fraction: Share of the training images for testing where the source has none, in [0, 1).
         skip_bad_images: Whether to leave out unreadable files of a folder rather than refuse them.
+        class_weight: "balanced" lets each class count alike in the losses, however many training images it has: an
+            image weighs (images) / (classes * images of its class), as in scikit-learn. By default each image weighs 1.
+        patience: The training ends after so many epochs without a better accuracy of the main head on the validation
+            images; `best.keras` is of the best epoch. By default all epochs are trained.
+        max_minutes: No epoch begins after so many minutes of training, those before an interruption included. By
+            default there is no limit.
         full_check: Whether to decode each file of a folder before the training, rather than to look at its header and
             end; what is found unreadable while it trains is named, or left out, all the same.
         tensorboard: Whether to write TensorBoard logs into the run folder.
@@ -126,6 +135,9 @@ class TrainConfig:
     validation_fraction: float = field(default=0.1, metadata=SHARE)
     test_fraction: float = field(default=0.1, metadata=SHARE)
     skip_bad_images: bool = field(default=False, metadata=SWITCH)
+    class_weight: str | None = field(default=None, metadata=one_of((None, *CLASS_WEIGHTS)))
+    patience: int | None = field(default=None, metadata=maybe(*COUNT["rule"]))
+    max_minutes: float | None = field(default=None, metadata=maybe(*ABOVE_0["rule"]))
     full_check: bool = field(default=False, metadata=SWITCH)
     tensorboard: bool = field(default=False, metadata=SWITCH)
     gradient_flow: int = field(default=0, metadata=WHOLE)
@@ -225,7 +237,19 @@ OPTIONS: dict[str, Field[Any]] = OF_TRAINING | OF_RECIPE | OF_AUGMENTATION
 
 # What "off" means in a file or on the command line, for the options that something can be left out with.
 OFF: dict[str, float | None] = {
-    **dict.fromkeys(("weights", "freeze_through", "crop_area", "randaugment", "mixup", "cutmix")),
+    **dict.fromkeys(
+        (
+            "weights",
+            "freeze_through",
+            "class_weight",
+            "patience",
+            "max_minutes",
+            "crop_area",
+            "randaugment",
+            "mixup",
+            "cutmix",
+        )
+    ),
     **dict.fromkeys(("dropout", "aux_dropout"), 0.0),
 }
 
@@ -259,7 +283,7 @@ def changes(was: TrainConfig, now: TrainConfig) -> str:
 
     Other devices would not, nor an image size that was chosen from the images.
     """
-    free = ("strategy", "full_check", *(("image_size",) if now.image_size is None else ()))
+    free = ("strategy", "full_check", "max_minutes", *(("image_size",) if now.image_size is None else ()))
     # A run of an earlier version holds the architecture's own weights of the losses, where None stands today.
     before, after = (
         {**to_options(config), "loss_weights": config.loss_weights, "flip": config.resolved_augmentation.flip}

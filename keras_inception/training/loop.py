@@ -235,7 +235,7 @@ class Training:
     def _is_over(self) -> bool:
         """Returns whether the training ends here; all workers ask, and where one has no time left all end."""
         over = self.progress.is_over(self.config.patience, self.config.max_minutes)
-        return not distribute.agree([over], self.strategy) or over
+        return not distribute.agree([int(over)], self.strategy) or over
 
     def finish(self) -> Run:
         """Scores the model on the test images, and writes what a finished run has."""

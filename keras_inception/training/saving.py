@@ -3,6 +3,9 @@
 import contextlib
 import shutil
 import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -30,12 +33,47 @@ class AveragesInValidation(keras.callbacks.Callback):
         self._averaged.close()
 
 
+class Advance(keras.callbacks.Callback):
+    """Keeps the progress of a training up to date, on every worker, and ends it where it is over.
+
+    Args:
+        progress: How far the training has come.
+        is_over: Whether to end after an epoch.
+    """
+
+    def __init__(self, progress: checkpoint.Progress, is_over: Callable[[], bool]) -> None:
+        super().__init__()
+        self.progress: checkpoint.Progress = progress
+        self.is_over: Callable[[], bool] = is_over
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._since = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        since, self._since = self._since, time.monotonic()
+        self.progress.seconds += self._since - since
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.on_train_batch_end(0)
+        progress, logs = self.progress, logs or {}
+        twice = other_names(logs, self.model.output_names)
+        row: dict[str, float] = {"epoch": epoch + 1}
+        row |= {name: float(value) for name, value in logs.items() if name not in twice}
+        progress.history.append(row)
+        score = row.get(f"val_{MAIN}_accuracy", row.get("val_accuracy"))
+        if score is not None and (progress.best is None or score > progress.best["val_main_accuracy"]):
+            progress.best = {"epoch": epoch + 1, "val_main_accuracy": score}
+        progress.epoch = epoch + 1
+        if self.is_over():
+            self.model.stop_training = True
+
+
 class SaveRun(keras.callbacks.Callback):
     """Writes checkpoint, history and model after every epoch, and a checkpoint when the process is told to end.
 
     Args:
         folder: The run's folder.
-        progress: How far the training has come; it is kept up to date.
+        progress: How far the training has come; `Advance` keeps it up to date.
         steps_per_epoch: Batches of one epoch.
         terminated: Is set when the process was told to end.
     """
@@ -67,21 +105,11 @@ class SaveRun(keras.callbacks.Callback):
             self._end(f" and {self.steps} steps")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        progress, logs = self.progress, logs or {}
-        twice = other_names(logs, self.model.output_names)
-        row: dict[str, float] = {"epoch": epoch + 1}
-        row |= {name: float(value) for name, value in logs.items() if name not in twice}
-        progress.history.append(row)
-        score = row.get(f"val_{MAIN}_accuracy", row.get("val_accuracy"))
-        best_before = progress.best
-        if score is not None and (best_before is None or score > best_before["val_main_accuracy"]):
-            progress.best = {"epoch": epoch + 1, "val_main_accuracy": score}
-        progress.epoch = epoch + 1
         self._checkpoint(step=0)
-        files.write_table(self.folder / runs.HISTORY, progress.history)
+        files.write_table(self.folder / runs.HISTORY, self.progress.history)
         with optimizers.averaged_weights(self.model):
             runs.save_model(self.model, self.folder)
-        if progress.best is not best_before:
+        if self.progress.best and self.progress.best["epoch"] == self.progress.epoch:
             with files.written_aside(self.folder / runs.BEST) as aside:
                 shutil.copyfile(self.folder / runs.MODEL, aside)
         if self._must_end():
@@ -91,7 +119,7 @@ class SaveRun(keras.callbacks.Callback):
         return self.terminated.is_set() or (self.folder / STOP).exists()
 
     def _checkpoint(self, step: int) -> None:
-        state = checkpoint.Progress(self.progress.epoch, step, self.progress.history, self.progress.best)
+        state = replace(self.progress, step=step)
         metrics = step > 0 and distribute.worker_count(self.model.distribute_strategy) == 1
         checkpoint.write(self.folder / runs.CHECKPOINT, self.model, state, metrics=metrics)
 

@@ -28,7 +28,7 @@ STRONGEST = {
 NOT_SEARCHED = (
     "recipe", "dataset", "seed", "weights", "strategy", "deterministic", "validation_fraction", "test_fraction",
     "skip_bad_images", "full_check", "tensorboard", "gradient_flow", "loss_weights", "image_size", "epochs",
-    "resize",
+    "resize", "patience", "max_minutes", "class_weight",
 )  # fmt: skip
 
 

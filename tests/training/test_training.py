@@ -3,15 +3,19 @@
 import csv
 import json
 
+import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("tensorflow")
 
 from tiny_network import TINY
 
 from keras_inception import files
-from keras_inception.training import diagnosis, runs
+from keras_inception.data import load
+from keras_inception.recipes import Augmentation
+from keras_inception.training import checkpoint, diagnosis, runs
 from keras_inception.training.config import TrainConfig
 from keras_inception.training.loop import train
 
@@ -113,3 +117,53 @@ def test_the_paper_s_network_learns_the_digits(tmp_path):
     # Chance is 10%, and a network whose deep head is stuck stays there. The README has 99%; runs differ by some images.
     assert results["main"]["accuracy"] >= 0.98
     assert min(results[head]["accuracy"] for head in ("aux1", "aux2")) >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("best", "seconds", "expected"), [(3, 0.0, False), (2, 0.0, True), (4, 119.9, False), (4, 120.0, True)]
+)
+def test_a_training_is_over_when_its_patience_or_its_time_is(best, seconds, expected):
+    progress = checkpoint.Progress(4, best={"epoch": best, "val_main_accuracy": 0.5}, seconds=seconds)
+    assert progress.is_over(patience=2, max_minutes=2) is expected
+    assert not progress.is_over(None, None)
+
+
+class Kill(keras.callbacks.Callback):
+    def __init__(self, epoch=None):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            raise KeyboardInterrupt
+
+    def on_train_end(self, logs=None):
+        if self.epoch == 3:  # everything is written but the results
+            raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+def test_patience_ends_a_training_after_a_kill_where_it_would_have_ended(image_folder, tmp_path):
+    """The rate is too small to learn, so that the first epoch stays the best, and two more are waited for."""
+    options = {"epochs": 9, "batch_size": 16, "learning_rate": 1e-12, "patience": 2}
+    config = TrainConfig.of(dataset=str(image_folder), architecture=TINY, **options)
+    for epoch in (2, 3):
+        folder = tmp_path / str(epoch)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, folder, verbose=0, report=lambda message: None, callbacks=[Kill(epoch)])
+        assert train(config, folder, verbose=0, report=lambda message: None).epochs == 3
+
+
+def test_classes_that_are_balanced_count_alike(tmp_path):
+    for name, count in (("few", 2), ("many", 6)):
+        (tmp_path / name).mkdir()
+        for index in range(count):
+            Image.new("RGB", (12, 12), (20 * index, 0, 0)).save(tmp_path / name / f"{index}.png")
+    mixed = Augmentation(mixup=0.2)
+    for augmentation in (Augmentation(), mixed):
+        loaded = load(tmp_path, architecture=TINY, validation_fraction=0, test_fraction=0, augmentation=augmentation)
+        assert loaded.class_counts == [2, 6]
+        ((_, labels, weights),) = loaded.balanced(loaded.train)
+        shares = labels.numpy() if augmentation is mixed else np.eye(2)[labels]
+        np.testing.assert_allclose(weights, shares @ [2.0, 2 / 3], rtol=1e-6)
+        np.testing.assert_allclose(weights.numpy().sum(), 8, rtol=1e-5 if augmentation is not mixed else 0.5)
