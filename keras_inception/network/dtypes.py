@@ -39,4 +39,4 @@ def policy(dtype: Any = None) -> Iterator[None]:
 
 def output_dtype() -> str:
     """Returns the type of the outputs, and of the losses computed from them: float32 at least."""
-    return keras.backend.result_type(keras.config.dtype_policy().compute_dtype, "float32")
+    return "float64" if keras.config.dtype_policy().compute_dtype == "float64" else "float32"

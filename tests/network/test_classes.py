@@ -8,7 +8,7 @@ from tiny_network import TINY, images_and_labels
 import keras_inception as ki
 
 
-@pytest.mark.parametrize("options", [{}, {"aux_heads": False}, {"include_preprocessing": True}, {"dtype": "float64"}])
+@pytest.mark.parametrize("options", [{}, {"aux_heads": False}, {"include_preprocessing": True}, {"dtype": "bfloat16"}])
 def test_all_but_the_classifiers_stay(options, tmp_path):
     model = ki.GoogLeNet(architecture=TINY, classes=3, class_names=["a", "b", "c"], **options)
     model.record.preprocessing = "caffe"

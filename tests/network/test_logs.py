@@ -67,7 +67,11 @@ def test_lists_have_the_main_head_first_in_the_order_of_their_names(logs_and_cal
     probabilities = model.predict(X, verbose=0)
     for head, rows in zip(("main", "aux1", "aux2"), probabilities):
         assert logs[f"{head}_accuracy"] == pytest.approx(np.mean(rows.argmax(axis=1) == Y))
-    assert model.train_on_batch(X, Y) == pytest.approx([*model.get_metrics_result().values()])
+    results = {name: float(value) for name, value in model.get_metrics_result().items()}
+    assert model.train_on_batch(X, Y, return_dict=True).keys() == results.keys()
+    assert [float(value) for value in model.test_on_batch(X, Y)] == pytest.approx(
+        [float(value) for value in model.get_metrics_result().values()]
+    )
 
 
 def test_a_single_head_has_both_names_and_one_number_without_metrics():
