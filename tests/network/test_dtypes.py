@@ -43,7 +43,7 @@ def test_dtype_stands_for_the_policy_of_keras():
     assert keras.config.dtype_policy().name == "mixed_bfloat16"
 
 
-@not_on_jax
+@pytest.mark.tensorflow  # Keras normalizes batches in float32 on PyTorch
 def test_float64_keeps_what_float32_loses():
     single = ki.GoogLeNet(architecture=TINY, classes=2)
     double = ki.GoogLeNet(architecture=TINY, classes=2, dtype="float64")
