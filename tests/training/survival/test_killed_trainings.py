@@ -73,8 +73,8 @@ def assert_same(run, never_killed):
     for name in ("model.keras", "best.keras"):
         found, expected = weights(run / name), weights(never_killed / name)
         assert found.keys() == expected.keys()
-        # 15 convolutions with batch norm and 5 linear layers; two moments and the average of the 55 that learn; a step.
-        assert len(expected) == 15 * 5 + 5 * 2 + 3 * 55 + 1
+        # 10 convolutions with batch norm and 5 linear layers; two moments and the average of the 40 that learn; a step.
+        assert len(expected) == 10 * 5 + 5 * 2 + 3 * 40 + 1
         for key, value in expected.items():
             np.testing.assert_array_equal(found[key], value, err_msg=key)
     assert (run / "results.json").read_text() == (never_killed / "results.json").read_text()
