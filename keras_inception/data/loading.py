@@ -11,13 +11,13 @@ import tensorflow as tf
 
 from keras_inception import architectures, files
 from keras_inception.architectures import Architecture
-from keras_inception.data import catalog, folder
+from keras_inception.data import catalog, folder, table
 from keras_inception.data.augmentation import augment, batch_seed, example_seed, mix, order_seed, stream_epochs
 from keras_inception.data.collection import Collection
 from keras_inception.data.decoding import decode
 from keras_inception.data.images import read
 from keras_inception.errors import InputError
-from keras_inception.network.googlenet import minimum_image_size
+from keras_inception.network.googlenet import check_memory, minimum_image_size
 from keras_inception.network.preprocess import check_mode, preprocess_input
 from keras_inception.network.record import checked_resize
 from keras_inception.recipes.augmentation import Augmentation
@@ -166,7 +166,8 @@ def load(
 
     Args:
         dataset: `"digits"` (scikit-learn's, no network), a folder of class folders (with or without `train`,
-            `validation` and `test` above them; JPEG, PNG, BMP, GIF, WebP), or the name of a TFDS dataset.
+            `validation` and `test` above them; JPEG, PNG, BMP, GIF, WebP), a CSV or Parquet
+            file with the columns path, label and perhaps split, or the name of a TFDS dataset.
         image_size: Height and width of the network's input in pixels; by default chosen by `choose_image_size`.
         channels: 3, or 1 for greyscale.
         batch_size: Examples per batch, at least 1.
@@ -203,7 +204,12 @@ def load(
             "`validation_fraction` and `test_fraction` must be at least 0 and together below 1. "
             f"Received: validation_fraction={validation_fraction}, test_fraction={test_fraction}"
         )
-    if files.named(dataset, "dataset").is_dir():
+    if image_size is not None:
+        network = architectures.get(architecture)
+        heads = network.auxiliary_heads if aux_heads else ()
+        check_memory(network, heads, (image_size, image_size, channels), 2, batch_size)
+    path = files.named(dataset, "dataset")
+    if path.is_dir() or table.is_table(path):
         collection = folder.read(
             dataset,
             seed,

@@ -401,3 +401,8 @@ def test_choose_image_size(side, architecture, aux_heads, size):
 def test_arguments_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         data.load("digits", **options)
+
+
+def test_images_for_which_there_is_no_memory_are_refused_before_any_is_read(flowers):
+    with pytest.raises(ValueError, match=r"GiB of memory for 32 of its images.*shape \(90000, 90000, 3\)"):
+        data.load(flowers, image_size=90_000)
