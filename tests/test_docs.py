@@ -18,6 +18,9 @@ from PIL import Image
 import keras_inception as ki
 from keras_inception.cli.command import _parser, main
 
+# KerasTuner 1.4.8 asks for the name of its thread as Python did before 3.10.
+pytestmark = pytest.mark.filterwarnings("ignore:currentThread:DeprecationWarning", "ignore:getName:DeprecationWarning")
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     path for path in (ROOT / "docs").glob("*.md") if not path.read_text(encoding="utf-8").startswith("```{include}")
@@ -26,7 +29,10 @@ TEXTS = [
     *PAGES,
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "saved_models/README.md", "tuning/README.md")),
 ]
-NAMES = [str(path.relative_to(ROOT)) for path in TEXTS]
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
 
 
 def blocks(path, language):
@@ -45,13 +51,13 @@ def commands(path):
     return found
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=NAMES)
+@pytest.mark.parametrize("path", TEXTS, ids=name_of)
 def test_the_command_knows_the_options_that_a_page_shows(path):
     for arguments in commands(path):
         _parser().parse_args(arguments)
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=NAMES)
+@pytest.mark.parametrize("path", TEXTS, ids=name_of)
 def test_links_to_files_lead_to_files(path):
     text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     for target, heading in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", text) + re.findall(r'src="([^"]+)()"', text):
@@ -130,7 +136,7 @@ SHORTER_OPTIONS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [path for path in TEXTS if blocks(path, "python")], ids=lambda path: str(path.name))
+@pytest.mark.parametrize("path", [path for path in TEXTS if blocks(path, "python")], ids=name_of)
 def test_the_python_of_a_page_runs(path, trained, monkeypatch):
     monkeypatch.chdir(trained)
     model = keras.saving.load_model("runs/flowers/model.keras")
@@ -150,7 +156,7 @@ def is_runnable(arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [path for path in TEXTS if any(map(is_runnable, commands(path)))], ids=str)
+@pytest.mark.parametrize("path", [path for path in TEXTS if any(map(is_runnable, commands(path)))], ids=name_of)
 def test_the_commands_of_a_page_run(path, trained, tmp_path, monkeypatch):
     shutil.copytree(trained, tmp_path / "copy", symlinks=True)
     monkeypatch.chdir(tmp_path / "copy")
