@@ -33,7 +33,7 @@ CHOICES = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
 }
-METAVARS = {"dataset": "NAME|FOLDER", "architecture": "NAME", "weights": "NAME|FILE", "freeze_through": "ROW"}
+METAVARS = {"dataset": "NAME|FOLDER|TABLE", "architecture": "NAME", "weights": "NAME|FILE", "freeze_through": "ROW"}
 
 # How many times as many training images as the smallest class the largest has where the counts are shown (ours).
 UNBALANCED = 2
@@ -228,7 +228,7 @@ def _say_data(config: TrainConfig, data: "Data", progress: "Progress") -> None:
     sizes = ", ".join(f"{data.sizes.get(split, 0):,} {name}" for split, name in
                       (("train", "training"), ("validation", "validation"), ("test", "test")))  # fmt: skip
     print(f"{config.dataset}: {sizes} images of {len(data.class_names)} classes")
-    if config.class_weight or Path(config.dataset).is_dir():
+    if config.class_weight or Path(config.dataset).exists():
         _say_counts(config, data)
     size, side, network = data.image_shape[0], data.original_side, config.resolved_architecture.name
     if side < size:

@@ -1,15 +1,16 @@
-"""A folder of class folders: its files, its classes, its splits."""
+"""Images in files: those of a folder of class folders, or of a table; their classes and their splits."""
 
 import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
+from keras_inception.data import table
 from keras_inception.data.checking import check
 from keras_inception.data.collection import Collection
 from keras_inception.data.image_files import files_in, folders_in, loose_images
@@ -44,10 +45,11 @@ def read(
     record: Mapping[str, Any] | None = None,
     on_check: Callable[[int, int], None] | None = None,
 ) -> Collection:
-    """Finds the images of a folder, checks that each can be read, and splits what the folder does not.
+    """Finds the images of a folder or a table, checks that each can be read, and splits what the folder does not.
 
     Args:
-        folder: Path of `CLASS/*` or of `train/CLASS/*` beside `validation/CLASS/*` and `test/CLASS/*`.
+        folder: Path of `CLASS/*` or of `train/CLASS/*` beside `validation/CLASS/*` and `test/CLASS/*`; or of a table,
+            see `table.rows`.
         seed: Decides, class by class, which images go to the splits that the folder lacks.
         validation_fraction: Share of the training images for validation where there is no folder of it, in [0, 1).
         test_fraction: Share of the images for testing where there is no folder of it, in [0, 1).
@@ -57,58 +59,37 @@ def read(
         on_check: Function of how many files were checked, and of how many there are, called from time to time.
 
     Returns:
-        The files, sorted by path; their classes are called as the class folders are.
+        The files, sorted by path; their classes are called as the class folders, or the labels of the table, are.
 
     Raises:
         InputError: The folder has no images, fewer than two classes, classes without images, splits of different
             classes, or unreadable files, or lacks files of the record.
     """
-    folder = Path(folder)
-    roots = _split_roots(folder)
-    classes = sorted(path.name for path in folders_in(roots["train"]))
-    if len(classes) < 2:
-        raise InputError(
-            "A folder of images must hold at least two class folders (CLASS/image.jpg, or train/CLASS/image.jpg), "
-            f"because with one class there is nothing to tell apart. Received: {folder} with {classes or 'none'}"
-        )
-    _check_names(folder, classes)
-    class_names = [_text(name) for name in classes]
-    for root in roots.values():
-        _check_classes(root, [path.name for path in folders_in(root)], classes)
-
-    # Of a million files only their names within the folder are kept as texts.
-    start = len(os.path.join(folder, ""))
-    names: list[str] = []
-    counts = []
-    for root in roots.values():
-        for name in classes:
-            before = len(names)
-            names += (path[start:] for path in files_in(os.path.join(folder, root.relative_to(folder) / name)))
-            counts.append(len(names) - before)
-    labels = np.repeat(np.tile(np.arange(len(classes)), len(roots)), counts)
-    ends = np.cumsum([sum(counts[i : i + len(classes)]) for i in range(0, len(counts), len(classes))])
-    splits: Splits = dict(zip(roots, np.split(np.arange(len(names)), ends[:-1])))
-
+    found = _of_table(Path(folder)) if table.is_table(Path(folder)) else _of_folder(Path(folder))
+    folder, names, labels, class_names, splits, roots = found
+    # The name of a file of a folder says its class, that of a table does not.
+    suffixes = [f"-{class_names[label]}" if roots["train"].is_file() else "" for label in labels]
     looks, reasons = check(folder, names, full=full_check, on_check=on_check)
+    known = zip(looks["size"].tolist(), looks["mark"].tolist(), suffixes)
+    marks = [f"{size}-{mark:08x}{suffix}" for size, mark, suffix in known]
     added: list[str] = []
     skipped = set(reasons)
     if record is not None:
-        splits, added = _of_record(folder, record, class_names, names, looks)
+        splits, added = _of_record(folder, record, class_names, names, marks)
         skipped = {names[i] for files in splits.values() for i in files if names[i] in reasons}
     if skipped and not skip_bad_images:
         bad = {str(folder / name): reasons[name] for name in sorted(skipped)}
         raise InputError(
-            "Every file in a class folder must be an image. Remove or repair these, or leave them out with "
+            "Every file of a dataset must be an image. Remove or repair these, or leave them out with "
             f"`--skip-bad-images` (`skip_bad_images=True`). Received: {listed(bad)}"
         )
     is_read = np.array([name not in skipped for name in names], bool)
     splits = {split: files[is_read[files]] for split, files in splits.items()}
     for split, files in splits.items():
         if split in roots:
-            _check_classes(roots[split], {classes[label] for label in np.unique(labels[files])}, classes)
+            _check_classes(roots[split], {class_names[label] for label in np.unique(labels[files])}, class_names)
     if record is None:
         splits = _complete(splits, labels, seed, validation_fraction, test_fraction)
-    marks = [f"{size}-{mark:08x}" for size, mark in zip(looks["size"].tolist(), looks["mark"].tolist())]
     record = {
         "source": FOLDER,
         "classes": class_names,
@@ -143,8 +124,75 @@ def read(
     )
 
 
+class _Found(NamedTuple):
+    """What a folder or a table names: files by their paths within a folder, and where the given splits stand."""
+
+    folder: Path
+    names: list[str]
+    labels: Array
+    class_names: list[str]
+    splits: Splits
+    roots: dict[str, Path]
+
+
+def root(dataset: PathLike) -> Path:
+    """Returns the folder within which the images of a dataset, a folder or a table, are named."""
+    return Path(dataset).parent if table.is_table(Path(dataset)) else Path(dataset)
+
+
+def _of_table(path: Path) -> _Found:
+    rows = table.rows(path)
+    given = {row.split for row in rows}
+    splits = {split: [name for name in given if name.lower() in names] for split, names in SPLIT_FOLDERS.items()}
+    if unknown := given.difference(*splits.values()):
+        raise InputError(
+            f"`split` in a table must be train, validation or test. Received: {path} with {', '.join(sorted(unknown))}"
+        )
+    classes = {row.label for row in rows}
+    class_names = sorted(classes, key=int if all(name.isdecimal() for name in classes) else None)
+    places = {name: index for index, name in enumerate(class_names)}
+    files = {
+        split: np.array([i for i, row in enumerate(rows) if row.split in of]) for split, of in splits.items() if of
+    }
+    if len(class_names) < 2 or "train" not in files:
+        raise InputError(
+            "A table must name training images of at least two classes. "
+            f"Received: {path} with classes {class_names} and splits {sorted(given)}"
+        )
+    labels = np.array([places[row.label] for row in rows])
+    return _Found(path.parent, [row.path for row in rows], labels, class_names, files, dict.fromkeys(files, path))
+
+
+def _of_folder(folder: Path) -> _Found:
+    roots = _split_roots(folder)
+    classes = sorted(path.name for path in folders_in(roots["train"]))
+    if len(classes) < 2:
+        raise InputError(
+            "A folder of images must hold at least two class folders (CLASS/image.jpg, or train/CLASS/image.jpg), "
+            f"because with one class there is nothing to tell apart. Received: {folder} with {classes or 'none'}"
+        )
+    _check_names(folder, classes)
+    class_names = [_text(name) for name in classes]
+    for root in roots.values():
+        _check_classes(root, [path.name for path in folders_in(root)], classes)
+
+    # Of a million files only their names within the folder are kept as texts.
+    start = len(os.path.join(folder, ""))
+    names: list[str] = []
+    counts = []
+    for root in roots.values():
+        for name in classes:
+            before = len(names)
+            names += (path[start:] for path in files_in(os.path.join(folder, root.relative_to(folder) / name)))
+            counts.append(len(names) - before)
+    labels = np.repeat(np.tile(np.arange(len(classes)), len(roots)), counts)
+    ends = np.cumsum([sum(counts[i : i + len(classes)]) for i in range(0, len(counts), len(classes))])
+    splits: Splits = dict(zip(roots, np.split(np.arange(len(names)), ends[:-1])))
+    return _Found(folder, names, labels, class_names, splits, roots)
+
+
 def _of_record(
-    folder: Path, record: Mapping[str, Any], classes: list[str], names: Sequence[str], looks: Array
+    folder: Path, record: Mapping[str, Any], classes: list[str], names: Sequence[str], marks: Sequence[str]
 ) -> tuple[Splits, list[str]]:
     """Returns the files of the splits of a record, and the names of those that are newer."""
     if record["source"] != FOLDER:
@@ -154,7 +202,7 @@ def _of_record(
     places = {_text(name): place for place, name in enumerate(names)}
     was = {name: mark for split in record["splits"].values() for name, mark in split.items()}
     gone = [name for name in was if name not in places]
-    changed = [name for name in was if name in places and not _is_same(looks[places[name]], was[name])]
+    changed = [name for name in was if name in places and not _is_same(marks[places[name]], was[name])]
     if gone or changed:
         raise InputError(
             f"{_NOT_THE_SAME} {len(gone)} files are gone and {len(changed)} have another content, such as "
@@ -164,9 +212,9 @@ def _of_record(
     return {split: np.array([places[name] for name in of], int) for split, of in record["splits"].items()}, added
 
 
-def _is_same(look: Any, was: str | int) -> bool:
+def _is_same(mark: str, was: str | int) -> bool:
     """Returns whether a file is what a record says; that of an earlier version says its size alone."""
-    return look["size"] == was if isinstance(was, int) else f"{look['size']}-{look['mark']:08x}" == was
+    return mark.split("-")[0] == str(was) if isinstance(was, int) else mark == was
 
 
 def _text(name: str) -> str:

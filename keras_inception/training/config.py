@@ -50,7 +50,8 @@ class TrainConfig:
     """All that decides a training: what is not given follows from what is, after `dataclasses.replace` too.
 
     Attributes:
-        dataset: "digits", a folder of class folders, or the name of a TFDS dataset.
+        dataset: "digits", a folder of class folders, a CSV or Parquet file with the columns path, label and perhaps
+            split, or the name of a TFDS dataset.
         architecture: The network: "googlenet", "googlenet_bn", "googlenet_small", "inception_v1_slim" or
             "inception_v1_torchvision". In Python also an `Architecture`.
         width: How many times as wide the network's trunk is, from 0.05 to 10.

@@ -1,6 +1,7 @@
 """Training from a configuration to a run folder."""
 
 import contextlib
+import os
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ import tensorflow as tf
 
 from keras_inception import evaluation, files, plots
 from keras_inception.data import BadImagesError, Data, load, without
+from keras_inception.data.folder import root as folder_of
 from keras_inception.errors import InputError, shown
 from keras_inception.network.googlenet import GoogLeNet, compile_model
 from keras_inception.network.model import InceptionModel
@@ -250,7 +252,8 @@ class Training:
         Raises:
             InputError: Other workers ended as well, and all have to begin again.
         """
-        names = {Path(path).relative_to(self.config.dataset).as_posix() for path in bad.reasons}
+        within = folder_of(self.config.dataset)
+        names = {Path(os.path.relpath(path, within)).as_posix() for path in bad.reasons}
         files.write_json(self.folder / runs.DATA, without(self.data.record, names))
         self.goes_on = True
         if distribute.worker_count(self.strategy) > 1:

@@ -1,0 +1,97 @@
+"""A table of images: a CSV or Parquet file with the columns `path` and `label`, and perhaps `split`."""
+
+import csv
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from keras_inception.errors import InputError, MissingFileError, MissingPackageError, shortened
+from keras_inception.network.labels import is_class_name
+
+ENDINGS: tuple[str, ...] = (".csv", ".parquet")
+COLUMNS: tuple[str, ...] = ("path", "label", "split")
+
+
+class Row(NamedTuple):
+    """An image of a table: its path within the table's folder, its class, and its split as it is written there."""
+
+    path: str
+    label: str
+    split: str
+
+
+def is_table(path: Path) -> bool:
+    """Returns whether a path is called as a table is."""
+    return path.suffix.lower() in ENDINGS and not path.is_dir()
+
+
+def rows(path: Path) -> list[Row]:
+    """Returns the rows of a table, in the order of their paths; `split` is "train" where there is no such column.
+
+    Paths in it are absolute, or as seen from the folder of the table. Other columns are passed over.
+
+    Raises:
+        InputError: It is no such table, lacks a column or a value, or names an image twice.
+        MissingFileError: There is no such file.
+        MissingPackageError: It is a Parquet file, and there is no `pyarrow`.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"There is no table of that name. Received: {path}")
+    columns = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
+    if lacking := [name for name in ("path", "label") if name not in columns]:
+        raise InputError(
+            "A table of images must have the columns path and label, named in its first line, and may have split. "
+            f"Received: {path} without {' and '.join(lacking)}, with {shortened(', '.join(columns), 200)}"
+        )
+    splits = columns.get("split", ["train"] * len(columns["path"]))
+    found: dict[str, Row] = {}
+    for number, values in enumerate(zip(columns["path"], columns["label"], splits), 1):
+        row = dict(zip(COLUMNS, (value.strip() for value in values)))
+        what = next((name for name, value in row.items() if not value), None)
+        if what or not is_class_name(row["label"]):
+            wrong = f"no {what}" if what else f"the label {row['label']!r}, which is not one line that a terminal shows"
+            raise InputError(
+                f"Every row of a table must hold an image and its class. Received: {path}, row {number}: {wrong}"
+            )
+        name = os.path.relpath(path.parent / row["path"], path.parent)
+        if name in found:
+            raise InputError(f"A table must name every image once. Received: {path} with {row['path']} twice")
+        found[name] = Row(name, row["label"], row["split"])
+    return [found[name] for name in sorted(found)]
+
+
+def _csv(path: Path) -> dict[str, list[str]]:
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            header, *lines = list(csv.reader(file, strict=True)) or [[]]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"A table must be a CSV file in UTF-8. Received: {path} ({error})") from error
+    lines = [line for line in lines if line]
+    for number, line in enumerate(lines, 1):
+        if len(line) != len(header):
+            raise InputError(
+                f"Every row of a table must have as many values as its first line, {len(header)}; quote values with "
+                f"commas. Received: {path}, row {number} with {len(line)}"
+            )
+    return {name.strip(): [line[index] for line in lines] for index, name in enumerate(header)}
+
+
+def _parquet(path: Path) -> dict[str, list[str]]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise MissingPackageError(
+            "A Parquet file is read by pyarrow. Install it with `pip install pyarrow`, or write the table as CSV. "
+            f"Received: {path}"
+        ) from error
+    try:
+        table = parquet.read_table(path)
+    except (ArrowException, OSError) as error:
+        reason = shortened(" ".join(str(error).split()), 200)
+        raise InputError(f"A table must be a Parquet file. Received: {path} ({reason})") from error
+    return {name: _texts(table[name].to_pylist()) for name in table.column_names if name in COLUMNS}
+
+
+def _texts(values: Iterable[object]) -> list[str]:
+    return ["" if value is None else str(value) for value in values]

@@ -1,0 +1,111 @@
+"""Tables of images: what they give is what the folder gives, and what is wrong with one is said in one line."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("tensorflow")
+
+from tiny_network import TINY
+
+from keras_inception import data
+from keras_inception.data import folder, table
+from keras_inception.errors import InputError, MissingPackageError
+
+
+def write(path, rows, header=("path", "label", "split")):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+@pytest.fixture
+def images(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "files" / name).mkdir(parents=True)
+        for index in range(6):
+            Image.new("RGB", (12, 10), (40 * index, 9, ord(name))).save(tmp_path / "files" / name / f"{index}.png")
+    (tmp_path / "lists").mkdir()
+    return tmp_path / "files"
+
+
+def names_and_labels(found, split):
+    return [(name.decode(), int(label)) for name, label in found.examples(split).as_numpy_iterator()]
+
+
+def test_a_table_gives_the_images_of_the_folder(images):
+    rows = [(f"../files/{name}/{index}.png", name) for name in "ba" for index in range(6)]
+    rows[0] = (str(images / "b" / "0.png"), "b")
+    path = write(images.parent / "lists" / "all.csv", rows, ("path", "label"))
+    ours, theirs = (data.load(of, architecture=TINY, batch_size=3, seed=1) for of in (path, images))
+    assert (ours.class_names, ours.sizes, ours.original_side) == (["a", "b"], theirs.sizes, 10)
+    for split in ("train_from", "test"):
+        batches = [of.train_from(0).take(4) if split == "train_from" else of.test for of in (ours, theirs)]
+        for found, expected in zip(*batches):
+            for tensors in zip(found, expected):
+                np.testing.assert_array_equal(*tensors)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_splits_and_numbers_of_a_table_are_taken(ending, images):
+    rows = [
+        (f"{name}/{i}.png", 10 if name == "a" else 9, ("train", "Val", "test")[i % 3])
+        for name in "ab"
+        for i in range(6)
+    ]
+    if ending == "csv":
+        path = write(images / "all.csv", rows)
+    else:
+        pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        columns = dict(zip(("path", "label", "split"), map(list, zip(*rows))))
+        parquet.write_table(pyarrow.table({**columns, "weight": [0.5] * 12}), path := images / "all.parquet")
+    found = folder.read(path, 0, 0.5, 0.5)
+    assert found.class_names == ["9", "10"]
+    assert names_and_labels(found, "validation") == [("a/1.png", 1), ("a/4.png", 1), ("b/1.png", 0), ("b/4.png", 0)]
+    assert found.sizes == {"train": 4, "validation": 4, "test": 4}
+
+
+def test_a_run_does_not_go_on_with_other_labels_of_a_table(images):
+    rows = [(f"{name}/{i}.png", name) for name in "ab" for i in range(6)]
+    record = folder.read(write(images / "all.csv", rows, ("path", "label")), 0, 0, 0).record
+    assert folder.read(images / "all.csv", 0, 0, 0, record=record).record == record
+    write(images / "all.csv", [("a/0.png", "b"), *rows[1:]], ("path", "label"))
+    with pytest.raises(InputError, match=r"1 have another content, such as a/0\.png"):
+        folder.read(images / "all.csv", 0, 0, 0, record=record)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "without path and label"),
+        ("file,label\nx,a\n", "without path, with file, label"),
+        ("path,label\nx.png,a\nx.png,b\n", r"with x\.png twice"),
+        ("path,label\nx.png,a\n./x.png,b\n", r"with \./x\.png twice"),
+        ("path,label\nx.png,\n", "row 1: no label"),
+        ("path,label\nx.png,a,b\n", "row 1 with 3"),
+        ("path,label,split\nx.png,a,dev\ny.png,b,train\n", "with dev"),
+        ("path,label\nx.png,a\n", "at least two classes"),
+        ("path,label,split\nx.png,a,test\ny.png,b,test\n", "at least two classes"),
+        ("path,label\nx.png,a\ny.png,b\n", "x.png: No such file"),
+        ("path,label\nx.png,\xe4\n", "in UTF-8"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said(text, says, tmp_path):
+    (tmp_path / "all.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=says) as refused:
+        folder.read(tmp_path / "all.csv", 0, 0.1, 0.1)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_table_that_is_not_there_or_not_parquet_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="no table of that name"):
+        data.load(tmp_path / "none.csv")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1")
+    pytest.importorskip("pyarrow")
+    with pytest.raises(InputError, match="must be a Parquet file"):
+        table.rows(tmp_path / "bad.parquet")
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(MissingPackageError, match="pip install pyarrow"):
+        table.rows(tmp_path / "bad.parquet")
