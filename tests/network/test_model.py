@@ -361,7 +361,6 @@ def test_keras_file_loads_in_safe_mode_with_all_that_belongs_to_it(saved, images
     assert set(after) > {"loss", "main_loss", "aux1_top_5_accuracy"}
 
 
-@pytest.mark.filterwarnings("ignore:Skipping nested container:UserWarning")  # Keras, on its way to the error
 def test_weights_argument_loads_a_weights_file(saved, images, tmp_path):
     model, _ = saved
     model.save_weights(tmp_path / "model.weights.h5")
