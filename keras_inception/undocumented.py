@@ -79,7 +79,9 @@ class BuildsWithoutReading:
         super()._maybe_symbolic_build(data_batch=batch)  # type: ignore[misc]
 
 
-def directions(model: Any, others: Callable[[Iterable[str]], Mapping[str, str]]) -> Any:
+def directions(
+    model: Any, logged: Callable[[], Iterable[str]], others: Callable[[Iterable[str]], Mapping[str, str]]
+) -> Any:
     """Returns a metric without a value, in which Keras's callbacks find the direction of all that a model logs.
 
     Why: `EarlyStopping` and its like look for it in lists of Keras's own class alone, in which the metrics of all heads
@@ -88,6 +90,8 @@ def directions(model: Any, others: Callable[[Iterable[str]], Mapping[str, str]])
 
     Args:
         model: A compiled model; its metrics are looked up when a callback asks.
+        logged: Returns the names in the logs, in the order of the metrics. A callback of one worker may ask, so no
+            result is computed: that would wait for the other workers.
         others: Returns from names in the logs other names for some of them.
     """
     from types import SimpleNamespace
@@ -101,11 +105,8 @@ def directions(model: Any, others: Callable[[Iterable[str]], Mapping[str, str]])
 
         @property
         def metrics(self) -> list[SimpleNamespace]:
-            found: dict[str, Any] = {}
-            for metric in model.metrics:
-                result = metric.result()
-                if metric is not self:
-                    found |= zip(result, metric.metrics) if isinstance(result, dict) else {metric.name: metric}
+            lists = [getattr(metric, "metrics", [metric]) for metric in model.metrics if metric is not self]
+            found: dict[str, Any] = dict(zip(logged(), [each for metrics in lists for each in metrics]))
             found |= {other: found[name] for other, name in others(found).items()}
             for name, each in found.items():
                 # The losses of the heads are plain means, of which Keras says no direction.

@@ -75,6 +75,7 @@ class InceptionModel(Step):
     ):
         super().__init__(*args, **kwargs)
         self._looks_at_images, self._is_fitting, self._has_warned = True, False, False
+        self._logged: tuple[str, ...] = ()
         self.record: Record = record_of(self)
         if architecture is not None:
             self.architecture = architecture
@@ -177,7 +178,9 @@ class InceptionModel(Step):
             weighted_metrics=losses.metrics_per_head(weighted_metrics, names, "weighted_metrics"),
             **kwargs,
         )
-        directions = undocumented.directions(self, partial(losses.other_names, names=names))
+        self._logged = ()
+        other_names = partial(losses.other_names, names=names)
+        directions = undocumented.directions(self, lambda: self._logged, other_names)
         self.head_losses = losses.HeadLosses(names, head_losses, loss_weights, metrics, directions)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -222,10 +225,12 @@ class InceptionModel(Step):
 
         Before the first step of a training or an evaluation Keras has not made the metrics yet.
         """
-        try:
-            return list(self.get_metrics_result())
-        except ValueError:
-            return super().metrics_names
+        return list(self._logged) or super().metrics_names
+
+    def get_metrics_result(self) -> dict[str, Tensor]:
+        results: dict[str, Tensor] = super().get_metrics_result()
+        self._logged = tuple(results)
+        return results
 
     def save(self, filepath: PathLike, *args: Any, **kwargs: Any) -> None:
         """Writes a `.keras` file; see `keras.Model.save`.
