@@ -180,6 +180,20 @@ def test_a_copy_keeps_what_belongs_to_the_network(kind, included):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["clone_model", "deepcopy", "pickle", "from_config"])
+def test_copies_of_views_and_of_frozen_networks_compute_the_same(kind):
+    model = ki.freeze(build(), TINY.rows[1].name)
+    views = (ki.features(model, [row.name for row in TINY.rows[1:]]), ki.inference_model(model, "aux1"))
+    for view in (model, *views, build(include_top=False, pooling="avg", class_names=None)):
+        other = COPIES[kind](view)
+        other.set_weights(view.get_weights())
+        assert (type(other), other.name, other.architecture) == (ki.InceptionModel, view.name, view.architecture)
+        assert [layer.trainable for layer in other.layers] == [layer.trainable for layer in view.layers]
+        for found, expected in zip(keras.tree.flatten(other(X)), keras.tree.flatten(view(X)), strict=True):
+            found, expected = (keras.ops.convert_to_numpy(y) for y in (found, expected))
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.tensorflow
 def test_models_of_old_files_load_and_copies_of_them_say_what_they_lack():
     image = keras.Input((10, 10, 3))
