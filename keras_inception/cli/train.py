@@ -247,7 +247,7 @@ def _say_data(config: TrainConfig, data: "Data", progress: "Progress") -> None:
 
 def _say_counts(config: TrainConfig, data: "Data") -> None:
     """Prints the training images of each class where some class has few, or the losses are weighted."""
-    counts = sorted(zip(data.class_counts, data.class_names), reverse=True)
+    counts = sorted(zip(data.class_counts(), data.class_names), reverse=True)
     if not config.class_weight and counts[0][0] < UNBALANCED * counts[-1][0]:
         return
     shown = counts if len(counts) <= 10 else [*counts[:5], (0, "..."), *counts[-5:]]

@@ -89,10 +89,9 @@ class Data:
         """Batches as those of `train`, never augmented, in a fixed order; None if there are none."""
         return self.pipeline.fixed("test")
 
-    @cached_property
-    def class_counts(self) -> list[int]:
-        """The number of training images by class, in the order of the labels."""
-        labels = self.pipeline.collection.examples("train").map(lambda source, label: label).batch(4096)
+    def class_counts(self, split: str = "train") -> list[int]:
+        """Returns the number of images of a split by class, in the order of the labels."""
+        labels = self.pipeline.collection.examples(split).map(lambda source, label: label).batch(4096)
         counts = np.zeros(len(self.class_names), "int64")
         for batch in labels.as_numpy_iterator():
             counts += np.bincount(batch, minlength=len(counts))
@@ -100,8 +99,8 @@ class Data:
 
     def balanced(self, batches: Dataset) -> Dataset:
         """Returns training batches with the weights, `(batch,)`, by which all classes count alike."""
-        counts = np.maximum(self.class_counts, 1)
-        weights = tf.constant(sum(self.class_counts) / (len(counts) * counts), tf.float32)
+        counts = np.maximum(self.class_counts(), 1)
+        weights = tf.constant(self.sizes["train"] / (len(counts) * counts), tf.float32)
 
         @tf.autograph.experimental.do_not_convert
         def weigh(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -99,13 +99,21 @@ def reliability(calibrations: Mapping[str, Any]) -> Figure:
 
 def mistakes(images: Sequence[Any], captions: Sequence[tuple[str, str, float]]) -> Figure:
     """Draws Pillow images, each under the name of its class, that of the answer, and its probability in [0, 1]."""
+    titles = [
+        f"{_short(name)}\ncalled {_short(answer)}\nconfidence {probability:.1%}"
+        for name, answer, probability in captions
+    ]
+    return sheet(images, titles)
+
+
+def sheet(images: Sequence[Any], titles: Sequence[str]) -> Figure:
+    """Draws Pillow images, or arrays `(height, width, channels)` of 8 bits, each under its title."""
     rows = -(-len(images) // COLUMNS)
     figure = Figure(figsize=(2.1 * COLUMNS, 2.6 * rows), layout="constrained")
     for axes in figure.subplots(rows, COLUMNS, squeeze=False).flat:
         axes.axis("off")
-    for axes, image, (name, answer, probability) in zip(figure.axes, images, captions):
+    for axes, image, title in zip(figure.axes, images, titles):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-        title = f"{_short(name)}\ncalled {_short(answer)}\nconfidence {probability:.1%}"
         axes.set_title(title, fontsize=8, parse_math=False)
     return figure
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from keras_inception.cli import convert, evaluate, exits, explain, export, predict, study, summary, train, tune
+from keras_inception.cli import convert, data, evaluate, exits, explain, export, predict, study, summary, train, tune
 from keras_inception.errors import InputError
 from keras_inception.recipes import PAPER
 from keras_inception.training.config import OPTIONS, TrainConfig, to_options
@@ -47,7 +47,7 @@ def test_the_help_begins_with_the_ten_options_that_people_use(capsys):
     ]
 
 
-@pytest.mark.parametrize("module", [evaluate, exits, explain, export, predict, convert, summary, study, tune])
+@pytest.mark.parametrize("module", [data, evaluate, exits, explain, export, predict, convert, summary, study, tune])
 def test_no_help_shows_a_default_that_cannot_be_typed(module, capsys):
     name = module.__name__.rpartition(".")[2]
     with pytest.raises(SystemExit):

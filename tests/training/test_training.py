@@ -162,7 +162,7 @@ def test_classes_that_are_balanced_count_alike(tmp_path):
     mixed = Augmentation(mixup=0.2)
     for augmentation in (Augmentation(), mixed):
         loaded = load(tmp_path, architecture=TINY, validation_fraction=0, test_fraction=0, augmentation=augmentation)
-        assert loaded.class_counts == [2, 6]
+        assert loaded.class_counts() == [2, 6]
         ((_, labels, weights),) = loaded.balanced(loaded.train)
         shares = labels.numpy() if augmentation is mixed else np.eye(2)[labels]
         np.testing.assert_allclose(weights, shares @ [2.0, 2 / 3], rtol=1e-6)
