@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from machine import machine, versions
 
-from keras_inception.cli.images import data_of
+from keras_inception.cli.dataset import data_of
 from keras_inception.network.views import inference_model
 from keras_inception.serving import exits
 from keras_inception.serving.export import early_exit_network, frozen, serving_network
