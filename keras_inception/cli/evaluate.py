@@ -34,6 +34,9 @@ def add(commands: Any) -> None:
     parser.add_argument("--top", type=int, nargs="+", metavar="K",
                         help="an answer is right if the class is among the K likeliest (default: 1 5)")  # fmt: skip
     parser.add_argument("--out", metavar="FOLDER", help="where to write report.html with its tables and plots")
+    parser.add_argument(
+        "--suspicious", action="store_true", help="add the training images whose labels may be wrong to the report"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
@@ -43,6 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     from keras_inception.evaluation import report
     from keras_inception.training import runs
 
+    if arguments.suspicious and not arguments.out:
+        raise InputError("--suspicious adds to a report: give its folder with --out")
     if arguments.out:
         report.check_place(arguments.out)
         if arguments.split == "train" and not arguments.crops:
@@ -80,8 +85,22 @@ def run(arguments: argparse.Namespace) -> int:
         originals = data.originals(arguments.split)
         crops = arguments.crops
         with data.reading():
+            training = None
+            if arguments.suspicious:
+                examples = data.originals("train") if crops else data.pipeline.fixed("train")
+                learned = evaluation.predict(
+                    models, examples, crops=crops, batch_size=arguments.batch_size, verbose=verbose
+                )
+                training = learned, data.originals("train")
             written = report.write(
-                arguments.out, models, predictions, facts=facts, originals=originals, crops=crops, top=tops
+                arguments.out,
+                models,
+                predictions,
+                facts=facts,
+                originals=originals,
+                crops=crops,
+                top=tops,
+                training=training,
             )
         if not arguments.json:
             print(f"wrote {arguments.out}: {', '.join(written)}")

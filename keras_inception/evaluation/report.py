@@ -24,7 +24,7 @@ from keras_inception.network.views import inference_model
 from keras_inception.plots import evaluation as plots
 from keras_inception.types import Array, PathLike
 
-REPORT, MISTAKES = "report.html", "mistakes.png"
+REPORT, MISTAKES, SUSPICIOUS = "report.html", "mistakes.png", "suspicious_labels.png"
 THUMBNAIL: int = 160  # pixels
 LISTED_CONFUSIONS: int = 10
 
@@ -53,6 +53,7 @@ def write(
     originals: Any,
     crops: int | None = None,
     top: Sequence[int] = (1, 5),
+    training: tuple[evaluation.Predictions, Any] | None = None,
 ) -> list[str]:
     """Writes what models say of labelled images into a folder, in place of an earlier report.
 
@@ -67,6 +68,8 @@ def write(
         originals: The images in the order of `predictions`, with labels, as `evaluation.one_by_one` takes them.
         crops: How many crops of an image were averaged; None where there were none.
         top: Numbers of answers, of which one must be right.
+        training: Predictions of the training images, and these images as `originals`: those on which another class is
+            answered with the highest confidence may be labelled wrongly, and are shown.
 
     Returns:
         The names of the files.
@@ -92,16 +95,16 @@ def write(
         "confusion.png": _png(plots.confusion(confusion, names)),
         "reliability.png": _png(plots.reliability(calibrations)),
     }
-    mistakes = evaluation.confident_mistakes(labels, answers)
-    if len(mistakes):
-        captions = [(names[labels[i]], names[answers[i].argmax()], float(answers[i].max())) for i in mistakes]
-        images[MISTAKES] = _png(plots.mistakes(_thumbnails(originals, mistakes), captions))
+    images |= _sheet(MISTAKES, predictions, originals, answering, names)
+    if training is not None:
+        images |= _sheet(SUSPICIOUS, *training, answering, names)
     facts = {**facts, **_facts(models, crops)}
     html = _template().render(
         facts=facts,
         images=len(labels),
         wrong=len(labels) - int(np.trace(confusion)),
         crops=crops,
+        training=None if training is None else len(training[0].labels),
         heads=heads,
         answering=answering,
         tables=_tables(heads, classes, confusion),
@@ -109,7 +112,8 @@ def write(
     )
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MISTAKES).unlink(missing_ok=True)  # an earlier report's
+    for name in (MISTAKES, SUSPICIOUS):
+        (folder / name).unlink(missing_ok=True)  # an earlier report's
     for name, image in images.items():
         (folder / name).write_bytes(image)
     scored = [{"class": name, **asdict(score)} for name, score in classes.items()]
@@ -144,6 +148,18 @@ def _facts(models: Sequence[InceptionModel], crops: int | None) -> dict[str, str
         "Versions": f"keras-inception {__version__}, Keras {keras.__version__} on "
         f"{keras.backend.backend()}, Python {platform.python_version()}",
     }
+
+
+def _sheet(
+    file: str, predictions: evaluation.Predictions, originals: Any, head: str, names: Sequence[str]
+) -> dict[str, bytes]:
+    """Returns, by the name of its file, the plot of the most confident mistakes of a head, if there are any."""
+    labels, answers = predictions.labels, predictions.probabilities[head]
+    mistakes = evaluation.confident_mistakes(labels, answers)
+    if not len(mistakes):
+        return {}
+    captions = [(names[labels[i]], names[answers[i].argmax()], float(answers[i].max())) for i in mistakes]
+    return {file: _png(plots.mistakes(_thumbnails(originals, mistakes), captions))}
 
 
 def _thumbnails(originals: Any, indices: Array) -> list[Image.Image]:

@@ -78,7 +78,9 @@ def test_out_writes_one_report_with_its_tables_and_plots(two_runs, image_folder,
         with Image.open(out / name) as plot:
             assert min(plot.size) > 200
     # Another one takes its place, here of the test images without crops.
-    assert evaluate(run, "--out", out, "--top", "1", "--json") == 0
+    assert evaluate(run, "--out", out, "--top", "1", "--json", "--suspicious") == 0
+    assert names(out) == PLOTS | TABLES | {"suspicious_labels.png"}
+    assert "Of 32 training images those of which main is most confident" in (out / "report.html").read_text()
     assert set(json.loads(capsys.readouterr().out)["aux2"]) == {"loss", "accuracy"}
     assert json.loads((out / "results.json").read_text())["images"] == 4
 
