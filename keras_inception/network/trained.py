@@ -53,6 +53,7 @@ def load_trained_weights(
     anew = _assign(model, arrays, classifiers(model) if other_classes else [], f"Received: weights={_name(weights)!r}")
     if source is not None:
         model.record.preprocessing = source.record.preprocessing
+        model.record.resize = source.record.resize
         loaded = set(classifiers(model)) - set(anew)
         if names is None and theirs is not None and len(loaded) == len(model.output_names):
             model.class_names = theirs

@@ -25,6 +25,7 @@ def source():
     for layer in model.layers:  # no layer as it was built, statistics and biases neither
         layer.set_weights([np.random.default_rng(1).uniform(0.1, 1, w.shape) for w in layer.get_weights()])
     model.preprocessing = "caffe"
+    model.resize = "pad"
     return model
 
 
@@ -58,6 +59,7 @@ def test_a_network_begins_with_the_weights_of_a_training(source, stored, form):
     assert same(model, source) == weighted(source)
     assert model.class_names == (None if form == "h5" else NAMES)
     assert model.preprocessing == ("inception" if form == "h5" else "caffe")
+    assert model.resize == ("crop" if form == "h5" else "pad")
 
 
 CLASSIFIERS = {"loss3_classifier", "loss1_classifier", "loss2_classifier"}
