@@ -61,21 +61,34 @@ def system_error(error: Exception) -> OSError | None:
 
 
 class BuildsWithoutReading:
-    """A `keras.Model` that reads no data to build its metrics under several replicas; its step calls `build_metrics`.
+    """A `keras.Model` whose metrics are built without data of the user, and once; on TensorFlow by `build_metrics`.
 
-    Why: under a strategy Keras draws a batch of the data before it trains or evaluates, and forgets it: a dataset is
-    read twice, and a source that can be read once loses a batch.
-    Since: Keras 3.6, `_maybe_symbolic_build` of the trainer for TensorFlow.
+    Why: before it trains or evaluates, Keras draws a batch of the data to build what `compile` was given, and forgets
+    it: a dataset is read twice, and a source that can be read once loses a batch. It does so in each call, since a
+    model that computes its own loss leaves Keras's unbuilt.
+    Since: Keras 3.6, `_symbolic_build` of all trainers, `_maybe_symbolic_build` of TensorFlow's under a strategy, and
+    `_compile_metrics`.
 
     The type checker cannot know the `keras.Model` that stands beside it.
     """
 
+    def symbolic_batch(self) -> Any:
+        """Returns symbolic tensors for a batch of images and labels; None where their form is not known."""
+
+    def _symbolic_build(self, iterator: object = None, data_batch: object = None) -> None:
+        if getattr(self._compile_metrics, "built", True):  # type: ignore[attr-defined]
+            if self.optimizer is not None and not self.optimizer.built:  # type: ignore[attr-defined]
+                self.optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
+            return
+        batch = self.symbolic_batch() if data_batch is None else data_batch
+        super()._symbolic_build(iterator, batch)  # type: ignore[misc]
+
     def _maybe_symbolic_build(self, iterator: object = None, data_batch: object = None) -> None:
-        if iterator is None or self.distribute_strategy.num_replicas_in_sync == 1:  # type: ignore[attr-defined]
-            super()._maybe_symbolic_build(iterator, data_batch)  # type: ignore[misc]
+        if iterator is None:
+            super()._maybe_symbolic_build(data_batch=data_batch)  # type: ignore[misc]
 
     def build_metrics(self, batch: object) -> None:
-        """Builds the metrics for batches like this one, `(images, labels, sample weights)` of one replica."""
+        """Builds the metrics under a strategy, for `(images, labels, sample weights)` as those of one replica."""
         super()._maybe_symbolic_build(data_batch=batch)  # type: ignore[misc]
 
 

@@ -194,6 +194,37 @@ class HeadLosses:
             if metric is not None
         ]
 
+    def fitting(self, metrics: Any) -> Any:
+        """Returns metrics of which "accuracy" takes labels in either form where the losses do.
+
+        Keras would choose one of its metrics by the form of the first batch.
+        """
+        if not all(isinstance(loss, (SparseCategoricalCrossentropy, type(None))) for loss in self.losses):
+            return metrics
+        names = ("accuracy", "acc")
+        return keras.tree.map_structure(lambda m: SparseCategoricalAccuracy(m) if m in names else m, metrics)
+
+    def label_shapes(self, classes: int, metrics: Any) -> frozenset[tuple[int, ...] | None]:
+        """Returns the shapes of a label that the losses take; None among them where any other would do.
+
+        Args:
+            classes: The number of classes.
+            metrics: The metrics that get the same labels.
+        """
+        ours = all(isinstance(m, (_TakesOneHotLabels, type(None))) for m in keras.tree.flatten(metrics))
+        shapes: set[tuple[int, ...] | None] = set()
+        for loss in self.losses:
+            function = getattr(loss, "function", None)
+            if isinstance(loss, SparseCategoricalCrossentropy):  # takes both
+                shapes.add(() if ours else None)
+            elif isinstance(loss, keras.losses.SparseCategoricalCrossentropy) or function is CLASS_FUNCTIONS[0]:
+                shapes.add(())
+            elif isinstance(loss, CLASS_LOSSES + SHARE_LOSSES) or function in CLASS_FUNCTIONS + SHARE_FUNCTIONS:
+                shapes.add((classes,))
+            elif loss is not None:
+                shapes.add(None)
+        return frozenset(shapes)
+
     def total(
         self, labels: Sequence[Tensor], predictions: Sequence[Tensor], sample_weights: Sequence[Tensor | None]
     ) -> Tensor:

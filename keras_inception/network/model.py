@@ -62,6 +62,7 @@ class InceptionModel(Step):
     """
 
     head_losses: losses.HeadLosses | None = None
+    _label_shapes: frozenset[tuple[int, ...] | None] = frozenset()
     default_loss_weights: Sequence[float] | None = None
 
     def __init__(
@@ -170,23 +171,33 @@ class InceptionModel(Step):
                     "`loss_weights` must be a number for each head, and one of them above 0. "
                     f"Received: loss_weights={shown(loss_weights)}"
                 )
+        self._logged = ()
+        other_names = partial(losses.other_names, names=names)
+        directions = undocumented.directions(self, lambda: self._logged, other_names)
+        resolved = losses.HeadLosses(names, head_losses, loss_weights, metrics, directions)
+        given = {"metrics": metrics, "weighted_metrics": weighted_metrics}
+        given = {name: losses.metrics_per_head(resolved.fitting(value), names, name) for name, value in given.items()}
         super().compile(
             optimizer=optimizer,
             loss=head_losses if len(names) > 1 else head_losses[0],
             loss_weights=loss_weights,
-            metrics=losses.metrics_per_head(metrics, names, "metrics"),
-            weighted_metrics=losses.metrics_per_head(weighted_metrics, names, "weighted_metrics"),
+            **given,
             **kwargs,
         )
-        self._logged = ()
-        other_names = partial(losses.other_names, names=names)
-        directions = undocumented.directions(self, lambda: self._logged, other_names)
-        self.head_losses = losses.HeadLosses(names, head_losses, loss_weights, metrics, directions)
+        self.head_losses, self._label_shapes = resolved, resolved.label_shapes(self.classes, list(given.values()))
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
+
+    def symbolic_batch(self) -> Any:
+        """Returns symbolic images and labels, of which Keras builds metrics; None where any labels may be meant."""
+        shape = next(iter(self._label_shapes), None)
+        if shape is None or len(self._label_shapes) > 1:
+            return None
+        images = keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), self.input)
+        return images, keras.KerasTensor((None, *shape), "float32" if shape else "int32")
 
     def compute_loss(
         self,

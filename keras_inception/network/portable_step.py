@@ -6,16 +6,17 @@ from typing import Any
 
 import keras
 
+from keras_inception import undocumented
 from keras_inception.errors import InputError
 
 
-class PortableStep(keras.Model):
+class PortableStep(undocumented.BuildsWithoutReading, keras.Model):
     """A Keras model that looks at each batch, once, before Keras computes its step.
 
     It overrides what Keras documents for that: `make_train_function`, `make_test_function`, `make_predict_function`.
 
-    Before `fit` and `evaluate` Keras draws a batch by itself to build the loss and the metrics, and forgets it: a
-    source that can be read once loses it.
+    Where the model knows no `symbolic_batch`, Keras draws one batch more before the first `fit` or `evaluate` after
+    `compile`, and forgets it: a source that can be read once loses it.
     """
 
     train_function: Any

@@ -31,7 +31,8 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
     the data can bring, is left out of the training and counted in an evaluation.
 
     Of a `DataLoader` of PyTorch and of a `PyDataset` Keras reads two batches more to learn their shapes before the
-    training: a loader that can be read once loses them. Give such a source as a generator or a `tf.data.Dataset`.
+    training: a loader that can be read once loses them. Give such a source as a generator or a `tf.data.Dataset`, of
+    which none is lost.
 
     With `steps_per_execution` above 1 callbacks are called once in so many steps; each step is looked at all the same.
     """
@@ -135,7 +136,7 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
             if training and self._begins:
                 self._begins = False
                 _check_size(batch, strategy)
-            if strategy.num_replicas_in_sync > 1 and not traced:
+            if not traced:
                 self.build_metrics(parts[0])
             if training:
                 for observer in self.observers:
