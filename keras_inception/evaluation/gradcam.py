@@ -64,7 +64,10 @@ def explain(
     """
     check_model(model)
     check_finite(model)
-    image = tf.convert_to_tensor(image, tf.float32)
+    try:
+        image = tf.cast(tf.convert_to_tensor(image), tf.float32)
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        raise InputError(f"`image` must be an array of numbers. Received: {type(image).__name__}") from error
     names = model.class_labels
     _check(model, image, names, class_name, top)
     check_images(image[None])

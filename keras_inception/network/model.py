@@ -367,19 +367,19 @@ class InceptionModel(Step):
         """
         self._check_targets(y, sample_weight)
         check_images(x)
-        if self._looks_at_images:
-            self._looks_at_images = False
-            self.look_at(x)
+        if self._looks_at_images and not self._has_warned:
+            self._has_warned = self.look_at(x)
 
-    def look_at(self, images: Any) -> None:
+    def look_at(self, images: Any) -> bool:
         """Warns of a batch of images, `(batch, height, width, channels)`, whose range contradicts `preprocessing`.
 
-        After the first warning no other one follows before the next call of `fit`, `evaluate` or `predict`.
+        Returns whether it did. No batch is looked at again before the next call of `fit`, `evaluate` or `predict`.
         """
+        self._looks_at_images = False
         said = contradiction(_as_numpy(keras.tree.flatten(images)[0]), self.preprocessing)
-        if said and not self._has_warned:
-            self._has_warned = True
+        if said:
             warnings.warn(said, stacklevel=2)
+        return bool(said)
 
     def _check_targets(self, y: Any, sample_weight: Any = None) -> None:
         if y is None or self.head_losses is None:

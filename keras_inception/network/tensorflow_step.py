@@ -41,7 +41,10 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
     test_function: Callable[..., Any] | None
     predict_function: Any
     observers: tuple[Observer, ...] = ()
-    _begins = False  # whether no batch of this call of `fit` was seen yet
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._begins = False  # whether no batch of this call of `fit` was seen yet
 
     def observe(self, observer: Observer) -> None:
         """Calls `observer` with each batch until `fit` ends, however it ends; for a callback's `on_train_begin`."""

@@ -24,7 +24,10 @@ FLAT = replace(
         Inception("inception_4d", 4, 4, 8, 2, 4, 4),
         Inception("inception_5b", 8, 4, 8, 2, 4, 4),
     ),
-    auxiliary_heads=tuple(replace(head, conv=8, dense=16) for head in TINY.auxiliary_heads),
+    auxiliary_heads=tuple(
+        replace(head, tap=tap, conv=8, dense=16)
+        for head, tap in zip(TINY.auxiliary_heads, ("inception_4a", "inception_4d"))
+    ),
     image_size=8,
 )
 
@@ -178,6 +181,12 @@ def test_a_network_that_computes_in_bfloat16_is_explained(build, image):
     for found, exact in zip(ki.explain(half, image, class_name="cow"), ki.explain(build(), image, class_name="cow")):
         assert found.heatmap.dtype == np.float32
         np.testing.assert_allclose(found.heatmap, exact.heatmap, atol=0.15)
+
+
+@pytest.mark.parametrize("nothing", [None, "photo.png", [None]], ids=str)
+def test_what_is_no_image_is_refused(build, nothing):
+    with pytest.raises(ki.InputError, match=r"^`image` must be .*Received: (NoneType|str|list|image.shape=\(\))$"):
+        ki.explain(build(), nothing)
 
 
 def test_classes_without_names_go_by_their_numbers(build, image):

@@ -123,6 +123,23 @@ def test_pixels_are_reported_in_every_form(use):
     assert reports(said) == 1
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model: model.predict(PIXELS, verbose=0),
+        lambda model: ki.evaluation.evaluate(model, (PIXELS, Y)),
+        pytest.param(lambda model: ki.explain(model, PIXELS[0]), marks=pytest.mark.tensorflow),
+    ],
+    ids=["predict", "evaluation", "explain"],
+)
+def test_each_call_reports_anew_of_a_clone_too(use):
+    model = build()
+    for network in (model, model, keras.models.clone_model(model)):
+        with pytest.warns(UserWarning, match="The images must be from -1 to 1") as said:
+            use(network)
+        assert reports(said) == 1
+
+
 @pytest.mark.parametrize("record", [TINY, CAFFE], ids=lambda record: record.name)
 def test_a_network_that_preprocesses_takes_pixels(record, tmp_path):
     arguments = {"architecture": record, "classifier_activation": None}

@@ -37,7 +37,7 @@ SERVED = dataclasses.replace(
 def with_heads(*taps):
     """Returns the architecture with heads of their own names on these rows, whose losses weigh 0.4."""
     heads = (
-        AuxiliaryHead(f"head{index}", tap, f"head{index}_loss", conv=8, dense=16, loss_weight=0.4)
+        AuxiliaryHead(f"head{index}", tap, f"tap{index}", conv=8, dense=16, loss_weight=0.4)
         for index, tap in enumerate(taps)
     )
     return dataclasses.replace(SERVED, name="other_heads", auxiliary_heads=tuple(heads))

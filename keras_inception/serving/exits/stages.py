@@ -99,22 +99,25 @@ class EarlyExitModel(keras.Model):
         self.class_names: list[str] | None = model.class_names
         self.preprocessing: str | None = model.preprocessing
         self._graph = tf.function(self.router(model, _call), autograph=False, reduce_retracing=True)
+        self._looks_at_images = False
         self.built = True
 
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        # Here and not in `call`, whose errors Keras surrounds with lines of its own.
+        if tf.executing_eagerly() and not isinstance(inputs, keras.KerasTensor):
+            check_input(self.model, inputs)
+            self.model.look_at(inputs)
+        return super().__call__(inputs, *args, **kwargs)
+
     def call(self, inputs: Tensor) -> dict[str, Tensor]:
-        if tf.executing_eagerly():
-            self._check_images(inputs)
         return self._graph(inputs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> dict[str, Array]:
         """Returns the same as calling it, as arrays; see `keras.Model.predict`."""
         if getattr(x, "shape", (1,))[:1] == (0,):  # Keras fails without a batch
             return {name: rows.numpy() for name, rows in self(x).items()}
+        self._looks_at_images = True
         return super().predict(x, *args, **kwargs)
-
-    def _check_images(self, images: Any) -> None:
-        check_input(self.model, images)
-        self.model.look_at(images)
 
     def make_predict_function(self, force: bool = False) -> Callable[..., Any]:
         if self.predict_function is None or force:
@@ -122,7 +125,11 @@ class EarlyExitModel(keras.Model):
             predict: Any = self.predict_function
 
             def function(batches: list[Any]) -> Any:
-                self._check_images(tf.nest.flatten(batches, expand_composites=True)[0])
+                images = tf.nest.flatten(batches, expand_composites=True)[0]
+                check_input(self.model, images)
+                if self._looks_at_images:
+                    self._looks_at_images = False
+                    self.model.look_at(images)
                 return predict(batches)
 
             self.predict_function = function

@@ -165,15 +165,16 @@ def _quantization(calibration: Iterable[Any] | None, model: InceptionModel) -> d
     if calibration is None:
         return {}
 
-    def pixels(batch: Any) -> Array:
+    def pixels(batch: Any, index: int) -> Array:
         images = batch[0] if isinstance(batch, (tuple, list)) else batch
         check_input(model, images)
-        model.look_at(images)
+        if index == 0:
+            model.look_at(images)
         return _pixels(images, model.preprocessing)
 
     if not isinstance(calibration, Iterable):
         raise InputError(f"`calibration` must be batches of images. Received: calibration={shown(calibration)}")
-    images = itertools.chain.from_iterable(map(pixels, calibration))
+    images = itertools.chain.from_iterable(map(pixels, calibration, itertools.count()))
     chosen = [image[None] for image in itertools.islice(images, CALIBRATION_IMAGES)]
     if not chosen:
         raise InputError("`calibration` must hold at least one image. Received: none")

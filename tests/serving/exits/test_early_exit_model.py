@@ -119,6 +119,27 @@ def test_predict_answers_as_calling_does_in_batches_of_any_size(exiting):
     assert (empty["probabilities"].shape, empty["exit"].shape) == ((0, 7), (0,))
 
 
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (None, "Images must be an array or tensor of shape.*Received: NoneType of shape None"),
+        (np.zeros((1, 3, 3, 3), "float32"), "Images must be an array.*Received: ndarray of shape"),
+        (np.full((1, *random_images(1).shape[1:]), np.nan, "float32"), "Images must hold finite numbers"),
+    ],
+    ids=["None", "another shape", "not finite"],
+)
+def test_images_that_do_not_fit_are_refused_in_one_line(exiting, images, message):
+    for call in (exiting, lambda x: exiting(x, training=False)):
+        with pytest.raises(InputError, match=message) as caught:
+            call(images)
+        assert "\n" not in str(caught.value)
+
+
+def test_calling_it_on_pixels_is_reported(exiting):
+    with pytest.warns(UserWarning, match="The images must be from -1 to 1"):
+        exiting(127.5 * (random_images(2) + 1))
+
+
 def test_it_shares_the_variables_of_the_model_and_leaves_it_as_it_is():
     network = build()
     before = network.to_json()
