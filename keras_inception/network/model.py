@@ -78,6 +78,9 @@ class InceptionModel(Step):
         self._looks_at_images, self._is_fitting, self._has_warned = True, False, False
         self._logged: tuple[str, ...] = ()
         self.record: Record = record_of(self)
+        if self.record.class_names is not None and len(self.record.class_names) == self.classes:
+            self.name_classes(self.record.class_names)
+            self.record.class_names = None
         if architecture is not None:
             self.architecture = architecture
         if class_names is not None:
@@ -97,13 +100,22 @@ class InceptionModel(Step):
 
     @property
     def class_names(self) -> list[str] | None:
-        names = self.record.class_names
-        # Other layers on top of the network may tell other classes apart.
-        return list(names) if names is not None and len(names) == self.classes else None
+        found = {self.record.by_output.get(layer) for layer in self._output_layers()}
+        names = found.pop()
+        return None if found or names is None else list(names)
 
     @class_names.setter
     def class_names(self, class_names: Sequence[str] | None) -> None:
-        self.record.class_names = None if class_names is None else check_class_names(class_names, self.classes)
+        self.name_classes(None if class_names is None else check_class_names(class_names, self.classes))
+
+    def name_classes(self, names: tuple[str, ...] | None) -> None:
+        """Sets the class names as they are, those of files of earlier versions too; `class_names` checks them."""
+        for layer in self._output_layers():
+            self.record.by_output[layer] = names
+
+    def _output_layers(self) -> list[Any]:
+        """Returns the layers that end in the classes, or the model where those are operations without a layer."""
+        return [layer for layer in self.layers if layer.name in self.output_names] or [self]
 
     @property
     def preprocessing(self) -> str | None:
@@ -418,7 +430,7 @@ class InceptionModel(Step):
         model = super().from_config({k: v for k, v in config.items() if k not in own}, custom_objects)
         # The first layer says it too, but not in the files of earlier versions, which took any names.
         model.record.architecture = architectures.saved(config["architecture"])
-        model.record.class_names = None if config["class_names"] is None else tuple(config["class_names"])
+        model.name_classes(None if config["class_names"] is None else tuple(config["class_names"]))
         model.preprocessing = config["preprocessing"]
         model.resize = config.get("resize", "crop")  # the only one of earlier versions
         return model

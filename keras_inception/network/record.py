@@ -1,7 +1,8 @@
 """What belongs to a network and goes with it: its architecture, the names of its classes, and what its images are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import keras
 
@@ -16,9 +17,13 @@ from keras_inception.types import Tensor
 class Record:
     """What is known of a network, and shared by all models that share its layers.
 
+    Names of classes are those of the layers that end in these classes: a model with other outputs on the same layers
+    has its own.
+
     Attributes:
         architecture: The `Architecture`; None where it is not known.
-        class_names: The names of the classes in the order of the outputs; None where it has no names.
+        class_names: The names of the classes in the order of the outputs, of a network that was just read and whose
+            outputs are not known yet; None where it has no names.
         preprocessing: The mode of `preprocess_input` that its weights learned from; None where it is not known.
         included: Whether the network does that preprocessing itself.
         resize: How images of another aspect ratio became its input: "crop", "pad" or "stretch".
@@ -29,6 +34,12 @@ class Record:
     preprocessing: str | None = None
     included: bool = False
     resize: str = "crop"
+    by_output: WeakKeyDictionary[Any, tuple[str, ...] | None] = field(default_factory=WeakKeyDictionary)
+
+    def all_class_names(self) -> list[str] | None:
+        """Returns the names of the classes if all outputs that have names have the same."""
+        found = {names for names in (self.class_names, *self.by_output.values()) if names is not None}
+        return list(found.pop()) if len(found) == 1 else None
 
 
 @keras.saving.register_keras_serializable(package="keras_inception")
@@ -64,7 +75,7 @@ class Preprocessing(keras.layers.Layer):
         return {
             **super().get_config(),
             "architecture": None if record.architecture is None else record.architecture.to_dict(),
-            "class_names": None if record.class_names is None else list(record.class_names),
+            "class_names": record.all_class_names(),
             "preprocessing": record.preprocessing,
             "included": record.included,
             "data_format": self.data_format,

@@ -236,11 +236,22 @@ def test_layers_before_the_network_make_its_images_unknown():
     assert build(input_tensor=keras.Input((10, 10, 3))).preprocessing == "inception"
 
 
-def test_names_of_classes_are_not_those_of_other_layers_on_top():
+def test_models_with_outputs_of_their_own_on_one_network_have_their_own_class_names(tmp_path):
     model = build()
     pooled = keras.layers.GlobalMaxPooling2D()(model.get_layer("inception_4a_output").output)
-    other = ki.InceptionModel(model.input, keras.layers.Dense(3, name="main")(pooled))
-    assert (other.class_names, other.class_labels, model.class_names) == (None, ["0", "1", "2"], ["dark", "light"])
+
+    def on_top(classes):
+        return ki.InceptionModel(model.input, keras.layers.Dense(classes, "softmax", name="main")(pooled))
+
+    other, alike = on_top(3), on_top(2)
+    assert (other.class_names, other.class_labels, alike.class_names) == (None, ["0", "1", "2"], None)
+    other.class_names, alike.class_names = ["ant", "bee", "cow"], ["no", "yes"]
+    alike.save(tmp_path / "alike.keras")
+    names = [each.class_names for each in (model, ki.inference_model(model), other, alike)]
+    assert names == [["dark", "light"], ["dark", "light"], ["ant", "bee", "cow"], ["no", "yes"]]
+    assert keras.models.load_model(tmp_path / "alike.keras").class_names == ["no", "yes"]
+    model.preprocessing = "caffe"  # of the input, which they share
+    assert {each.preprocessing for each in (other, alike)} == {"caffe"}
 
 
 @pytest.mark.parametrize(
