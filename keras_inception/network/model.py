@@ -1,6 +1,7 @@
 """The model whose heads all learn from the same label."""
 
 import inspect
+import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -326,10 +327,15 @@ class InceptionModel(Step):
         return history
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Returns the losses and metrics; see `keras.Model.evaluate`. What `fit` refuses is refused."""
+        """Returns the losses and metrics; see `keras.Model.evaluate`. What `fit` refuses is refused.
+
+        Within a `fit` whose weights are not finite any more all of them are NaN.
+        """
+        arguments = _by_name(keras.Model.evaluate, self, x, y, *args, **kwargs)
         if not self._is_fitting:
             check_finite(self)
-        arguments = _by_name(keras.Model.evaluate, self, x, y, *args, **kwargs)
+        elif any(count_not_finite(weight) for weight in self.weights):  # `fit` goes on to its end, and says so there
+            return self._in_order(lambda **_: dict.fromkeys(self.metrics_names, math.nan), arguments)
         self._check_targets(y, arguments.get("sample_weight"))
         self._looks_at_images, self._has_warned = True, self._has_warned and self._is_fitting
         return self._in_order(super().evaluate, arguments)
@@ -342,6 +348,7 @@ class InceptionModel(Step):
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Takes one step; see `keras.Model.train_on_batch`. What `fit` refuses is refused."""
+        check_finite(self)
         self._check_targets(y)
         arguments = _by_name(keras.Model.train_on_batch, self, x, y, *args, **kwargs)
         self._number_class_weight(y, arguments)
@@ -349,9 +356,15 @@ class InceptionModel(Step):
 
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Scores one batch; see `keras.Model.test_on_batch`. What `fit` refuses is refused."""
+        check_finite(self)
         self._check_targets(y)
         arguments = _by_name(keras.Model.test_on_batch, self, x, y, *args, **kwargs)
         return self._in_order(super().test_on_batch, arguments)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Returns the outputs for one batch; see `keras.Model.predict_on_batch`. What `predict` refuses is refused."""
+        check_finite(self)
+        return super().predict_on_batch(x)
 
     def _in_order(self, method: Callable[..., dict[str, float]], arguments: dict[str, Any]) -> Any:
         """Returns logs as Keras does, or as a list in the order of `metrics_names`; Keras sorts the heads by name."""
@@ -495,14 +508,22 @@ def check_finite(model: keras.Model) -> None:
         InputError: A weight holds NaN or infinite values.
     """
     for weight in model.weights:
-        count = np.size(weight) - np.count_nonzero(np.isfinite(keras.ops.convert_to_numpy(weight)))
-        if count:
+        if count := count_not_finite(weight):
             raise InputError(
                 f"The model's weights must be finite, and {weight.path} holds {count:,} values that are NaN or "
                 "infinite, as after a training that diverged. Use an earlier file, such as the run's best.keras, or "
                 "train again. "
                 f"Received: {described(model)}"
             )
+
+
+def count_not_finite(weight: Any) -> int:
+    """Returns how many values of a weight are NaN or infinite."""
+    values = keras.ops.convert_to_numpy(weight)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(values.sum()):  # faster than a look at each value, and finite only where all of them are
+            return 0
+    return values.size - np.count_nonzero(np.isfinite(values))
 
 
 def _by_name(method: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:

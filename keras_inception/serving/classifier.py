@@ -71,12 +71,13 @@ class Classifier:
             `(batch, classes)`, float32, rows that sum to 1.
 
         Raises:
-            InputError: The images have another shape, or hold what is no finite number.
+            InputError: The images have another shape, or they or the weights hold what is no finite number.
         """
         try:
             images = tf.cast(tf.convert_to_tensor(images), tf.float32)
         except (ValueError, TypeError, tf.errors.OpError) as error:
             raise InputError(f"`images` must be an array of numbers. Received: {type(images).__name__}") from error
+        check_finite(self.model)  # it may have been trained on
         check_input(self.model, images)
         self.model.look_at(images)
         return self._probabilities(images)
@@ -87,7 +88,6 @@ class Classifier:
         outputs = self._forward(images)
         probabilities = (tf.nn.softmax(outputs) if self._logits else outputs).numpy()
         if not np.isfinite(probabilities).all():
-            check_finite(self.model)  # it may have been trained on
             raise InputError("The network's answers overflow. Received: images whose probabilities are not finite")
         return probabilities
 
@@ -114,6 +114,7 @@ class Classifier:
         for name, number in (("top", top), ("batch_size", batch_size)):
             if not is_whole(number, 1):
                 raise InputError(f"`{name}` must be a whole number of at least 1. Received: {name}={shown(number)}")
+        check_finite(self.model)
         for start in range(0, len(paths), batch_size):
             part = paths[start : start + batch_size]
             images = [self.read(path) for path in part]

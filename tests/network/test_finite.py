@@ -1,9 +1,12 @@
 """Images and weights that are not finite are refused on every backend, and the model answers afterwards as before."""
 
+import keras
 import numpy as np
 import pytest
 
 import keras_inception as ki
+
+CALLS = ["fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch"]
 
 
 def calls(model):
@@ -13,12 +16,13 @@ def calls(model):
         "evaluate": lambda x, y: model.evaluate(x, y, batch_size=4, verbose=0),
         "predict": lambda x, _: model.predict(x, batch_size=4, verbose=0),
         "train_on_batch": lambda x, y: model.train_on_batch(x[4:], y[4:]),
+        "test_on_batch": lambda x, y: model.test_on_batch(x[4:], y[4:]),
         "predict_on_batch": lambda x, _: model.predict_on_batch(x[4:]),
     }
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", ["fit", "evaluate", "predict", "train_on_batch", "predict_on_batch"])
+@pytest.mark.parametrize("name", CALLS)
 def test_images_that_are_not_finite_are_refused_and_counted(three_heads, name, bad):
     model, labels = three_heads(), np.arange(8) % 7
     images = np.random.default_rng(0).normal(size=(8, 5)).astype("float32")
@@ -34,7 +38,7 @@ def test_images_that_are_not_finite_are_refused_and_counted(three_heads, name, b
         np.testing.assert_array_equal(found, before)
 
 
-@pytest.mark.parametrize("name", ["fit", "evaluate", "predict"])
+@pytest.mark.parametrize("name", CALLS)
 def test_weights_that_are_not_finite_are_refused_and_named(three_heads, name):
     model = three_heads()
     weights = model.get_weights()
@@ -42,3 +46,28 @@ def test_weights_that_are_not_finite_are_refused_and_named(three_heads, name):
     model.set_weights(weights)
     with pytest.raises(ki.InputError, match=r"must be finite, and main_dense/kernel holds 1 values"):
         calls(model)[name](np.zeros((8, 5), "float32"), np.arange(8) % 7)
+
+
+class Breaks(keras.callbacks.Callback):
+    """Makes a weight NaN at the end of a step; keeps what callbacks see of the validation."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        weights = self.model.get_weights()
+        weights[0][0, 0] = np.nan
+        self.model.set_weights(weights)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen = [value for name, value in logs.items() if name.startswith("val_")]
+
+
+@pytest.mark.filterwarnings("ignore:The training diverged")
+def test_a_validation_of_weights_that_are_not_finite_scores_nan(three_heads):
+    model, breaks = three_heads(), Breaks()
+    x, y = np.zeros((8, 5), "float32"), np.arange(8) % 7
+    model.fit(x, y, validation_data=(x, y), verbose=0, callbacks=[breaks])
+    assert len(breaks.seen) >= 4
+    assert np.isnan(breaks.seen).all()

@@ -105,6 +105,7 @@ class EarlyExitModel(keras.Model):
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         # Here and not in `call`, whose errors Keras surrounds with lines of its own.
         if tf.executing_eagerly() and not isinstance(inputs, keras.KerasTensor):
+            check_finite(self.model)
             check_input(self.model, inputs)
             self.model.look_at(inputs)
         return super().__call__(inputs, *args, **kwargs)
@@ -116,6 +117,7 @@ class EarlyExitModel(keras.Model):
         """Returns the same as calling it, as arrays; see `keras.Model.predict`."""
         if getattr(x, "shape", (1,))[:1] == (0,):  # Keras fails without a batch
             return {name: rows.numpy() for name, rows in self(x).items()}
+        check_finite(self.model)
         self._looks_at_images = True
         return super().predict(x, *args, **kwargs)
 
