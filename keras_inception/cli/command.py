@@ -16,7 +16,20 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from keras_inception import __version__, undocumented
-from keras_inception.cli import convert, data, evaluate, exits, explain, export, predict, study, summary, train, tune
+from keras_inception.cli import (
+    check,
+    convert,
+    data,
+    evaluate,
+    exits,
+    explain,
+    export,
+    predict,
+    study,
+    summary,
+    train,
+    tune,
+)
 from keras_inception.cli.console import BAD_INPUT, DEFECT, INTERRUPTED, PREEMPTED, add_debug
 from keras_inception.cli.quiet import import_tensorflow_quietly
 from keras_inception.errors import InputError, StoppedError, shortened
@@ -158,6 +171,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     add_debug(parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (train, data, tune, study, predict, evaluate, exits, explain, export, summary, convert):
+    for module in (train, data, tune, study, predict, evaluate, exits, explain, export, check, summary, convert):
         module.add(commands)
     return parser

@@ -6,10 +6,10 @@ pytest.importorskip("tensorflow")
 
 import numpy as np
 import tensorflow as tf
-from c_loader import Server
 from served_network import CLASS_NAMES, build, random_images
 
 import keras_inception as ki
+from keras_inception.serving.export.c_loader import Server
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from keras_inception.network.blocks import MAIN
 from keras_inception.network.model import InceptionModel, check_model
 from keras_inception.rules import is_whole
 from keras_inception.serving.exits import ExitCalibration, early_exit_model
-from keras_inception.serving.export import card, versions, warmup
+from keras_inception.serving.export import card, checking, versions, warmup
 from keras_inception.serving.export.inference_graph import frozen, serving_network
 from keras_inception.serving.export.signatures import ON_BAD_IMAGE, Signatures
 from keras_inception.types import PathLike, Tensor
@@ -48,7 +48,8 @@ def export_saved_model(
 
     The first three give `probabilities`, `(batch, classes)`, `classes`, `(batch, top)`, the names of the likeliest
     classes, and `scores`, `(batch, top)`, their probabilities. Beside the graph the version holds a model card
-    (`README.md`), class names, preprocessing and training as assets, and warm-up requests for all that have an input.
+    (`README.md`), class names, preprocessing and training as assets, warm-up requests for all that have an input, and
+    checksums. `keras-inception check` loads and asks a version before it goes out.
 
     Args:
         model: A trained model.
@@ -157,6 +158,7 @@ def _write(folder: Path, signatures: Signatures, served: str) -> None:
     # A server that batches refuses a request without inputs, and would not load a version that warms up with one.
     warmup.write(folder, served, [name for name in concrete if name != "metadata"], signatures.image_shape)
     (folder / "README.md").write_text(card.text(served, names, facts, concrete), encoding="utf-8")
+    checking.write_checksums(folder)
 
 
 def _assets(folder: Path, names: list[str], facts: dict[str, Any]) -> list[str]:

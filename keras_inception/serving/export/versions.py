@@ -65,7 +65,7 @@ def _check(folder: Path, version: int | None) -> None:
             "`version` must be a whole number from 1 to 2^63 - 1, as TensorFlow Serving reads them, or None for the "
             f"next one. Received: version={shown(version)}"
         )
-    if version in _versions(folder):
+    if version in numbers_in(folder):
         raise InputError(
             f"{folder / str(version)} exists, and a version is never replaced while a server may read it. Choose "
             f"another number, or None for the next one. Received: version={version}"
@@ -73,7 +73,7 @@ def _check(folder: Path, version: int | None) -> None:
 
 
 def _next(folder: Path) -> int:
-    number = max(_versions(folder), default=0) + 1
+    number = max(numbers_in(folder), default=0) + 1
     if number > HIGHEST:
         raise InputError(
             f"{folder} holds the highest version that TensorFlow Serving reads, 2^63 - 1, and no next one can follow. "
@@ -82,7 +82,7 @@ def _next(folder: Path) -> int:
     return number
 
 
-def _versions(folder: Path) -> set[int]:
+def numbers_in(folder: Path) -> set[int]:
     """Returns the numbers that a server finds in a folder; names that are too long for one are none."""
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     found = {int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 4000}

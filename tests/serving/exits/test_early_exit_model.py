@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from c_loader import Server
 from served_network import build, random_images, random_pixels, with_heads
 
 import keras_inception as ki
 from keras_inception.errors import InputError
 from keras_inception.serving.exits import EarlyExitModel
+from keras_inception.serving.export.c_loader import Server
 
 # A layer that only rows of this stage reach.
 STAGE_LAYERS = {"aux1": "conv1_3x3_s1", "aux2": "inception_4b_1x1", "main": "inception_4e_1x1"}

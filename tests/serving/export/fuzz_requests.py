@@ -11,8 +11,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from c_loader import Server
 from encoded_images import huge_png, kinds
+
+from keras_inception.serving.export.c_loader import Server
 
 DTYPES = (
     "float32",

@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from c_loader import Server
 from encoded_images import encode, photograph
 
 from keras_inception.cli import main
 from keras_inception.serving.export import formats
+from keras_inception.serving.export.c_loader import Server
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from c_loader import Server
 from served_network import CLASS_NAMES, SERVED, SIDE, build
 
 import keras_inception as ki
 from keras_inception.errors import InputError, MissingPackageError
 from keras_inception.serving.export import FORMATS, accuracy, export_format, formats
+from keras_inception.serving.export.c_loader import Server
 
 PACKAGES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",), "openvino": ("openvino",)}
 

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from c_loader import Server
 from encoded_images import encode, kinds, photograph
 from PIL import Image, ImageOps
 from served_network import CLASS_NAMES, SERVED, build
@@ -14,6 +13,7 @@ from served_network import CLASS_NAMES, SERVED, build
 import keras_inception as ki
 from keras_inception import data
 from keras_inception.serving.classifier import Classifier
+from keras_inception.serving.export.c_loader import Server
 
 FILES = kinds()
 # Folded batch norm and other groupings of sums: float32 rounds probabilities differently by some 1e-7.

@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from c_loader import Server
 from encoded_images import encode, photograph
 from served_network import CLASS_NAMES, FEATURES, SERVED, SIDE, build
 from tensorflow.core.protobuf import saved_model_pb2
@@ -14,6 +13,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 import keras_inception as ki
 from keras_inception.errors import InputError
 from keras_inception.serving.export import frozen, serving_network, warmup
+from keras_inception.serving.export.c_loader import Server
 
 ANSWER = {"probabilities", "classes", "scores"}
 CLOSE = {"rtol": 0, "atol": 1e-5}

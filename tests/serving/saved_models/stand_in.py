@@ -16,8 +16,9 @@ from urllib.parse import unquote
 
 import numpy as np
 import tensorflow as tf
-from c_loader import Server
 from google.protobuf import json_format
+
+from keras_inception.serving.export.c_loader import Server
 
 INVALID_ARGUMENT, NOT_FOUND = 3, 5  # codes of gRPC
 HTTP_STATUS = {INVALID_ARGUMENT: 400, NOT_FOUND: 404}

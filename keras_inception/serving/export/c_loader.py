@@ -1,29 +1,33 @@
 """A SavedModel in the C++ loader that TensorFlow Serving uses, through the C API in TensorFlow's wheel."""
 
 import ctypes
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import meta_graph_pb2
 
-DIRECTORY = Path(tf.sysconfig.get_lib())
-STRING_BYTES = 24  # sizeof(TF_TString)
+STRING_BYTES: int = 24  # sizeof(TF_TString)
 
 
-class Buffer(ctypes.Structure):
+class _Buffer(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), ("length", ctypes.c_size_t), ("free", ctypes.c_void_p))
 
 
-class Output(ctypes.Structure):
+class _Output(ctypes.Structure):
     _fields_ = (("operation", ctypes.c_void_p), ("index", ctypes.c_int))
 
 
-def library():
-    """Returns the C API; its functions return pointers except where said otherwise."""
-    framework = ctypes.CDLL(str(next(DIRECTORY.glob("libtensorflow_framework.so*"))), ctypes.RTLD_GLOBAL)
-    api = ctypes.CDLL(str(next(DIRECTORY.glob("libtensorflow_cc.so*"))), ctypes.RTLD_GLOBAL)
-    functions = {}
+def _library() -> dict[str, Callable[..., Any]]:
+    """Returns the functions of the C API by their names without `TF_`."""
+    folder = Path(tf.sysconfig.get_lib())
+    paths = [path for name in ("framework", "cc") for path in sorted(folder.glob(f"libtensorflow_{name}.so*"))[:1]]
+    if len(paths) < 2:
+        raise RuntimeError("the C++ loader is in TensorFlow's wheels for Linux, and not in this installation")
+    framework, api = (ctypes.CDLL(os.fspath(path), ctypes.RTLD_GLOBAL) for path in paths)
+    functions: dict[str, Callable[..., Any]] = {}
     for name, result, arguments in (
         ("TF_NewStatus", "p", ""), ("TF_DeleteStatus", None, "p"), ("TF_GetCode", "i", "p"), ("TF_Message", "s", "p"),
         ("TF_NewGraph", "p", ""), ("TF_DeleteGraph", None, "p"), ("TF_NewSessionOptions", "p", ""),
@@ -36,42 +40,46 @@ def library():
         ("TF_StringGetDataPointer", "p", "p"), ("TF_StringGetSize", "z", "p"),
         ("TF_SessionRun", None, "ppppippipipp"),
     ):  # fmt: skip
-        kinds = {"p": ctypes.c_void_p, "i": ctypes.c_int, "s": ctypes.c_char_p, "q": ctypes.c_int64}
-        kinds |= {"z": ctypes.c_size_t, None: None}
-        function = getattr(api, name, None) or getattr(framework, name)
-        function.restype, function.argtypes = kinds[result], [kinds[kind] for kind in arguments]
-        functions[name.removeprefix("TF_")] = function
+        kinds: dict[str | None, Any] = {"p": ctypes.c_void_p, "i": ctypes.c_int, "s": ctypes.c_char_p}
+        kinds |= {"q": ctypes.c_int64, "z": ctypes.c_size_t, None: None}
+        prototype = ctypes.CFUNCTYPE(kinds[result], *(kinds[kind] for kind in arguments))
+        functions[name.removeprefix("TF_")] = prototype((name, api if hasattr(api, name) else framework))
     return functions
 
 
 class Server:
-    """A loaded version: `server(signature, name=array)` returns a dict of arrays, or raises `RuntimeError`."""
+    """A loaded version: `server(signature, name=array)` returns a dict of arrays, or raises `RuntimeError`.
 
-    def __init__(self, version):
-        self.c = library()
+    Attributes:
+        signatures: The `SignatureDef` of each signature, by name.
+        asset_files: The names of the assets.
+    """
+
+    def __init__(self, version: str | os.PathLike[str]) -> None:
+        self.c = _library()
         self.status = self.c["NewStatus"]()
         self.graph = self.c["NewGraph"]()
         options = self.c["NewSessionOptions"]()
-        tags, meta = (ctypes.c_char_p * 1)(b"serve"), Buffer()
+        tags, meta = (ctypes.c_char_p * 1)(b"serve"), _Buffer()
         self.session = self.c["LoadSessionFromSavedModel"](
-            options, None, str(version).encode(), tags, 1, self.graph, ctypes.byref(meta), self.status
+            options, None, os.fsencode(version), tags, 1, self.graph, ctypes.byref(meta), self.status
         )
         self.c["DeleteSessionOptions"](options)
         self._raise()
-        meta_graph = meta_graph_pb2.MetaGraphDef.FromString(ctypes.string_at(meta.data, meta.length))
+        meta_graph = tf.compat.v1.MetaGraphDef.FromString(ctypes.string_at(meta.data, meta.length))
         ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_size_t)(meta.free)(meta.data, meta.length)
         self.signatures = dict(meta_graph.signature_def)
         self.asset_files = [asset.filename for asset in meta_graph.asset_file_def]
 
-    def __call__(self, signature, **inputs):
+    def __call__(self, signature: str, **inputs: Any) -> dict[str, Any]:
         definition = self.signatures[signature]
         feeds = [(self._output(definition.inputs[key].name), self._tensor(value)) for key, value in inputs.items()]
         names = list(definition.outputs)
-        fetches = (Output * len(names))(*[self._output(definition.outputs[name].name) for name in names])
+        fetches = (_Output * len(names))(*[self._output(definition.outputs[name].name) for name in names])
         results = (ctypes.c_void_p * len(names))()
         self.c["SessionRun"](
             self.session, None,
-            (Output * len(feeds))(*[feed[0] for feed in feeds]),
+            (_Output * len(feeds))(*[feed[0] for feed in feeds]),
             (ctypes.c_void_p * len(feeds))(*[feed[1] for feed in feeds]), len(feeds),
             fetches, results, len(names), None, 0, None, self.status,
         )  # fmt: skip
@@ -80,25 +88,27 @@ class Server:
         self._raise()
         return {name: self._array(result) for name, result in zip(names, results)}
 
-    def close(self):
+    def close(self) -> None:
         """Frees the session and its graph."""
         self.c["CloseSession"](self.session, self.status)
         self.c["DeleteSession"](self.session, self.status)
         self.c["DeleteGraph"](self.graph)
         self.c["DeleteStatus"](self.status)
 
-    def _raise(self):
+    def _raise(self) -> None:
         if self.c["GetCode"](self.status) != 0:
             message = self.c["Message"](self.status).decode(errors="replace")
             self.c["DeleteStatus"](self.status)
             self.status = self.c["NewStatus"]()
             raise RuntimeError(message)
 
-    def _output(self, name):
+    def _output(self, name: str) -> _Output:
         operation, _, index = name.partition(":")
-        return Output(self.c["GraphOperationByName"](self.graph, operation.encode()), int(index or 0))
+        if (found := self.c["GraphOperationByName"](self.graph, operation.encode())) is None:
+            raise RuntimeError(f"the graph has no operation {operation!r}")
+        return _Output(found, int(index or 0))
 
-    def _tensor(self, value):
+    def _tensor(self, value: Any) -> int:
         """Returns an array, or a list of bytes, as a tensor of the C API."""
         strings = isinstance(value, list)
         shape = (len(value),) if strings else value.shape
@@ -115,7 +125,7 @@ class Server:
             self.c["StringCopy"](data + STRING_BYTES * index, text, len(text))
         return tensor
 
-    def _array(self, tensor):
+    def _array(self, tensor: int) -> Any:
         shape = [self.c["Dim"](tensor, axis) for axis in range(self.c["NumDims"](tensor))]
         dtype = tf.as_dtype(self.c["TensorType"](tensor))
         data = self.c["TensorData"](tensor)
