@@ -1,8 +1,9 @@
 """Which way up a file's image is shown: the orientation that a camera wrote into EXIF, as Pillow's `exif_transpose`.
 
-It stands in the APP1 segment of a JPEG, and in a chunk of a PNG or WebP; BMP and GIF have none. Tag 0x0112 of the first
-directory counts, one SHORT or LONG in [1, 8]; all else, damaged EXIF included, means 1: shown as it is stored. What XMP
-says is not read.
+It stands in the APP1 segment of a JPEG, and in a chunk of a PNG or WebP; BMP and GIF have none. A PNG of ImageMagick
+has it in hexadecimal digits, as the text "Raw profile type exif" (tEXt, or zTXt where it is compressed). Tag 0x0112 of
+the first directory counts, one SHORT or LONG in [1, 8], signed or not; all else, damaged EXIF included, means 1: shown
+as it is stored. What XMP says is not read.
 
 All of it is TensorFlow operations, for `tf.data` and an exported graph alike.
 """
@@ -15,7 +16,11 @@ from keras_inception.types import Tensor
 
 # Of a file, segments or chunks among which EXIF is looked for: a bound on the time that a strange one takes.
 MOST_PARTS: int = 4096
+# Of a PNG's text, bytes that are read, compressed or not: hexadecimal digits of as much EXIF as a JPEG can hold.
+MOST_TEXT: int = 2**17
 _EXIF = b"Exif\0\0"
+_PROFILE = b"Raw profile type exif\0"
+_DIGITS = [b"0123456789abcdef".find(bytes([byte]).lower()) for byte in range(256)]
 _REVERSED = [[False, False], [False, True], [True, True], [True, False]] * 2
 
 
@@ -31,16 +36,18 @@ def orientation(encoded: Tensor) -> Tensor:
         exif = tf.case(
             [
                 (is_jpeg, lambda: _exif_of_jpeg(padded)),
-                (is_png, lambda: _exif_of_chunks(padded, 8, b"eXIf", 4, little_endian=False)),
+                (is_png & named, lambda: _exif_of_chunks(padded, 8, b"eXIf", 4, little_endian=False)),
+                (is_png, lambda: _exif_of_text(profile)),
                 (is_webp, lambda: _exif_of_chunks(padded, 12, b"EXIF", 0, little_endian=True)),
             ],
             default=lambda: tf.constant(b""),
         )
         return _orientation_of_exif(exif)
 
-    # Most files have no EXIF, and to know that takes one search.
-    pieces = tf.raw_ops.StringSplitV2(input=[encoded], sep=name, maxsplit=1).values
-    return tf.cond(tf.size(pieces) > 1, parsed, lambda: tf.constant(1))
+    # Most files have no EXIF, and to know that takes one search, of a PNG two.
+    named = tf.size(_cut(encoded, name, 1)) > 1
+    profile = tf.cond(is_png & ~named, lambda: _cut(encoded, _PROFILE, 1), lambda: tf.constant([b""]))
+    return tf.cond(named | (tf.size(profile) > 1), parsed, lambda: tf.constant(1))
 
 
 def upright(image: Tensor, stored: Tensor) -> Tensor:
@@ -111,6 +118,34 @@ def _exif_of_chunks(padded: Tensor, first: int, name: bytes, name_at: int, *, li
     return tf.where(found, tf.strings.substr(padded, at + 8, tf.maximum(head[length_at], 0)), b"")
 
 
+def _exif_of_text(around: Tensor) -> Tensor:
+    """Returns the EXIF of a text chunk, from what stands before and after the first name of such a profile."""
+    front = tf.strings.join([b"\0" * 8, around[0]])
+    length = tf.io.decode_raw(tf.strings.substr(front, -8, 4), tf.int32, False)[0]
+    name = tf.strings.substr(front, -4, 4)
+    text = tf.strings.substr(around[1], 0, tf.clip_by_value(length - len(_PROFILE), 0, MOST_TEXT))
+    text = tf.case(
+        [
+            (tf.equal(name, b"tEXt"), lambda: text),
+            (
+                tf.equal(name, b"zTXt"),
+                lambda: tf.io.decode_compressed(tf.strings.substr(text + b"\0", 1, 2**30), "ZLIB"),
+            ),
+        ],
+        default=lambda: tf.constant(b""),
+    )
+    # An empty line, the kind of the profile, its size, and lines of digits.
+    digits = tf.strings.reduce_join(_cut(tf.strings.substr(text, 0, MOST_TEXT), b"\n", 3)[3:])
+    digits = tf.gather(_DIGITS, tf.cast(tf.io.decode_raw(digits, tf.uint8), tf.int32))
+    digits = tf.boolean_mask(digits, digits >= 0)
+    pairs = tf.reshape(digits[: tf.size(digits) // 2 * 2], (-1, 2))
+    return tf.strings.reduce_join(tf.gather([bytes([number]) for number in range(256)], 16 * pairs[:, 0] + pairs[:, 1]))
+
+
+def _cut(text: Tensor, by: bytes, times: int) -> Tensor:
+    return tf.raw_ops.StringSplitV2(input=[text], sep=by, maxsplit=times).values
+
+
 def _walk(
     padded: Tensor,
     first: int,
@@ -164,6 +199,7 @@ def _orientation_of_exif(exif: Tensor) -> Tensor:
     count = tf.minimum(tf.cast(numbers(read(start, 2, 2)[0]), tf.int32), tf.maximum(length - start - 2, 0) // 12)
     entries = read(start + 2, 12 * count, 12)  # tag, type, how many values, the value
     kind = numbers(entries[:, 2:4])
+    kind -= tf.where((kind == 8) | (kind == 9), tf.constant(5, tf.int64), 0)  # SSHORT and SLONG as SHORT and LONG
     value = tf.where(kind == 3, numbers(entries[:, 8:10]), numbers(entries[:, 8:12]))
     valid = ((kind == 3) | (kind == 4)) & (numbers(entries[:, 4:8]) == 1) & (value >= 1) & (value <= 8)
     values = tf.boolean_mask(tf.where(valid, value, 1), numbers(entries[:, :2]) == 0x0112)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import PngImagePlugin
 
 tf = pytest.importorskip("tensorflow")
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -22,6 +23,8 @@ from image_bytes import (  # noqa: E402, after the skip
 from keras_inception import data  # noqa: E402, after the skip
 from keras_inception.data import catalog  # noqa: E402, after the skip
 from keras_inception.data.augmentation import augment, example_seed, windows  # noqa: E402, after the skip
+from keras_inception.data.decoding import decode_or_say_why  # noqa: E402, after the skip
+from keras_inception.data.image_files import DAMAGED  # noqa: E402, after the skip
 from keras_inception.data.orientation import orientation  # noqa: E402, after the skip
 from keras_inception.recipes import PAPER_DISTORTIONS, Augmentation  # noqa: E402, after the skip
 
@@ -139,9 +142,26 @@ def behind_the_pixels(png):
     return png[:begin] + png[end:-12] + png[begin:end] + png[-12:]
 
 
+def with_profile(tiff, *, compressed=False, heading="\nexif\n%8d\n", keyword="Raw profile type exif", **options):
+    """A PNG whose EXIF is a text, as ImageMagick writes it: 36 bytes a line."""
+    content = APP1 + tiff
+    lines = (content[at : at + 36].hex() for at in range(0, len(content), 36))
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Author", "A chunk before it")
+    text.add_text(
+        keyword, (heading % len(content) if "%" in heading else heading) + "\n".join(lines) + "\n", compressed
+    )
+    return encode(IMAGE, "PNG", pnginfo=text, **options)
+
+
 @pytest.mark.parametrize(
     "encoded",
     [
+        with_profile(exif(6)),
+        with_profile(exif(6, ">", before=OTHERS)),
+        with_profile(exif(6, before=OTHERS), compressed=True),
+        with_profile(exif(3), exif=exif(6)),  # a chunk of EXIF goes before
+        with_segments(JPEG, segment(0xE1, APP1 + exif(6, kind=8))),
         with_segments(JPEG, segment(0xE1, APP1 + exif(6, before=OTHERS))),
         with_segments(JPEG, segment(0xE1, APP1 + exif(6, kind=4))),
         with_segments(JPEG, segment(0xE1, APP1 + exif(6, ">", kind=4))),
@@ -178,6 +198,13 @@ def test_damaged_exif_leaves_the_image_as_it_is_stored(tiff):
 @pytest.mark.parametrize(
     "encoded",
     [
+        with_profile(exif(9)), with_profile(exif(1), compressed=True), with_profile(b""), with_profile(exif(6)[:9]),
+        with_profile(exif(6), heading=""),
+        with_profile(exif(6), keyword="Raw profile type exif2"),
+        with_profile(exif(6)).replace(b"tEXtRaw", b"aBCdRaw"),
+        b"\x89PNG\r\n\x1a\nRaw profile type exif\0", b"\x89PRaw profile type exif\0zz",
+        b"\x89PNG\r\n\x1a\n\xff\xff\xff\xfftEXtRaw profile type exif\0\n\n\n4",
+        b"\x89PNG\r\n\x1a\n\0\0\0\0zTXtRaw profile type exif\0",
         b"", b"\xff", b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8\xff\xe1", b"\xff\xd8\xff\xe1\x00\x08Exif\0\0",
         b"\xff\xd8\xff\xe1\xff\xffExif\0\0II*\0", b"\x89PNG\r\n\x1a\neXIf", b"\x89PNG\r\n\x1a\n\x7f\xff\xff\xffeXIf",
         b"\x89PNG\r\n\x1a\n\xff\xff\xff\xffXXXXeXIf", b"RIFF\0\0\0\0WEBPVP8XEXIF", b"RIFF", b"REXIF",
@@ -186,3 +213,10 @@ def test_damaged_exif_leaves_the_image_as_it_is_stored(tiff):
 )  # fmt: skip
 def test_what_is_no_whole_file_has_no_orientation(encoded):
     assert tf.function(orientation)(tf.constant(encoded)) == 1
+
+
+def test_a_compressed_profile_that_is_damaged_makes_the_file_damaged():
+    encoded = bytearray(with_profile(exif(6), compressed=True))
+    at = encoded.index(b"zTXtRaw") + 4 + len("Raw profile type exif") + 4
+    encoded[at : at + 4] = b"zzzz"
+    assert decode_or_say_why(bytes(encoded)) == DAMAGED
