@@ -4,6 +4,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -149,7 +150,8 @@ def _of_table(path: Path) -> _Found:
             f"`split` in a table must be train, validation or test. Received: {path} with {', '.join(sorted(unknown))}"
         )
     classes = {row.label for row in rows}
-    class_names = sorted(classes, key=int if all(name.isdecimal() for name in classes) else None)
+    numbers = all(name.isdecimal() for name in classes)
+    class_names = sorted(classes, key=lambda name: (Decimal(name) if numbers else 0, name))  # `int` bounds the digits
     places = {name: index for index, name in enumerate(class_names)}
     files = {
         split: np.array([i for i, row in enumerate(rows) if row.split in of]) for split, of in splits.items() if of

@@ -2,7 +2,6 @@
 
 import csv
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,16 +35,25 @@ def rows(path: Path) -> list[Row]:
         MissingFileError: There is no such file.
         MissingPackageError: It is a Parquet file, and there is no `pyarrow`.
     """
-    if not path.is_file():
+    if not path.exists():
         raise MissingFileError(f"There is no table of that name. Received: {path}")
-    columns = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
+    if not path.is_file():
+        raise InputError(f"A table must be a regular file, not a pipe or device. Received: {path}")
+    found = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
+    names = [name for name, _ in found]
+    if twice := [name for name in COLUMNS if names.count(name) > 1]:
+        raise InputError(
+            f"A table must have one column of each name, or it is unknown which one counts. Received: {path} with "
+            f"{' and '.join(twice)} more than once"
+        )
+    columns = dict(found)
     if lacking := [name for name in ("path", "label") if name not in columns]:
         raise InputError(
             "A table of images must have the columns path and label, named in its first line, and may have split. "
             f"Received: {path} without {' and '.join(lacking)}, with {shortened(', '.join(columns), 200)}"
         )
     splits = columns.get("split", ["train"] * len(columns["path"]))
-    found: dict[str, Row] = {}
+    images: dict[str, Row] = {}
     for number, values in enumerate(zip(columns["path"], columns["label"], splits), 1):
         row = dict(zip(COLUMNS, (value.strip() for value in values)))
         what = next((name for name, value in row.items() if not value), None)
@@ -55,18 +63,21 @@ def rows(path: Path) -> list[Row]:
                 f"Every row of a table must hold an image and its class. Received: {path}, row {number}: {wrong}"
             )
         name = os.path.relpath(path.parent / row["path"], path.parent)
-        if name in found:
+        if name in images:
             raise InputError(f"A table must name every image once. Received: {path} with {row['path']} twice")
-        found[name] = Row(name, row["label"], row["split"])
-    return [found[name] for name in sorted(found)]
+        images[name] = Row(name, row["label"], row["split"])
+    return [images[name] for name in sorted(images)]
 
 
-def _csv(path: Path) -> dict[str, list[str]]:
+def _csv(path: Path) -> list[tuple[str, list[str]]]:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             header, *lines = list(csv.reader(file, strict=True)) or [[]]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"A table must be a CSV file in UTF-8. Received: {path} ({error})") from error
+        raise InputError(
+            f"A table must be a CSV file in UTF-8, with values of at most {csv.field_size_limit():,} characters. "
+            f"Received: {path} ({error})"
+        ) from error
     lines = [line for line in lines if line]
     for number, line in enumerate(lines, 1):
         if len(line) != len(header):
@@ -74,10 +85,10 @@ def _csv(path: Path) -> dict[str, list[str]]:
                 f"Every row of a table must have as many values as its first line, {len(header)}; quote values with "
                 f"commas. Received: {path}, row {number} with {len(line)}"
             )
-    return {name.strip(): [line[index] for line in lines] for index, name in enumerate(header)}
+    return [(name.strip(), [line[index] for line in lines]) for index, name in enumerate(header)]
 
 
-def _parquet(path: Path) -> dict[str, list[str]]:
+def _parquet(path: Path) -> list[tuple[str, list[str]]]:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
@@ -86,12 +97,23 @@ def _parquet(path: Path) -> dict[str, list[str]]:
             f"Received: {path}"
         ) from error
     try:
-        table = parquet.read_table(path)
+        with parquet.ParquetFile(path) as file:
+            table = file.read()
     except (ArrowException, OSError) as error:
         reason = shortened(" ".join(str(error).split()), 200)
         raise InputError(f"A table must be a Parquet file. Received: {path} ({reason})") from error
-    return {name: _texts(table[name].to_pylist()) for name in table.column_names if name in COLUMNS}
+    return [
+        (name, [_text(value, f"{path}, row {number}") for number, value in enumerate(column.to_pylist(), 1)])
+        for name, column in zip(table.column_names, table.columns)
+        if name in COLUMNS
+    ]
 
 
-def _texts(values: Iterable[object]) -> list[str]:
-    return ["" if value is None else str(value) for value in values]
+def _text(value: object, where: str) -> str:
+    if value is None or value != value:  # NaN is how pandas says that there is none
+        return ""
+    if not isinstance(value, (str, int, float)):
+        raise InputError(
+            f"Paths, labels and splits of a table must be texts or numbers. Received: {where}: a {type(value).__name__}"
+        )
+    return str(value)

@@ -1,6 +1,7 @@
 """Tables of images: what they give is what the folder gives, and what is wrong with one is said in one line."""
 
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -90,6 +91,9 @@ def test_a_run_does_not_go_on_with_other_labels_of_a_table(images):
         ("path,label,split\nx.png,a,test\ny.png,b,test\n", "at least two classes"),
         ("path,label\nx.png,a\ny.png,b\n", "x.png: No such file"),
         ("path,label\nx.png,\xe4\n", "in UTF-8"),
+        ("path,label,label\nx.png,a,b\ny.png,b,a\n", "one column of each name.* with label more than once"),
+        ("path,split,label, split\nx.png,train,a,test\n", "with split more than once"),
+        ("path,label\n" + "x" * 131_073 + ",a\n", "at most 131,072 characters"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_said(text, says, tmp_path):
@@ -97,6 +101,40 @@ def test_what_is_wrong_with_a_table_is_said(text, says, tmp_path):
     with pytest.raises(InputError, match=says) as refused:
         folder.read(tmp_path / "all.csv", 0, 0.1, 0.1)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "order"),
+    [(("1", "01"), ["01", "1"]), (("9" * 5000, "10"), ["10", "9" * 5000]), (("2", "0010"), ["2", "0010"])],
+)
+def test_labels_that_are_numbers_have_one_order(labels, order, images):
+    path = write(images / "all.csv", [(f"a/{i}.png", labels[i % 2]) for i in range(6)], ("path", "label"))
+    assert folder.read(path, 0, 0, 0).class_names == order
+
+
+@pytest.mark.parametrize(
+    ("label", "says"),
+    [
+        (b"a", "row 2: a bytes"), (["a"], "row 2: a list"), ({"a": 1}, "row 2: a dict"),
+        (None, "row 2: no label"), (float("nan"), "row 2: no label"),
+    ],
+)  # fmt: skip
+def test_labels_of_parquet_are_texts_or_numbers(label, says, tmp_path):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    first = 1.5 if label is None or isinstance(label, float) else None
+    columns = [pyarrow.array(["x.png", "y.png"]), pyarrow.array(["train", "train"]), pyarrow.array([first, label])]
+    parquet.write_table(pyarrow.table(columns, ["path", "split", "label"]), tmp_path / "all.parquet")
+    with pytest.raises(InputError, match=says):
+        table.rows(tmp_path / "all.parquet")
+    parquet.write_table(pyarrow.table([columns[0]] * 3, ["path", "label", "label"]), tmp_path / "all.parquet")
+    with pytest.raises(InputError, match="with label more than once"):
+        table.rows(tmp_path / "all.parquet")
+
+
+def test_a_pipe_is_no_table(tmp_path):
+    os.mkfifo(tmp_path / "all.csv")
+    with pytest.raises(InputError, match="not a pipe"):
+        data.load(tmp_path / "all.csv")
 
 
 def test_a_table_that_is_not_there_or_not_parquet_is_refused(tmp_path, monkeypatch):
