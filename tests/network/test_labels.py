@@ -68,7 +68,7 @@ X = np.zeros((5, 5), "float32")
         keras.losses.sparse_categorical_crossentropy, "sparse_categorical_crossentropy", "KLDivergence",
         keras.losses.CategoricalFocalCrossentropy(), "categorical_focal_crossentropy", ["kl_divergence", "mse"],
     ],
-    ids=str,
+    ids=["function", "name", "class", "object", "focal", "list"],
 )  # fmt: skip
 def test_every_loss_of_classes_has_its_labels_looked_at(three_heads, loss):
     model = three_heads(CLASSES)
