@@ -14,12 +14,14 @@ from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
+from keras_inception import undocumented
 from keras_inception.errors import InputError, shown
 from keras_inception.types import PathLike
 
 T = TypeVar("T")
 
 LOCK: str = ".lock"
+MAKE_ROOM: str = "choose another place, or make room"
 
 
 @contextlib.contextmanager
@@ -35,15 +37,49 @@ def written_aside(path: PathLike) -> Iterator[Path]:
         raise InputError(f"There is no folder to write {path.name} into. Make it, or choose another. Received: {path}")
     aside = path.with_name(f"part-{uuid.uuid4().hex}-{path.name}")  # no other process writes there
     try:
-        yield aside
-        with open(aside, "rb") as file:
-            os.fsync(file.fileno())  # whole on the disk before its name is
-        os.replace(aside, path)
-    except BaseException as error:
-        aside.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno and error.filename in (None, str(aside), aside):
-            raise OSError(error.errno, error.strerror, str(path)) from error
+        with writing(path, aside):
+            yield aside
+            with open(aside, "rb") as file:
+                os.fsync(file.fileno())  # whole on the disk before its name is
+            os.replace(aside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # it may be the folder that lets nothing be written
+            aside.unlink()
         raise
+
+
+@contextlib.contextmanager
+def writing(path: PathLike, aside: PathLike | None = None) -> Iterator[None]:
+    """Lets a failure of the system to write a file or folder name it, with `MAKE_ROOM` as a note.
+
+    Only who writes knows that a file was not to be read: the numbers of the system are the same.
+
+    Args:
+        path: The file or folder.
+        aside: Where it is written until it is whole. What fails for another file, which was read, is let through.
+    """
+    try:
+        yield
+    except Exception as error:
+        failure = error if isinstance(error, OSError) else undocumented.system_error(error)
+        if failure is None or failure.errno is None:
+            raise
+        place, files = Path(aside or path), [Path(os.fsdecode(f)) for f in (failure.filename, failure.filename2) if f]
+        if files and not any(place in (file, *file.parents) or file in place.parents for file in files):
+            raise
+        failed = OSError(failure.errno, failure.strerror, str(path))
+        failed.add_note(MAKE_ROOM)
+        raise failed from error
+
+
+def make_folder(path: PathLike) -> None:
+    """Makes a folder and those above it, where they are missing.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    with writing(path):
+        Path(path).mkdir(parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager
@@ -59,7 +95,7 @@ def locked(folder: PathLike) -> Iterator[None]:
     """
     folder = Path(folder)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)

@@ -60,6 +60,18 @@ def system_error(error: Exception) -> OSError | None:
     return OSError(numbers[found[2]], found[2], found[1]) if found else None
 
 
+def ignore_missing_optimizers() -> None:
+    """Keeps Keras from warning that it loads no state of an optimizer from a `.keras` file.
+
+    Why: it says so of every network that was compiled and never trained, in a warning without a class of its own; no
+    command goes on with the optimizer of a `.keras` file.
+    Since: Keras 3.0.
+    """
+    import warnings
+
+    warnings.filterwarnings("ignore", "Skipping variable loading for optimizer", UserWarning)
+
+
 class BuildsWithoutReading:
     """A `keras.Model` whose metrics are built without data of the user, and once; on TensorFlow by `build_metrics`.
 

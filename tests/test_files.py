@@ -40,6 +40,32 @@ def test_a_failure_of_another_file_keeps_its_name(tmp_path):
         (tmp_path / "other.txt").read_text()
 
 
+@pytest.mark.parametrize("file", ["run/sub/x.png", "run", "."])
+def test_a_failed_write_has_a_note_and_names_what_was_asked_for(tmp_path, file):
+    error = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / file))
+    with pytest.raises(PermissionError) as caught, files.writing(tmp_path / "run"):
+        raise error
+    assert (caught.value.filename, caught.value.__notes__) == (str(tmp_path / "run"), [files.MAKE_ROOM])
+
+
+def test_a_failed_copy_names_the_copy(tmp_path):
+    def copy():
+        with files.written_aside(tmp_path / "x.json") as aside:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), "/best/model.keras", None, str(aside))
+
+    with pytest.raises(OSError, match=r"x\.json") as caught:
+        copy()
+    assert caught.value.__notes__ == [files.MAKE_ROOM]
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "", "/other"), ConnectionError("no number")])
+def test_what_failed_beside_a_write_is_let_through_without_a_note(tmp_path, error):
+    with pytest.raises(type(error)) as caught, files.writing(tmp_path / "run"):
+        raise error
+    assert caught.value is error
+    assert not hasattr(error, "__notes__")
+
+
 def test_a_folder_that_is_missing_is_told(tmp_path):
     with pytest.raises(InputError, match=r"no folder to write x\.json into.*Received: .*nosuch/x\.json"):
         files.write_json(tmp_path / "nosuch" / "x.json", {})

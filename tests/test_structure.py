@@ -16,9 +16,9 @@ PACKAGE = pathlib.Path(keras_inception.__file__).parent
 PURE = (
     "errors",
     "types",
+    "undocumented",
     "files",
     "rules",
-    "undocumented",
     "architectures",
     "weights",  # `GoogLeNet(weights="imagenet")` loads them, and they need no model's class
     "network",

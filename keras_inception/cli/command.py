@@ -33,11 +33,11 @@ from keras_inception.cli import (
 from keras_inception.cli.console import BAD_INPUT, DEFECT, INTERRUPTED, PREEMPTED, add_debug
 from keras_inception.cli.quiet import import_tensorflow_quietly
 from keras_inception.errors import InputError, StoppedError, shortened
+from keras_inception.files import MAKE_ROOM
 from keras_inception.training.interruption import PreemptedError
 
 # Only writing fails with these.
 FAILED_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
-NOT_PERMITTED = (errno.EACCES, errno.EPERM)
 WORDS = {
     errno.ENOENT: "there is no file or folder of this name",
     errno.ENAMETOOLONG: "the name is too long for a file",
@@ -60,28 +60,22 @@ def _run(arguments: argparse.Namespace) -> int:
         import_tensorflow_quietly()
         code: int = arguments.run(arguments)
         sys.stdout.flush()
-    except (InputError, StoppedError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            _forget_output()
-        was_preempted = isinstance(error, PreemptedError)
-        _complain(f"{name}: {'' if was_preempted else 'error: '}{told(error)}")
-        return PREEMPTED if was_preempted else BAD_INPUT
     except KeyboardInterrupt as interrupt:
         _complain(f"\n{name}: {str(interrupt) or 'interrupted'}")
         return INTERRUPTED
     except Exception as error:
-        said = lacking(error)
-        if said is not None:
-            _complain(f"{name}: error: {said}")
-            return BAD_INPUT
+        where = _shown_traceback() if getattr(arguments, "debug", False) else ""
+        if isinstance(error, BrokenPipeError):
+            _forget_output()
+        if (said := told(error)) is not None:
+            was_preempted = isinstance(error, PreemptedError)
+            _complain(f"{name}: {'' if was_preempted else 'error: '}{said}")
+            return PREEMPTED if was_preempted else BAD_INPUT
         what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         try:
-            where = "" if getattr(arguments, "debug", False) else f"its traceback is in {_written_traceback()}"
+            where = where or f"its traceback is in {_written_traceback()}"
         except OSError:  # a full disk
-            where = ""
-        if not where:
-            _complain(traceback.format_exc())
-            where = "its traceback stands above"
+            where = _shown_traceback()
         _complain(f"{name}: defect of keras-inception: {what} ({where})")
         return DEFECT
     return code
@@ -92,10 +86,13 @@ def _complain(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def lacking(error: Exception) -> str | None:
-    """Returns in a line what TensorFlow or NumPy lacks of this machine: memory, room, a file; None for a defect."""
-    if (failure := undocumented.system_error(error)) is not None:
-        return told(failure)
+def told(error: Exception) -> str | None:
+    """Returns in a line what the library refuses or the machine lacks: a file, memory, room; None for a defect."""
+    if isinstance(error, (InputError, StoppedError)):
+        return shortened(" ".join(str(error).split()))
+    failure = error if isinstance(error, OSError) else undocumented.system_error(error)
+    if failure is not None:
+        return None if failure.errno is None else _failure(failure)  # without a number it is not of the system
     message, tensorflow = undocumented.plain_message(error), sys.modules.get("tensorflow")
     if isinstance(error, MemoryError) or (tensorflow and isinstance(error, tensorflow.errors.ResourceExhaustedError)):
         return f"there is not enough memory: use smaller images, smaller batches, or a narrower network ({message})"
@@ -104,22 +101,16 @@ def lacking(error: Exception) -> str | None:
     return None
 
 
-def told(error: InputError | StoppedError | OSError) -> str:
-    """Returns an error as one line: what the library says is a sentence, what the system says is a number."""
-    if not isinstance(error, OSError) or error.errno is None:
-        return shortened(" ".join(str(error).split()))
+def _failure(error: OSError) -> str:
     where = f" ({shortened(str(error.filename), 500)})" if error.filename else ""
-    advice = ": choose another place, or make room" if _is_failed_write(error) else ""
-    return f"{WORDS.get(error.errno, error.strerror)}{where}{advice}"
+    is_of_writing = error.errno in FAILED_WRITES or MAKE_ROOM in getattr(error, "__notes__", ())
+    advice = f": {MAKE_ROOM}" if is_of_writing else ""
+    return f"{WORDS.get(error.errno or 0, error.strerror)}{where}{advice}"
 
 
-def _is_failed_write(error: OSError) -> bool:
-    if error.errno in FAILED_WRITES:
-        return True
-    if error.errno not in NOT_PERMITTED or error.filename is None:
-        return False
-    # A file that may be read, or that is not there, was not refused to a reader.
-    return not os.path.lexists(error.filename) or os.access(error.filename, os.R_OK)
+def _shown_traceback() -> str:
+    _complain(traceback.format_exc())
+    return "its traceback stands above"
 
 
 def _written_traceback() -> str:

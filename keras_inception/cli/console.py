@@ -28,7 +28,7 @@ def command(
 def add_debug(parser: argparse.ArgumentParser) -> None:
     """Adds the option that stands before the name of a command as well as behind it."""
     parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
-                        help="print the traceback of a defect (exit code 70), write no file")  # fmt: skip
+                        help="print the traceback of each error, write no file of a defect (exit code 70)")  # fmt: skip
 
 
 def files_of(folder: Path) -> str:

@@ -74,7 +74,7 @@ def _plot_of(image: Path, out: str | None) -> Path:
     folder = Path(out or ".")
     if folder.suffix == ".png":
         return folder
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     plot, number = folder / f"{image.stem}-explained.png", 1
     while plot.exists():
         number += 1

@@ -5,8 +5,9 @@ import importlib
 import os
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator
+
+from keras_inception import undocumented
 
 
 def import_tensorflow_quietly() -> None:
@@ -18,8 +19,7 @@ def import_tensorflow_quietly() -> None:
             tensorflow.constant(0) + 1
         tensorflow.get_logger().setLevel("ERROR")
         importlib.import_module("absl.logging").set_verbosity("error")
-    # Said of every network that was compiled and never trained; no command goes on with the optimizer of a .keras file.
-    warnings.filterwarnings("ignore", "Skipping variable loading for optimizer", UserWarning)
+    undocumented.ignore_missing_optimizers()
 
 
 @contextlib.contextmanager

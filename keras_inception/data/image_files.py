@@ -85,13 +85,29 @@ def matching(pattern: str) -> list[str]:
         paths = _all_in([pattern])
     elif "**" in (parts := Path(pattern).parts):
         start, rest = Path(*parts[: (at := parts.index("**"))]), "/".join(("", *parts[at + 1 :]))
-        folders = [folder for folder in sorted(glob.glob(str(start))) if os.path.isdir(folder)]
+        folders = [folder for folder in _named_by(str(start)) if os.path.isdir(folder)]
         paths = [path for folder in folders for path in files_in(folder) if _matches(path, folder, rest)]
     else:
-        paths = _all_in(path for path in sorted(glob.glob(pattern)) if not is_hidden(os.path.basename(path)))
+        paths = _all_in(path for path in _named_by(pattern) if not is_hidden(os.path.basename(path)))
     if not paths:
         raise InputError(f"there is no image at {pattern}")
     return paths
+
+
+def _named_by(pattern: str) -> list[str]:
+    """Returns what a glob pattern names, sorted; `glob` alone takes a folder that may not be read for an empty one."""
+    above, name = os.path.split(pattern)
+    for folder in _named_by(above) if above not in ("", pattern) else ():
+        try:
+            if name == glob.escape(name):
+                os.lstat(os.path.join(folder, name))
+            elif not is_hidden(os.path.basename(folder)):
+                os.scandir(folder).close()
+        except PermissionError:
+            raise
+        except (OSError, ValueError):  # it is not there, or no folder
+            pass
+    return sorted(glob.glob(pattern))
 
 
 def _matches(path: str, folder: str, rest: str) -> bool:

@@ -111,11 +111,13 @@ def write(
         plots={name: base64.b64encode(image).decode() for name, image in images.items()},
     )
 
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in (MISTAKES, SUSPICIOUS):
-        (folder / name).unlink(missing_ok=True)  # an earlier report's
+    files.make_folder(folder)
+    with files.writing(folder):
+        for name in (MISTAKES, SUSPICIOUS):
+            (folder / name).unlink(missing_ok=True)  # an earlier report's
     for name, image in images.items():
-        (folder / name).write_bytes(image)
+        with files.written_aside(folder / name) as aside:
+            aside.write_bytes(image)
     scored = [{"class": name, **asdict(score)} for name, score in classes.items()]
     counts = [{"class \\ answer": name, **dict(zip(names, row))} for name, row in zip(names, confusion)]
     for table, rows in (("per_class.csv", scored), ("confusion.csv", counts)):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_inception import files
 from keras_inception.training.diagnosis.watcher import Watcher
 from keras_inception.types import Array, Logs, PathLike
 
@@ -32,7 +33,8 @@ class StepLosses(Watcher):
         self._step = step
         if step:
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-            self.path.write_text("".join(lines[: 1 + step]), encoding="utf-8")
+            with files.written_aside(self.path) as aside:
+                aside.write_text("".join(lines[: 1 + step]), encoding="utf-8")
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         super().on_train_begin(logs)
@@ -59,5 +61,5 @@ class StepLosses(Watcher):
 
     def _write(self, mode: str, *cells: Any) -> None:
         # Line by line: what a training that is killed leaves behind reaches as far as its checkpoint.
-        with open(self.path, mode, newline="", encoding="utf-8") as file:
+        with files.writing(self.path), open(self.path, mode, newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerow(cells)

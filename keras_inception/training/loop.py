@@ -269,7 +269,8 @@ class Training:
             runs.clear(self.folder)
         if self.reopens:
             self._reopen()
-        (self.folder / STOP).unlink(missing_ok=True)
+        with files.writing(self.folder):
+            (self.folder / STOP).unlink(missing_ok=True)
         files.write_json(self.folder / runs.DATA, self.data.record)
         # The configuration makes the folder one of a run.
         config = replace(self.config, image_size=self.data.image_shape[0])
@@ -328,7 +329,8 @@ class Training:
         history = self.progress.history
         files.write_table(self.folder / runs.HISTORY, history)
         columns = {name: [row[name] for row in history] for name in history[0] if name != "epoch"}
-        plots.curves(columns, self.model.output_names).savefig(self.folder / runs.CURVES, dpi=120)
+        with files.written_aside(self.folder / runs.CURVES) as aside:
+            plots.curves(columns, self.model.output_names).savefig(aside, dpi=120)
         runs.save_model(self.model, self.folder)
         self._write_samples()
         found = {"test": results, "best": self.progress.best, "sizes": self.data.sizes, "skipped": self.data.skipped}
@@ -342,15 +344,16 @@ class Training:
         if batches is None:
             return
         folder = self.folder / runs.SAMPLES
-        folder.mkdir(exist_ok=True)
+        files.make_folder(folder)
         encoding = sys.getfilesystemencoding()
         images, labels = next(iter(batches.take(1)))
         pixels = undo_preprocessing(images.numpy()[:SAMPLES], preprocessing=self.model.preprocessing)
         for index, (image, label) in enumerate(zip(pixels, labels.numpy())):
             # A file system of ASCII cannot name all classes.
             nameable = self.data.class_names[label].encode(encoding, "replace").decode(encoding)
-            name = "".join(c if c.isalnum() or c in "-_" else "_" for c in nameable)
-            keras.utils.save_img(folder / f"{index + 1}-{name}.png", np.clip(np.round(image), 0, 255), scale=False)
+            name = "".join(c if c.isalnum() or c in "-_" else "_" for c in nameable)[:50]  # at most 200 bytes
+            with files.written_aside(folder / f"{index + 1}-{name}.png") as aside:
+                keras.utils.save_img(aside, np.clip(np.round(image), 0, 255), scale=False)
 
 
 def load_data(

@@ -116,8 +116,9 @@ def is_unfinished(folder: PathLike) -> bool:
 def clear(folder: PathLike) -> None:
     """Removes what an earlier run left in a folder, so that nothing of it is taken for the new one's."""
     exits = (EXITS, EXITS_TABLE, EXITS_PLOT)
-    for name in (*exits, RESULTS, CHECKPOINT, HISTORY, CURVES, GRADIENTS, BEST, MODEL, CONFIG, DATA):
-        (Path(folder) / name).unlink(missing_ok=True)
+    with files.writing(folder):
+        for name in (*exits, RESULTS, CHECKPOINT, HISTORY, CURVES, GRADIENTS, BEST, MODEL, CONFIG, DATA):
+            (Path(folder) / name).unlink(missing_ok=True)
     shutil.rmtree(Path(folder) / SAMPLES, ignore_errors=True)
 
 

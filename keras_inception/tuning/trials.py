@@ -66,7 +66,7 @@ class TrialProgress:
             curve: The objective after each epoch of the last training.
             reason: Why the trial failed, or "".
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(self._path.parent)
         files.write_json(self._path, {"curve": list(curve), "reason": reason})
 
     def read(self) -> tuple[list[float], str]:

@@ -16,6 +16,7 @@ pytest.importorskip("tensorflow")
 
 import tensorflow as tf
 
+from keras_inception import files
 from keras_inception.cli import command, convert, main
 from keras_inception.errors import DownloadError, InputError, MissingFileError, MissingPackageError, StoppedError
 from keras_inception.training.diagnosis import NotFiniteError
@@ -72,15 +73,13 @@ def test_a_failed_write_says_what_to_do(number, failing):
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
-def test_what_may_not_be_written_is_told_from_what_may_not_be_read(number, failing, tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    error = OSError(number, os.strerror(number), str(path))
-    written = f"error: {os.strerror(number)} ({path}): choose another place, or make room\n"
-    assert failing(error) == (2, written)  # it is not there: it was to be made
-    path.write_text("here")
-    assert failing(error) == (2, written)  # it may be read
-    monkeypatch.setattr(command.os, "access", lambda path, mode: False)
-    assert failing(error) == (2, f"error: {os.strerror(number)} ({path})\n")
+def test_what_may_not_be_written_is_told_from_what_may_not_be_read(number, failing, tmp_path):
+    error = OSError(number, os.strerror(number), str(tmp_path / "run" / "file"))
+    line = f"error: {os.strerror(number)} ({error.filename})"
+    assert failing(error) == (2, f"{line}\n")
+    with pytest.raises(OSError, match="file") as caught, files.writing(error.filename):
+        raise error
+    assert failing(caught.value) == (2, f"{line}: choose another place, or make room\n")
 
 
 @pytest.mark.parametrize(
@@ -96,8 +95,12 @@ def test_other_failures_of_files_have_words_of_their_own(number, words, failing)
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("a plain one"), TypeError("odd"), ImportError("no such name"), RuntimeError("stop")]
-)
+    "error",
+    [
+        ValueError("a plain one"), TypeError("odd"), ImportError("no such name"), RuntimeError("stop"),
+        ConnectionError("no number"), FileNotFoundError("of ours"), OSError("Unable to synchronously open file"),
+    ],
+)  # fmt: skip
 def test_anything_else_is_a_defect_whose_traceback_is_in_a_file(error, failing, tmp_path, monkeypatch):
     monkeypatch.setattr(command.tempfile, "tempdir", str(tmp_path))
     code, text = failing(error)
@@ -124,7 +127,7 @@ FULL, NONE = "a/b.tmp; No space left on device", "a/1.png; No such file or direc
             r"quota exceeded \(events\): choose another",
         ),
         (tf.errors.NotFoundError(None, None, NONE), r"there is no file or folder of this name \(a/1\.png\)"),
-        (tf.errors.PermissionDeniedError(None, None, "/x; Permission denied"), r"Permission denied \(/x\): choose"),
+        (tf.errors.PermissionDeniedError(None, None, "/x; Permission denied"), r"Permission denied \(/x\)"),
         (
             tf.errors.DataLossError(None, None, "corrupted record at 12"),
             r"a file is damaged \(corrupted record at 12\)",
@@ -156,6 +159,22 @@ def test_debug_shows_the_traceback_at_once(failing, tmp_path, monkeypatch):
     assert text.startswith("Traceback (most recent call last):")
     assert text.endswith("defect of keras-inception: ValueError: a plain one (its traceback stands above)\n")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("refused"), 2), (StoppedError("stopped"), 2), (PreemptedError("saved"), 75),
+        (MemoryError("4 TiB"), 2), (PermissionError(errno.EACCES, "Permission denied", "x"), 2),
+        (tf.errors.NotFoundError(None, None, NONE), 2),
+    ],
+)  # fmt: skip
+def test_debug_shows_the_traceback_of_what_is_no_defect_above_its_line(error, code, failing):
+    ended, line = failing(error)
+    with_traceback = failing(error, "--debug")
+    assert with_traceback[0] == ended == code
+    assert with_traceback[1].startswith("Traceback (most recent call last):")
+    assert with_traceback[1].endswith(f"\nkeras-inception convert: {line}")
 
 
 @pytest.mark.parametrize(

@@ -40,13 +40,14 @@ def publish(write: Callable[[Path], object], folder: PathLike, version: int | No
 
 def _write(write: Callable[[Path], object], folder: Path, version: int | None) -> Path:
     aside = folder / f"part-{uuid.uuid4().hex}"
-    aside.mkdir()  # with the rights that the umask gives, so that a server under another name can read it
     try:
-        write(aside)
-        _synchronize(aside)
-        _check(folder, version)  # another export may have been faster
-        number = _next(folder) if version is None else version
-        target = aside.rename(folder / str(number))  # fails where there is a version, which is never empty
+        with files.writing(folder, aside):
+            aside.mkdir()  # with the rights that the umask gives, so that a server under another name can read it
+            write(aside)
+            _synchronize(aside)
+            _check(folder, version)  # another export may have been faster
+            number = _next(folder) if version is None else version
+            target = aside.rename(folder / str(number))  # fails where there is a version, which is never empty
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise

@@ -52,11 +52,10 @@ def test_two_workers_train_one_run_that_the_chief_writes_also_after_a_worker_was
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dies", [0, 1], ids=["the chief", "a worker"])
-def test_a_killed_worker_ends_the_other_within_a_minute(dies, launch):
+def test_a_killed_worker_ends_the_other(dies, launch):
     workers = launch("loses_a_worker", workers=2, dies=dies)
     killed, other = workers[dies], workers[1 - dies]
     assert (killed.code, other.code) == (-9, 7), other.complained
-    assert 0 <= other.ended - killed.ended < 60
     lines = [line for line in other.said.splitlines() if line.startswith("Lost: ")]
     assert lines == [
         f"Lost: Another of the 2 workers was lost, so worker {1 - dies} stops: training needs all of them. Start "
