@@ -89,6 +89,7 @@ def _is_share(value: Any) -> bool:
 
 COUNT = rule("a whole number of at least 1", partial(is_whole, least=1))
 WHOLE = rule("a whole number of at least 0", partial(is_whole, least=0))
+SEED = rule("a whole number from 0 to 4294967295", partial(is_whole, least=0, most=2**32 - 1))
 FROM_0 = rule("a finite number of at least 0", partial(is_number, least=0))
 ABOVE_0 = rule("a number above 0", lambda value: is_number(value, 0) and value > 0)
 SHARE = rule("at least 0 and below 1", _is_share)

@@ -21,6 +21,7 @@ from keras_inception.network.googlenet import check_memory, minimum_image_size
 from keras_inception.network.preprocess import check_mode, preprocess_input
 from keras_inception.network.record import checked_resize
 from keras_inception.recipes.augmentation import Augmentation
+from keras_inception.rules import COUNT, SEED, SHARE, SWITCH, argument, is_whole, maybe, rule
 from keras_inception.types import Dataset, PathLike, Tensor
 
 
@@ -192,15 +193,20 @@ def load(
     """
     check_mode(preprocessing)
     checked_resize(resize)
-    if image_size is not None and image_size < 1:
-        raise InputError(f"`image_size` must be None or at least 1. Received: image_size={image_size}")
-    if batch_size < 1:
-        raise InputError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
-    if channels not in (1, 3):
-        raise InputError(f"`channels` must be 1 or 3. Received: channels={channels}")
-    if not (0 <= validation_fraction < 1 and 0 <= test_fraction < 1 and validation_fraction + test_fraction < 1):
+    image_size = argument("image_size", image_size, maybe(*COUNT["rule"]))
+    batch_size = argument("batch_size", batch_size, COUNT)
+    channels = argument("channels", channels, rule("1 or 3", lambda value: is_whole(value, 1) and value in (1, 3)))
+    seed = argument("seed", seed, SEED)
+    validation_fraction = argument("validation_fraction", validation_fraction, SHARE)
+    test_fraction = argument("test_fraction", test_fraction, SHARE)
+    aux_heads = argument("aux_heads", aux_heads, SWITCH)
+    skip_bad_images = argument("skip_bad_images", skip_bad_images, SWITCH)
+    full_check = argument("full_check", full_check, SWITCH)
+    of_kind = maybe("an `Augmentation`", lambda value: isinstance(value, Augmentation))
+    augmentation = argument("augmentation", augmentation, of_kind) or Augmentation()
+    if validation_fraction + test_fraction >= 1:
         raise InputError(
-            "`validation_fraction` and `test_fraction` must be at least 0 and together below 1. "
+            "`validation_fraction` and `test_fraction` must be together below 1. "
             f"Received: validation_fraction={validation_fraction}, test_fraction={test_fraction}"
         )
     if image_size is not None:
@@ -227,7 +233,7 @@ def load(
         )
     size = image_size or choose_image_size(collection.side, architecture, aux_heads)
     shape, steps = (size, size, channels), -(-collection.sizes["train"] // batch_size)
-    batch, augmentation = batch or _batch, augmentation or Augmentation()
+    batch = batch or _batch
     labels = batch(
         collection.examples("train"), batch_size, lambda source, label: label, count=collection.sizes["train"]
     )

@@ -21,6 +21,7 @@ from keras_inception.rules import (
     COUNT,
     MAYBE_SHARE,
     MAYBE_TEXT,
+    SEED,
     SHARE,
     SWITCH,
     TEXT,
@@ -128,10 +129,7 @@ class TrainConfig:
     freeze_through: str | None = field(default=None, metadata=MAYBE_TEXT)
     precision: str = field(default="float32", metadata=one_of(PRECISIONS))
     strategy: str = field(default="auto", metadata=one_of(STRATEGIES))
-    seed: int = field(
-        default=0,
-        metadata=rule("a whole number from 0 to 4294967295", lambda value: is_whole(value, 0) and value < 2**32),
-    )
+    seed: int = field(default=0, metadata=SEED)
     deterministic: bool = field(default=False, metadata=SWITCH)
     validation_fraction: float = field(default=0.1, metadata=SHARE)
     test_fraction: float = field(default=0.1, metadata=SHARE)

@@ -1,5 +1,6 @@
 """Images and labels from the bundled digits, TFDS datasets and folders, bad ones included."""
 
+import errno
 import os
 import shutil
 import socket
@@ -194,6 +195,25 @@ def test_every_door_sees_the_same_images(flowers, tmp_path, monkeypatch):
     for pattern in ("*/more/*.jpg", "**/*.jpg", "**/@eaDir/**", "rose/[m]ore/linked/9.png"):
         with pytest.raises(InputError, match="there is no image at"):
             image_paths([pattern])
+
+
+@pytest.mark.parametrize("pattern", ["secret/1.png", "secret/*.png", "*/more/1.png", "*/*.png", "secret/**/*.png"])
+def test_a_folder_that_may_not_be_read_is_not_taken_for_an_empty_one(tmp_path, pattern, monkeypatch):
+    for name in ("secret", "lost+found"):
+        (tmp_path / name / "more").mkdir(parents=True)
+
+    def refusing(function):
+        def refuses(path, **options):
+            if any(f"{name}{os.sep}" in os.path.join(path, "") for name in ("secret", "lost+found")):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+            return function(path, **options)
+
+        return refuses
+
+    for name in ("stat", "lstat", "scandir"):  # as for a user without the right, which the tests may have
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+    with pytest.raises(PermissionError, match="secret"):
+        image_paths([str(tmp_path / pattern)])
 
 
 @pytest.mark.parametrize("pattern", ["", "**"])
@@ -392,7 +412,21 @@ def test_choose_image_size(side, architecture, aux_heads, size):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, "`batch_size` must be at least 1. Received: batch_size=0"),
+        ({"batch_size": 0}, "`batch_size` must be a whole number of at least 1. Received: batch_size=0"),
+        ({"batch_size": 2.5}, "whole number of at least 1. Received: batch_size=2.5"),
+        ({"image_size": "32"}, "Received: image_size='32'"),
+        ({"image_size": float("nan")}, "Received: image_size=nan"),
+        ({"image_size": True}, "Received: image_size=True"),
+        ({"channels": True}, "`channels` must be 1 or 3. Received: channels=True"),
+        ({"seed": -1}, "Received: seed=-1"),
+        ({"seed": "a"}, "Received: seed='a'"),
+        ({"seed": 2**32}, "from 0 to 4294967295. Received: seed=4294967296"),
+        ({"augmentation": "x"}, "`augmentation` must be None or an `Augmentation`. Received: augmentation='x'"),
+        ({"skip_bad_images": "no"}, "`skip_bad_images` must be True or False. Received: skip_bad_images='no'"),
+        ({"full_check": 1}, "Received: full_check=1"),
+        ({"aux_heads": None}, "Received: aux_heads=None"),
+        ({"validation_fraction": float("nan")}, "Received: validation_fraction=nan"),
+        ({"test_fraction": False}, "Received: test_fraction=False"),
         ({"channels": 4}, "`channels` must be 1 or 3. Received: channels=4"),
         ({"validation_fraction": 0.6, "test_fraction": 0.5}, "together below 1"),
         ({"test_fraction": -0.1}, "must be at least 0"),
