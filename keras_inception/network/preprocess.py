@@ -20,6 +20,9 @@ CAFFE_MEAN_BGR = (104.0, 117.0, 123.0)
 # The least and the greatest value of an image that went through each mode.
 RANGES: dict[str, tuple[float, float]] = {"inception": (-1.0, 1.0), "caffe": (-123.0, 151.0), "pixels": (0.0, 255.0)}
 
+# Standardised images (mean 0, deviation 1) are within so many units around 0, as those that are scaled to 1.
+FEW = 4.0
+
 # The names of ImageNet's classes, the file that `keras.applications` uses, with its md5.
 CLASS_INDEX = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
 CLASS_INDEX_MD5 = "c2c37ea517e94d9795004a39431a14cb"
@@ -93,7 +96,8 @@ def contradiction(images: Array, preprocessing: str | None) -> str:
     """Says why images cannot be what a preprocessing gives; an empty text where nothing speaks against it.
 
     What speaks against it: values outside of its range by a quarter of it; nothing below 0 where preprocessing makes
-    dark pixels negative; and the small range of images that were scaled to 1, or preprocessed twice.
+    dark pixels negative; and the range of a few units of images that were scaled to 1, standardised, or preprocessed
+    twice. A single image of whole numbers may be as dark as that, and one of a single value tells nothing.
 
     Args:
         images: A batch, `(batch, height, width, channels)` or in another order.
@@ -107,8 +111,12 @@ def contradiction(images: Array, preprocessing: str | None) -> str:
     outside = low < least - width / 4 or high > greatest + width / 4
     # A single image may well have no dark pixel, but hardly one of exactly medium brightness as its darkest.
     not_shifted = least < 0 <= low < (width / 50 if len(images) == 1 else math.inf)
-    center, radius = (-1.0, 0.01) if preprocessing == "inception" else (0.0, 1.01)
-    scaled = center - radius <= low and high <= center + radius and bool((images != np.floor(images)).any())
+    center, radius = (-1.0, 0.01) if preprocessing == "inception" else (0.0, FEW)
+    fractions = bool((images != np.floor(images)).any())
+    scaled = center - radius <= low and high <= center + radius and (fractions or len(images) > 1)
+    if preprocessing == "pixels":
+        outside = bool(cannot_be_pixels(low, high, fractions))
+        scaled &= len(images) > 1
     if not outside and (low == high or not (not_shifted or scaled)):
         return ""
     way_out = "The network preprocesses by itself: give it pixels from 0 to 255."
@@ -122,6 +130,23 @@ def contradiction(images: Array, preprocessing: str | None) -> str:
         "network is meant for others, set `model.preprocessing = None`. "
         f"Received: images from {low:g} to {high:g}, preprocessing={preprocessing!r}"
     )
+
+
+def cannot_be_pixels(low: Any, high: Any, fractions: Any) -> Any:
+    """Returns whether an image's values cannot be in [0, 255], for numbers and tensors alike.
+
+    A sharp resizing leads outside by up to a quarter of the range. What lies farther below 0, what is below 0 and all
+    in all of a few units, and what is scaled to 1 is no image of pixels. Of whole numbers of at least 0, however dark,
+    it cannot be told.
+
+    Args:
+        low: The least value.
+        high: The greatest value.
+        fractions: Whether some value is no whole number.
+    """
+    negative = low < -0.01  # what arithmetic rounds is none
+    few = (high <= 4 * FEW) | (low < -high / 4)
+    return (low < -64) | (high > 255 + 64) | (negative & few) | (fractions & (high <= 1.01))
 
 
 def undo_preprocessing(x: Array, *, preprocessing: str | None = "inception") -> Array:

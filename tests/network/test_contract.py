@@ -24,10 +24,26 @@ def build(**arguments):
 
 PHOTOGRAPH = np.random.default_rng(0).integers(0, 256, (4, 6, 6, 3)).astype("float32")
 BRIGHT = PHOTOGRAPH / 3 + 135
+STANDARDISED = ((PHOTOGRAPH / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)).astype("float32")
 
 
 def prepared(images, mode):
     return ki.preprocess_input(images, "channels_last", preprocessing=mode)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.floor(PHOTOGRAPH[:1] / 128),  # one image, almost black
+        PHOTOGRAPH[:1] / 25,
+        1.3 * PHOTOGRAPH - 30,  # the overshoot of a sharp resizing
+        0.1 * PHOTOGRAPH - 1,
+        0 * PHOTOGRAPH + 3,
+    ],
+)
+def test_dark_pixels_and_those_of_a_sharp_resizing_pass(images):
+    assert contradiction(images, "pixels") == ""
+    assert not any(contradiction(image[None], "pixels") for image in images)
 
 
 @pytest.mark.parametrize("mode", RANGES)
@@ -60,6 +76,15 @@ def test_overshoot_of_interpolation_and_what_is_not_known_pass():
         (PHOTOGRAPH / 255, "pixels", "from 0 to 1"),
         (prepared(PHOTOGRAPH, "inception"), "pixels", "from -1 to 1"),
         (prepared(PHOTOGRAPH, "caffe"), "pixels", "from -1[0-9.]+ to 1[0-9.]+"),
+        (STANDARDISED, "caffe", "from -2.1"),
+        (STANDARDISED[:1], "pixels", "from -2.[0-9]+ to 2"),
+        (STANDARDISED * 3, "pixels", "from -6.[0-9]+ to 7"),
+        (STANDARDISED / 5, "pixels", "from -0.[0-9]+ to 0"),
+        (PHOTOGRAPH / 80 - 0.4, "pixels", "from -0.4 to 2.7"),  # of mostly black images
+        (PHOTOGRAPH / 80, "pixels", "from 0 to 3.1"),
+        (np.sign(PHOTOGRAPH - 128), "pixels", "from -1 to 1"),
+        (np.sign(PHOTOGRAPH[:1] - 128), "pixels", "from -1 to 1"),
+        (np.floor(PHOTOGRAPH / 128), "pixels", "from 0 to 1"),
     ],
 )
 def test_images_of_another_range_contradict(images, mode, received):

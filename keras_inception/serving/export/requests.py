@@ -10,7 +10,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from keras_inception.data.images import read, to_input
-from keras_inception.network.preprocess import preprocess_input
+from keras_inception.network.preprocess import cannot_be_pixels, preprocess_input
 from keras_inception.types import Dataset, Tensor
 
 # Images of one request that are decoded or resized at a time: a bound on the memory that large ones take.
@@ -55,14 +55,11 @@ def from_pixels(
 
 
 def _are_pixels(images: Tensor) -> Tensor:
-    """Returns for each image whether it can be in [0, 255].
-
-    What was preprocessed or scaled to 1 cannot, nor what lies farther outside than a sharp resizing leads.
-    """
+    """Returns for each image whether it can be in [0, 255]: not one that was preprocessed, standardised or scaled."""
     axes = (1, 2, 3)
     low, high = tf.reduce_min(images, axes), tf.reduce_max(images, axes)
-    is_scaled = (low >= -1) & (high <= 1) & tf.reduce_any(images != tf.floor(images), axes)
-    return tf.reduce_all(tf.math.is_finite(images), axes) & (low >= -64) & (high <= 255 + 64) & ~is_scaled
+    fractions = tf.reduce_any(images != tf.floor(images), axes)
+    return tf.reduce_all(tf.math.is_finite(images), axes) & ~cannot_be_pixels(low, high, fractions)
 
 
 def from_files(

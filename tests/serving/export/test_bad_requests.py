@@ -68,14 +68,16 @@ def test_masked_images_leave_the_others_as_they_are(server, masking_server):
 
 def not_pixels():
     """Returns a batch of photographs, of which 8 is almost black and 9 sharpened, and the indices of what are none."""
-    images = np.random.default_rng(0).uniform(0, 255, (10, 9, 7, 3)).astype("float32")
+    images = np.random.default_rng(0).uniform(0, 255, (12, 9, 7, 3)).astype("float32")
     for index, value in ((1, np.nan), (2, np.inf), (4, -np.inf), (5, 1e38)):
         images[index, 3, 2, 1] = value
     images[6] = images[6] / 127.5 - 1  # preprocessed
     images[7] /= 255
     images[8] = np.round(images[8] / 255)
     images[9] = images[9] * 1.2 - 25
-    return images, [1, 2, 4, 5, 6, 7]
+    images[10] = images[10] / 58 - 2.1  # standardised
+    images[11] = np.sign(images[11] - 128)
+    return images, [1, 2, 4, 5, 6, 7, 10, 11]
 
 
 @WAYS
@@ -84,7 +86,7 @@ def test_what_cannot_be_pixels_fails_the_request_with_its_index(way, signature, 
     images, bad = not_pixels()
     call = request.getfixturevalue(way)
     with pytest.raises(
-        (RuntimeError, tf.errors.OpError), match=r"must be pixels from 0 to 255.*batch:\] \[1 2 4 5 6 7\]"
+        (RuntimeError, tf.errors.OpError), match=r"must be pixels from 0 to 255.*batch:\] \[1 2 4 5 6 7 10 11\]"
     ):
         call(signature, images=images)
     answer = call(signature, images=np.delete(images, bad, 0))
