@@ -138,7 +138,7 @@ class Architecture:
         dropout: Rate of the main head's dropout in [0, 1).
         preprocessing: The mode of `preprocess_input`.
 
-    Names must serve as those of Keras's layers, and none may begin as the layers of another row or head do.
+    Names must serve as those of Keras's layers, and none may be what a layer or a log of another row or head is called.
 
     Raises:
         InputError: A field of the record or of one of its parts is out of range, or names are not unique.
@@ -161,15 +161,30 @@ class Architecture:
         for part in (*self.rows, *self.auxiliary_heads, self.convolution):
             check(part, f"In architecture {self.name!r}, {shown(part)}: ")
         rows = [row.name for row in self.rows]
-        heads = [name for head in self.auxiliary_heads for name in dict.fromkeys((head.name, head.prefix))]
-        for first, second in permutations((*rows, *heads, *TAKEN), 2):
-            if f"{second}_".startswith(f"{first}_"):
+        # Each name, and what may follow it and an underscore in the name of a layer or of a log.
+        names = [(row.name, WORDS[type(row)]) for row in self.rows]
+        names += [(name, ("drop", "classifier", *LOG_WORDS)) for name in MAIN_HEAD]
+        for head in self.auxiliary_heads:
+            words = WORDS[AuxiliaryHead]
+            if head.name == head.prefix:
+                names.append((head.name, (*words, *LOG_WORDS)))
+            else:
+                names += [(head.prefix, words), (head.name, LOG_WORDS)]
+        for (first, words), (second, _) in permutations((*names, *((name, ()) for name in TAKEN)), 2):
+            if first == second or (
+                second.startswith(f"{first}_") and second.removeprefix(f"{first}_").partition("_")[0] in words
+            ):
                 raise InputError(
-                    "Rows, heads and the prefixes of heads must have names of their own, none of which is another one "
-                    f"or begins with it and an underscore; {', '.join(TAKEN)} are taken. "
+                    "Rows, heads and the prefixes of heads must have names of their own, and none may be what a layer "
+                    f"or a log of another one is called; {', '.join((*MAIN_HEAD, *TAKEN))} are taken. "
                     f"Received: {first!r} and {second!r} in architecture {self.name!r}"
                 )
         for head in self.auxiliary_heads:
+            if head.name.startswith("val_"):
+                raise InputError(
+                    "No name of a head may begin with `val_`, as the names of Keras's logs of the validation do. "
+                    f"Received: head {head.name!r} in architecture {self.name!r}"
+                )
             if head.tap not in rows:
                 raise InputError(
                     f"The tap of an auxiliary head must be a row: {', '.join(rows)}. "
@@ -251,7 +266,18 @@ class Architecture:
 MAIN_HEAD = ("main", "pool5", "loss3")
 
 # Names of layers that are there in any network, and what begins the names of Keras's logs of the validation.
-TAKEN = (*MAIN_HEAD, "image", "preprocessing", "avg_pool", "max_pool", "val")
+TAKEN = ("image", "preprocessing", "avg_pool", "max_pool", "val")
+
+# The words that follow the name of a row, or the prefix of a head, and an underscore in the names of its layers
+# (`network/blocks.py`), and the name of a head in those of its logs that go on with an underscore (`top_5_accuracy`).
+WORDS: dict[type, tuple[str, ...]] = {
+    Conv: ("pad", "bn", "relu", "reduce"),
+    MaxPool: (),
+    LRN: (),
+    Inception: ("1x1", "3x3", "5x5", "pool", "output"),
+    AuxiliaryHead: ("ave", "conv", "flatten", "fc", "drop", "classifier"),
+}
+LOG_WORDS = ("top",)
 
 # What in a row is no number of channels.
 NOT_CHANNELS = ("name", "kernel_size", "pool_size", "strides")

@@ -11,8 +11,9 @@ from tiny_network import TINY, images_and_labels
 
 import keras_inception as ki
 from keras_inception import architectures
-from keras_inception.architectures import Architecture, AuxiliaryHead, Conv, Convolution, Inception, MaxPool
+from keras_inception.architectures import WORDS, Architecture, AuxiliaryHead, Conv, Convolution, Inception, MaxPool
 from keras_inception.network import cost
+from keras_inception.network.losses import logs_by_head
 from keras_inception.plots.network import graph
 
 # The paper's places for heads in a trunk that is traced in a second.
@@ -108,6 +109,37 @@ def test_a_record_says_its_heads():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "heads",
+    [
+        {"aux": "aux_head"},
+        {"head_1": "head"},
+        {"aux": "aux", "aux_2": "aux_2"},
+        {"main_2": "pool5_a", "inception_4a_head": "aux_conv1"},
+    ],
+    ids=str,
+)
+def test_names_may_begin_with_other_names_where_layers_and_logs_differ(heads):
+    names = list(heads)
+    record = dataclasses.replace(
+        TRUNK, auxiliary_heads=tuple(AuxiliaryHead(name, "inception_4a", heads[name], **SMALL) for name in names)
+    )
+    assert [record.owner(f"{heads[name]}_conv_bn") for name in names] == names
+    assert [record.owner(name) for name in names] == names
+    logs = {f"{name}_accuracy": number for number, name in enumerate(names)}
+    assert logs_by_head(logs, record.heads)[names[-1]] == {"accuracy": len(names) - 1}
+
+
+def test_the_words_that_make_names_ambiguous_are_those_of_all_layers(trained):
+    record = trained.record
+    stems = {row.name: WORDS[type(row)] for row in record.rows}
+    stems |= {head.prefix: WORDS[AuxiliaryHead] for head in record.auxiliary_heads}
+    for layer in trained.model.layers:
+        for stem, words in stems.items():
+            if layer.name.startswith(f"{stem}_"):
+                assert layer.name.removeprefix(f"{stem}_").partition("_")[0] in words
+
+
 @pytest.mark.parametrize("record", [*ki.ARCHITECTURES.values(), ONE, FOUR], ids=lambda record: record.name)
 def test_a_record_survives_json(record):
     assert Architecture.from_dict(json.loads(json.dumps(record.to_dict()))) == record
@@ -135,6 +167,9 @@ def test_a_record_that_this_version_does_not_know_is_refused(change):
         (AuxiliaryHead("preprocessing", "inception_4a", "loss1"), "'preprocessing' and 'preprocessing'"),
         (AuxiliaryHead("inception_4a_pool", "inception_4a", "loss1"), "'inception_4a' and 'inception_4a_pool'"),
         (AuxiliaryHead("loss1_fc", "inception_4a", "loss1"), "'loss1' and 'loss1_fc'"),
+        (AuxiliaryHead("main_top_5", "inception_4a", "loss1"), "'main' and 'main_top_5'"),
+        (AuxiliaryHead("val_main", "inception_4a", "loss1"), "may begin with `val_`.*'val_main'"),
+        (AuxiliaryHead("aux", "inception_4a", "pool5_drop"), "'pool5' and 'pool5_drop'"),
         (AuxiliaryHead("a/b", "inception_4a", "loss1"), "AuxiliaryHead.*`name` must be a name of letters.*name='a/b'"),
         (AuxiliaryHead("aux", "inception_4a", "loss1", pool="max"), r"`pool` must be one of \('5x5/3', .*pool='max'"),
         (AuxiliaryHead("aux", "inception_4a", "loss1", loss_weight=-1), "`loss_weight` must be .*loss_weight=-1"),
