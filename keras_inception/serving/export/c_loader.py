@@ -56,20 +56,20 @@ class Server:
     """
 
     def __init__(self, version: str | os.PathLike[str]) -> None:
-        self.c = _library()
-        self.status = self.c["NewStatus"]()
-        self.graph = self.c["NewGraph"]()
+        self.c: dict[str, Callable[..., Any]] = _library()
+        self.status: Any = self.c["NewStatus"]()
+        self.graph: Any = self.c["NewGraph"]()
         options = self.c["NewSessionOptions"]()
         tags, meta = (ctypes.c_char_p * 1)(b"serve"), _Buffer()
-        self.session = self.c["LoadSessionFromSavedModel"](
+        self.session: Any = self.c["LoadSessionFromSavedModel"](
             options, None, os.fsencode(version), tags, 1, self.graph, ctypes.byref(meta), self.status
         )
         self.c["DeleteSessionOptions"](options)
         self._raise()
         meta_graph = tf.compat.v1.MetaGraphDef.FromString(ctypes.string_at(meta.data, meta.length))
         ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_size_t)(meta.free)(meta.data, meta.length)
-        self.signatures = dict(meta_graph.signature_def)
-        self.asset_files = [asset.filename for asset in meta_graph.asset_file_def]
+        self.signatures: dict[str, Any] = dict(meta_graph.signature_def)
+        self.asset_files: list[str] = [asset.filename for asset in meta_graph.asset_file_def]
 
     def __call__(self, signature: str, **inputs: Any) -> dict[str, Any]:
         definition = self.signatures[signature]
