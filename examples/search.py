@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="digits", help="digits, a folder, or the name of a TFDS dataset")
     parser.add_argument("--trials", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--folder", default="searches/example", help="where KerasTuner keeps its trials")
+    parser.add_argument("--out", metavar="FOLDER", default="searches/example", help="where KerasTuner keeps its trials")
     arguments = parser.parse_args()
 
     data = ki.data.load(arguments.dataset, architecture="googlenet_bn")
@@ -33,7 +33,7 @@ def main() -> None:
         class_names=data.class_names,
     )
     tuner = keras_tuner.RandomSearch(
-        hypermodel, ki.OBJECTIVE, max_trials=arguments.trials, seed=0, directory=arguments.folder, project_name="search"
+        hypermodel, ki.OBJECTIVE, max_trials=arguments.trials, seed=0, directory=arguments.out, project_name="search"
     )
     tuner.search(data.train, validation_data=data.validation, epochs=arguments.epochs)
     tuner.results_summary(num_trials=3)

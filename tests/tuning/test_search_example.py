@@ -11,7 +11,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "search.py"
 
 @pytest.mark.slow
 def test_it_finds_hyperparameters(image_folder, tmp_path, monkeypatch, capsys):
-    arguments = ["--dataset", str(image_folder), "--folder", str(tmp_path), "--trials", "1", "--epochs", "1"]
+    arguments = ["--dataset", str(image_folder), "--out", str(tmp_path), "--trials", "1", "--epochs", "1"]
     monkeypatch.setattr(sys, "argv", ["search.py", *arguments])
     runpy.run_path(str(EXAMPLE), run_name="__main__")
     assert "best: {'" in capsys.readouterr().out
