@@ -30,6 +30,7 @@ TENSORFLOW = ("data", "training", "serving", "study", "tuning", "cli", "__main__
 ORDER = (*PURE, *TENSORFLOW)
 NEEDS_TENSORFLOW = {
     "evaluation/gradcam.py",
+    "network/read_once.py",
     "network/replicas.py",
     "network/tensorflow_step.py",
     "undocumented.py",

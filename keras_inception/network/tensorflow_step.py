@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from keras_inception import undocumented
 from keras_inception.errors import InputError
+from keras_inception.network.read_once import read_once
 from keras_inception.network.replicas import replica_count, sum_over_replicas
 from keras_inception.types import Tensor
 
@@ -29,10 +30,6 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
     Under a strategy of several replicas a step does what one device would do with the whole batch: every example has
     the same weight, however the batch is divided, and a batch of fewer examples than replicas, which only the end of
     the data can bring, is left out of the training and counted in an evaluation.
-
-    Of a `DataLoader` of PyTorch and of a `PyDataset` Keras reads two batches more to learn their shapes before the
-    training: a loader that can be read once loses them. Give such a source as a generator or a `tf.data.Dataset`, of
-    which none is lost.
 
     With `steps_per_execution` above 1 callbacks are called once in so many steps; each step is looked at all the same.
     """
@@ -50,12 +47,21 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
         """Calls `observer` with each batch until `fit` ends, however it ends; for a callback's `on_train_begin`."""
         self.observers = (*self.observers, observer)
 
-    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+    def fit(self, x: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any) -> keras.callbacks.History:
         self._begins = True
+        data = read_once(x)
+        if isinstance(data, tf.data.Dataset) and data is not x:
+            kwargs["shuffle"] = False  # as Keras leaves the order to a `DataLoader`
         try:
-            return super().fit(*args, **kwargs)
+            return super().fit(data, *args, validation_data=read_once(validation_data), **kwargs)
         finally:
             self.observers = ()
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return super().evaluate(read_once(x), *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().predict(read_once(x), *args, **kwargs)
 
     def check_batch(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
         """Looks at a batch before its step; a subclass refuses what it cannot learn from."""
