@@ -78,17 +78,17 @@ def inference(arguments):
     from engines import trained_looking
 
     import keras_inception as ki
-    from keras_inception.serving.export import FORMATS, PRECISIONS, export_format
+    from keras_inception.serving.export import EXPORT_PRECISIONS, FORMATS, export_format
 
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.architectures:
             model, files = trained_looking(name), {}
-            for precision in PRECISIONS:
+            for precision in EXPORT_PRECISIONS:
                 files[precision] = str(ki.export_saved_model(model, Path(folder, name, precision), precision=precision))
             for kind in arguments.formats:
                 written, _ = export_format(model, Path(folder, name, kind), kind)
                 files[kind] = str(written / FORMATS[kind].file)
-            for precision, batch in itertools.product(PRECISIONS, arguments.batch_sizes):
+            for precision, batch in itertools.product(EXPORT_PRECISIONS, arguments.batch_sizes):
                 compare_engines(name, model.input_shape[1:], files, precision, batch, arguments)
 
 

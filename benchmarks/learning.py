@@ -20,7 +20,7 @@ from pathlib import Path
 from class_folders import unpacked
 from machine import machine, versions
 
-ARCHITECTURES = ("googlenet", "googlenet_bn")
+COMPARED = ("googlenet", "googlenet_bn")
 CIFAR10_EPOCHS, CIFAR10_IMAGES_PER_CLASS = 10, 500
 
 
@@ -34,7 +34,7 @@ def main():
     if arguments.which == "digits":
         results = [
             trained(arguments.out / f"digits-{architecture}-{seed}", architecture=architecture, seed=seed)
-            for architecture in ARCHITECTURES
+            for architecture in COMPARED
             for seed in range(arguments.seeds)
         ]
     else:
@@ -42,7 +42,7 @@ def main():
         options = {"dataset": str(images), "epochs": CIFAR10_EPOCHS, "precision": "auto"}
         results = [
             trained(arguments.out / f"cifar10-{architecture}", architecture=architecture, **options)
-            for architecture in ARCHITECTURES
+            for architecture in COMPARED
         ]
     print_table(results)
 

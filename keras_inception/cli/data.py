@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_inception import files
 from keras_inception.cli.console import CheckProgress, command, print_table
-from keras_inception.cli.train import add_fields, configured, options_of
+from keras_inception.cli.train import add_fields, merged_config, options_of
 from keras_inception.errors import InputError
 from keras_inception.training.config import OF_AUGMENTATION
 
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if Path(arguments.out).suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InputError(f"--out writes .png, .svg or .pdf. Received: {arguments.out}")
-    config = configured(options_of(arguments), arguments.config)
+    config = merged_config(options_of(arguments), arguments.config)
     config = replace(config, skip_bad_images=True, recipe=replace(config.recipe, batch_size=SHOWN))
     data = load_data(config, on_check=CheckProgress())
     splits = [split for split in ("train", "validation", "test") if data.sizes.get(split)]

@@ -42,7 +42,7 @@ def data_of(arguments: argparse.Namespace, model: "InceptionModel") -> "Data":
     if path.is_file():
         config = TrainConfig.from_file(path)
         if arguments.dataset is None or Path(arguments.dataset).resolve() == Path(config.dataset).resolve():
-            record = runs.record_of(arguments.model)  # its splits: no image to measure on was trained on
+            record = runs.data_record(arguments.model)  # its splits: no image to measure on was trained on
             if record is None:
                 print(f"warning: {runs.unknown_images(arguments.model)}", file=sys.stderr)
     elif arguments.dataset:

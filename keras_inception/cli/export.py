@@ -88,7 +88,7 @@ def _check(arguments: argparse.Namespace) -> None:
 def _export_format(arguments: argparse.Namespace, model: "InceptionModel", out: Path) -> None:
     """Writes the model for another engine."""
     from keras_inception import evaluation
-    from keras_inception.serving.export import accuracy, export_format
+    from keras_inception.serving.export import export_accuracy, export_format
 
     kind, data = arguments.format, dataset.data_of(arguments, model) if arguments.int8 else None
     if data and data.validation is None:
@@ -101,7 +101,7 @@ def _export_format(arguments: argparse.Namespace, model: "InceptionModel", out: 
         split = "validation" if data.test is None else "test"
         batches = getattr(data, split)
         before = evaluation.predict(model, batches).scores((1,))["main"]["accuracy"]
-        after = accuracy(version, kind, batches, model.preprocessing)
+        after = export_accuracy(version, kind, batches, model.preprocessing)
         print(f"accuracy on {data.sizes[split]} images: {before:.2%} in float32, {after:.2%} in int8")
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from keras_inception.cli.console import CheckProgress, command, files_of, print_table
-from keras_inception.cli.train import add_fields, add_groups, configured, options_of
+from keras_inception.cli.train import add_fields, add_groups, merged_config, options_of
 
 if TYPE_CHECKING:
     from keras_inception.study.results import StudyRun
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = vars(arguments)
     options = options_of(arguments)
     networks = options.pop("architecture")
-    config = configured(options, given.get("config"))
+    config = merged_config(options, given.get("config"))
     try:
         with TrainingProgress(config.recipe.epochs) as progress:
             study = heads(

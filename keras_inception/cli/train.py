@@ -95,7 +95,7 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in vars(arguments).items() if name in OPTIONS}
 
 
-def configured(options: Mapping[str, Any], path: str | None = None) -> TrainConfig:
+def merged_config(options: Mapping[str, Any], path: str | None = None) -> TrainConfig:
     """Returns the configuration that options make, which win over those of a file."""
     values = configuration.read(path) if path else {}
     if "recipe" in options and values.get("recipe", options["recipe"]) != options["recipe"]:
@@ -210,7 +210,7 @@ def config_of(given: Mapping[str, Any]) -> TrainConfig:
     """Returns the configuration that arguments of the command make, or that of the run to go on with."""
     options = {name: value for name, value in given.items() if name in OPTIONS}
     if "resume" not in given:
-        return configured(options, given.get("config"))
+        return merged_config(options, given.get("config"))
     from keras_inception.training import runs
 
     others = [name for name in given if name in {*OPTIONS, "out", "overwrite", "config"} - {"strategy", "epochs"}]

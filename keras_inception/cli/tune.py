@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_inception.cli.console import CheckProgress, command, files_of
-from keras_inception.cli.train import CHOICES, add_fields, add_groups, configured, options_of
+from keras_inception.cli.train import CHOICES, add_fields, add_groups, merged_config, options_of
 from keras_inception.errors import InputError
 from keras_inception.training.config import parsed, read
 
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = options_of(arguments)
     if "precision" not in options | (read(arguments.config) if arguments.config else {}):
         options["precision"] = "auto"  # a search needs speed most
-    config = configured(options, arguments.config)
+    config = merged_config(options, arguments.config)
     if arguments.space and arguments.search:
         raise InputError("--space and --search both say what is searched: leave one of them out")
     space = _space_of(arguments.space, config) if arguments.space else arguments.search

@@ -87,12 +87,12 @@ def write(
     calibrations = {head: evaluation.calibration(labels, rows) for head, rows in predictions.probabilities.items()}
     heads = predictions.scores(sorted({1, *top}))
     for head, scores in heads.items():
-        scores |= {"calibration_error": calibrations[head].error, "multiply_adds": _multiply_adds(models, head, crops)}
+        scores |= {"calibration_error": calibrations[head].error, "multiply_adds": _cost_to(models, head, crops)}
     classes = dict(zip(names, evaluation.per_class(labels, answers)))
     confusion = evaluation.confusion(labels, answers)
     images = {
         "depth.png": _png(plots.depth(heads, len(labels))),
-        "confusion.png": _png(plots.confusion(confusion, names)),
+        "confusion.png": _png(plots.confusion_matrix(confusion, names)),
         "reliability.png": _png(plots.reliability(calibrations)),
     }
     images |= _sheet(MISTAKES, predictions, originals, answering, names)
@@ -128,7 +128,7 @@ def write(
     return ["results.json", "per_class.csv", "confusion.csv", *images, REPORT]
 
 
-def _multiply_adds(models: Sequence[InceptionModel], head: str, crops: int | None) -> int:
+def _cost_to(models: Sequence[InceptionModel], head: str, crops: int | None) -> int:
     """Returns the multiply-adds that an image costs up to a head: of all models and crops together."""
     once = sum(row.multiply_adds for model in models for row in cost.rows(inference_model(model, head)))
     return once * (crops or 1)

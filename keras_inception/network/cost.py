@@ -86,11 +86,11 @@ def rows(model: keras.Model) -> list[RowCost]:
             naive = _positions(first) * first.kernel.shape[2] * weights
         shape = tuple(layers[-1].output.shape[1:])
         parameters = sum(layer.count_params() for layer in layers)
-        found.append(RowCost(name, shape, parameters, sum(map(_multiply_adds, layers)), naive))
+        found.append(RowCost(name, shape, parameters, sum(map(_layer_cost, layers)), naive))
     return found
 
 
-def _multiply_adds(layer: keras.Layer) -> int:
+def _layer_cost(layer: keras.Layer) -> int:
     if isinstance(layer, keras.layers.Conv2D):
         return _positions(layer) * math.prod(layer.kernel.shape)
     return math.prod(layer.kernel.shape) if isinstance(layer, keras.layers.Dense) else 0

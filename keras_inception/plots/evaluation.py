@@ -59,7 +59,7 @@ def depth(heads: Mapping[str, Mapping[str, float]], images: int) -> Figure:
     return figure
 
 
-def confusion(counts: Array, class_names: Sequence[str]) -> Figure:
+def confusion_matrix(counts: Array, class_names: Sequence[str]) -> Figure:
     """Draws how many images of each class, by row, are called each class, by column; a row is shaded by its shares."""
     classes = len(class_names)
     side = 4 + 0.25 * classes if classes <= MOST_NAMES else 8

@@ -34,7 +34,7 @@ from keras_inception.training.config import TrainConfig, changes
 from keras_inception.training.loop import train
 from keras_inception.types import PathLike
 
-ARCHITECTURES = ("googlenet", "googlenet_bn")
+COMPARED = ("googlenet", "googlenet_bn")
 
 
 def variants_of(architecture: Architecture) -> dict[str, tuple[str, ...]]:
@@ -49,7 +49,7 @@ def heads(
     folder: PathLike | None = None,
     *,
     seeds: int = 3,
-    architectures: Sequence[str | Architecture] = ARCHITECTURES,
+    architectures: Sequence[str | Architecture] = COMPARED,
     variants: Sequence[str] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     on_check: Callable[[int, int], None] | None = None,
@@ -198,7 +198,7 @@ def _train(
 
     def on_data(data: Data, progress: Progress) -> None:
         for path in training.folder.parents[2].glob(f"*/*/seed-*/{runs.DATA}"):
-            was = runs.record_of(path.parent)
+            was = runs.data_record(path.parent)
             if was is not None and fingerprint(was) != fingerprint(data.record):
                 raise InputError(
                     f"All trainings of a study must see the same images, and these are others than those of "

@@ -28,7 +28,7 @@ from keras_inception.training.saving import STOP, Advance, AveragesInValidation,
 from keras_inception.types import Dataset, PathLike, Shape, Strategy
 from keras_inception.weights import freeze, source_of
 
-SAMPLES: int = 8
+SAMPLE_COUNT: int = 8
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class Training:
         """Loads the data, builds the model, prepares the folder, and goes back to the last checkpoint."""
         keras.utils.set_random_seed(self.config.seed)
         self.goes_on = self.goes_on or self.reopens
-        record = runs.record_of(self.folder) if self.goes_on else None
+        record = runs.data_record(self.folder) if self.goes_on else None
         if self.goes_on and record is None:
             self._report(runs.unknown_images(self.folder))
         batch = partial(distribute.batch, strategy=self.strategy)
@@ -347,7 +347,7 @@ class Training:
         files.make_folder(folder)
         encoding = sys.getfilesystemencoding()
         images, labels = next(iter(batches.take(1)))
-        pixels = undo_preprocessing(images.numpy()[:SAMPLES], preprocessing=self.model.preprocessing)
+        pixels = undo_preprocessing(images.numpy()[:SAMPLE_COUNT], preprocessing=self.model.preprocessing)
         for index, (image, label) in enumerate(zip(pixels, labels.numpy())):
             # A file system of ASCII cannot name all classes.
             nameable = self.data.class_names[label].encode(encoding, "replace").decode(encoding)

@@ -77,7 +77,7 @@ def begun(folder: PathLike | None) -> TrainConfig:
     return TrainConfig.from_file(Path(folder) / CONFIG)
 
 
-def record_of(folder: PathLike) -> dict[str, Any] | None:
+def data_record(folder: PathLike) -> dict[str, Any] | None:
     """Returns what a run noted of its data, see `Data.record`; None of one of an earlier version, which noted nothing.
 
     Raises:

@@ -146,7 +146,7 @@ def search(
     _check_folder(folder)
     with processes.place(folder):
         goes_on = _check_folder(folder) and (is_worker() or not overwrite)
-        data = load_data(config, record=_record_of(folder) if goes_on else None, on_check=on_check)
+        data = load_data(config, record=_data_record(folder) if goes_on else None, on_check=on_check)
         if data.validation is None:
             raise InputError("A search needs validation images: use `--validation-fraction`. Received: none")
         hypermodel = _OnDataset(strategy, data, space, replace(config, image_size=data.image_shape[0]))
@@ -292,8 +292,8 @@ def _begin_folder(folder: Path, identity: dict[str, Any], record: dict[str, Any]
     files.write_json(folder / SEARCH, identity)
 
 
-def _record_of(folder: Path) -> dict[str, Any]:
-    record = runs.record_of(folder)
+def _data_record(folder: Path) -> dict[str, Any]:
+    record = runs.data_record(folder)
     if record is None:
         raise InputError(
             f"{folder} must hold {runs.DATA}, which tells the images of the search. Bring it back, or begin anew with "

@@ -174,7 +174,7 @@ def calibrate_exits(
         temperatures=temperatures,
         max_accuracy_loss=max_accuracy_loss,
         images=len(labels),
-        multiply_adds=_multiply_adds(model, [])[MAIN],
+        multiply_adds=_exit_costs(model, [])[MAIN],
         chosen=chosen,
         table=_sweep(points, chosen, never),
     )
@@ -251,7 +251,7 @@ class _Answers:
         """Returns what some thresholds do."""
         heads = tuple(thresholds)
         if heads not in self._costs:  # thousands of points have few costs
-            self._costs[heads] = _multiply_adds(self._model, heads)
+            self._costs[heads] = _exit_costs(self._model, heads)
         right, confidence = self._right[MAIN].astype(float), self._confidence[MAIN].copy()
         stays = np.ones(len(right), bool)
         shares = {}
@@ -293,7 +293,7 @@ def _mean_and_error(values: Array) -> tuple[float, float]:
     return float(values.mean()), float(values.std() / np.sqrt(len(values)))
 
 
-def _multiply_adds(model: InceptionModel, heads: Collection[str]) -> dict[str, int]:
+def _exit_costs(model: InceptionModel, heads: Collection[str]) -> dict[str, int]:
     """Returns the multiply-adds of an image by the exit at which it leaves, where `heads` alone are computed."""
     costs = {row.name: row.multiply_adds for row in cost.rows(model)}
     architecture = architectures.of(model)

@@ -19,7 +19,7 @@ from keras_inception.types import Array, PathLike
 CHECKSUMS: str = "SHA256SUMS"
 
 
-class Answer(NamedTuple):
+class ServedAnswer(NamedTuple):
     """What a version answered to a warm-up request: outputs by name, and the seconds of the first and second time."""
 
     signature: str
@@ -34,7 +34,7 @@ class Check(NamedTuple):
     version: Path
     has_checksums: bool
     load_seconds: float
-    answers: list[Answer]
+    answers: list[ServedAnswer]
 
 
 def write_checksums(version: Path) -> None:
@@ -117,7 +117,7 @@ def _requests(version: Path) -> list[tuple[str, dict[str, Array]]]:
     return requests
 
 
-def _asked(server: Server, version: Path, signature: str, inputs: dict[str, Array]) -> Answer:
+def _asked(server: Server, version: Path, signature: str, inputs: dict[str, Array]) -> ServedAnswer:
     if signature not in server.signatures:
         raise InputError(f"{version} warms up with the signature {signature!r}, which it lacks. Export it again.")
     times = [time.perf_counter()]
@@ -130,4 +130,4 @@ def _asked(server: Server, version: Path, signature: str, inputs: dict[str, Arra
     numbers = [output for output in outputs.values() if output.dtype.kind == "f"]
     if not all(np.isfinite(output).all() for output in numbers):
         raise InputError(f"{version} answers {signature!r} with NaN or infinite values. Export it again.")
-    return Answer(signature, outputs, times[1] - times[0], times[2] - times[1])
+    return ServedAnswer(signature, outputs, times[1] - times[0], times[2] - times[1])

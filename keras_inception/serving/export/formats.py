@@ -22,7 +22,7 @@ from keras_inception.serving.export import versions
 from keras_inception.serving.export.inference_graph import serving_network
 from keras_inception.types import Array, PathLike, Tensor
 
-Run = Callable[[Array], Array]
+Predict = Callable[[Array], Array]
 
 # How far a probability may be from the SavedModel's: several engines' roundings in float32.
 TOLERANCE: float = 1e-4
@@ -38,17 +38,17 @@ class Format(NamedTuple):
 
     file: str
     packages: tuple[str, ...]
-    load: Callable[[Path], Run]
+    load: Callable[[Path], Predict]
 
 
-def _load_onnx(path: Path) -> Run:
+def _load_onnx(path: Path) -> Predict:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
     return lambda images: session.run(["probabilities"], {"images": images})[0]
 
 
-def _load_litert(path: Path) -> Run:
+def _load_litert(path: Path) -> Predict:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(os.fspath(path))
@@ -56,7 +56,7 @@ def _load_litert(path: Path) -> Run:
     return lambda images: run(images=images)["probabilities"].copy()
 
 
-def _load_openvino(path: Path) -> Run:
+def _load_openvino(path: Path) -> Predict:
     import openvino
 
     # On processors with bfloat16 OpenVINO takes it unless told otherwise.
@@ -129,7 +129,7 @@ def export_format(
     return versions.publish(write, folder, version), differences[0]
 
 
-def accuracy(version: PathLike, kind: str, data: Iterable[Any], preprocessing: str | None) -> float:
+def export_accuracy(version: PathLike, kind: str, data: Iterable[Any], preprocessing: str | None) -> float:
     """Returns the share, in [0, 1], of labelled images that an exported network of a format classifies right.
 
     Args:
@@ -188,7 +188,7 @@ def _pixels(images: Tensor, preprocessing: str | None) -> Array:
     return np.asarray(undo_preprocessing(np.asarray(images), preprocessing=preprocessing), "float32")
 
 
-def _difference(network: keras.Model, run: Run) -> float:
+def _difference(network: keras.Model, run: Predict) -> float:
     """Returns the largest difference of a probability between Keras and another engine, over two images."""
     images = np.random.default_rng(0).uniform(0, 255, (2, *network.input_shape[1:])).astype("float32")
     images[0].sort(axis=0)  # one of smooth colours beside the noise

@@ -15,7 +15,7 @@ from keras_inception.network.layers import LocalResponseNormalization, negative_
 from keras_inception.network.model import InceptionModel, check_finite, check_model, gives_logits
 from keras_inception.types import Array, Tensor
 
-PRECISIONS: tuple[str, ...] = ("float32", "bfloat16")
+EXPORT_PRECISIONS: tuple[str, ...] = ("float32", "bfloat16")
 FEATURES: str = "features"
 
 # From so many channels on, local response normalization in blocks of them beats one product of matrices: of GoogLeNet's
@@ -106,8 +106,8 @@ def frozen(network: keras.Model) -> Callable[[Tensor], dict[str, Tensor]]:
 def _check(model: InceptionModel, heads: Sequence[str], precision: str) -> None:
     check_model(model)
     architectures.of(model)
-    if precision not in PRECISIONS:
-        raise InputError(f"`precision` must be one of {PRECISIONS}. Received: precision={precision!r}")
+    if precision not in EXPORT_PRECISIONS:
+        raise InputError(f"`precision` must be one of {EXPORT_PRECISIONS}. Received: precision={precision!r}")
     for head in heads:
         if head not in model.output_names:
             raise InputError(

@@ -11,8 +11,8 @@ from keras_inception.serving.export import requests
 from keras_inception.serving.export.inference_graph import FEATURES
 from keras_inception.types import Tensor
 
-Answer: TypeAlias = dict[str, Tensor]
-Network: TypeAlias = Callable[[Tensor], Answer]
+Outputs: TypeAlias = dict[str, Tensor]
+Network: TypeAlias = Callable[[Tensor], Outputs]
 
 ON_BAD_IMAGE: tuple[str, ...] = ("error", "mask")
 
@@ -65,10 +65,10 @@ class Signatures:
             for name, (function, spec) in functions.items()
         }
 
-    def _answer(self, network: Network, read: Callable[..., tuple[Tensor, Tensor]]) -> Callable[[Tensor], Answer]:
+    def _answer(self, network: Network, read: Callable[..., tuple[Tensor, Tensor]]) -> Callable[[Tensor], Outputs]:
         """Returns a signature's function: what the network says of the images that can be read of a request."""
 
-        def answer(images: Tensor) -> Answer:
+        def answer(images: Tensor) -> Outputs:
             inputs, places = read(images, self.image_shape, self.model.preprocessing, self.model.resize)
             count = tf.shape(images)[0]
             if self.on_bad_image == "error":
@@ -81,13 +81,13 @@ class Signatures:
 
         return answer
 
-    def _classify(self, inputs: Tensor) -> Answer:
+    def _classify(self, inputs: Tensor) -> Outputs:
         answer = self.network(inputs)
         scores, indices = tf.math.top_k(answer["probabilities"], min(self.top, len(self.model.class_labels)))
         return {**answer, "classes": tf.gather(tf.constant(self.model.class_labels), indices), "scores": scores}
 
     def _give(self, *names: str) -> Network:
-        def parts(inputs: Tensor) -> Answer:
+        def parts(inputs: Tensor) -> Outputs:
             found = self.parts(inputs)
             return {name: found[name] for name in names}
 

@@ -4,15 +4,14 @@ The callbacks report through a function `report(message)`; by default it is Pyth
 callbacks do it. `callbacks()` returns those that belong in every training.
 
 `watcher` is a callback that sees the batch of each step, and knows what a constant answer reaches; `at_chance`,
-`not_finite`, `input_pipeline` and `gradients` each look for one thing.
+`not_finite`, `input_pipeline` and `gradients` each look for one thing; `standard` says which belong together.
 """
-
-import keras
 
 from keras_inception.training.diagnosis.at_chance import HeadsAtChance, ValidationAtChance
 from keras_inception.training.diagnosis.gradients import GradientFlow, gradient_norms, head_gradients
 from keras_inception.training.diagnosis.input_pipeline import InputPipeline
 from keras_inception.training.diagnosis.not_finite import NotFiniteError, StopWhenNotFinite
+from keras_inception.training.diagnosis.standard import callbacks
 from keras_inception.training.diagnosis.watcher import AT_CHANCE, LEARNS, Report, Watcher, warn
 
 __all__ = [
@@ -31,15 +30,3 @@ __all__ = [
     "head_gradients",
     "warn",
 ]  # fmt: skip
-
-
-def callbacks(report: Report = warn) -> list[keras.callbacks.Callback]:
-    """Returns the callbacks that belong in every training.
-
-    They must stand before those that write files, so that nothing is saved of a step that made a loss NaN. Together
-    they keep a second copy of the model's variables in memory.
-
-    Args:
-        report: Called with each message, a sentence or more without a line break.
-    """
-    return [InputPipeline(report), StopWhenNotFinite(), HeadsAtChance(report), ValidationAtChance(report)]

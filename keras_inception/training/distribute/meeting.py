@@ -59,7 +59,7 @@ def meet(resolver: Any, timeout_seconds: float, report: Callable[[str], None]) -
 def _answering(address: str, own: int, unheard: set[int]) -> Iterator[None]:
     """Listens at this worker's port, answers greetings, and takes whoever greets out of `unheard`."""
 
-    class Answer(socketserver.BaseRequestHandler):
+    class Reply(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             with contextlib.suppress(OSError, ValueError):
                 self.request.settimeout(2)
@@ -77,7 +77,7 @@ def _answering(address: str, own: int, unheard: set[int]) -> Iterator[None]:
         allow_reuse_address = daemon_threads = True
 
     try:
-        server = Server(("", int(port)), Answer)
+        server = Server(("", int(port)), Reply)
     except OSError as error:
         raise InputError(
             f"The port of a worker must be free on its machine: another program, or a worker with the same `index`, "

@@ -6,7 +6,7 @@ from served_network import CLASS_NAMES, SERVED, SIDE, build
 
 import keras_inception as ki
 from keras_inception.errors import InputError, MissingPackageError
-from keras_inception.serving.export import FORMATS, accuracy, export_format, formats
+from keras_inception.serving.export import FORMATS, export_accuracy, export_format, formats
 from keras_inception.serving.export.c_loader import Server
 
 PACKAGES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",), "openvino": ("openvino",)}
@@ -70,9 +70,9 @@ def test_int8_is_smaller_and_near(model, tmp_path):
     assert sizes[1] < 0.7 * sizes[0]  # not a quarter: so small a network is mostly its graph
     assert difference < 0.1
     labelled = [(images, ki.inference_model(model).predict(images, verbose=0).argmax(-1)) for images, _ in batches]
-    assert accuracy(plain, "litert", labelled, model.preprocessing) == 1.0
-    assert accuracy(small, "litert", labelled, model.preprocessing) > 0.7
+    assert export_accuracy(plain, "litert", labelled, model.preprocessing) == 1.0
+    assert export_accuracy(small, "litert", labelled, model.preprocessing) > 0.7
     one_hot = [(images, np.eye(7)[labels]) for images, labels in labelled]
-    assert accuracy(plain, "litert", one_hot, model.preprocessing) == 1.0
+    assert export_accuracy(plain, "litert", one_hot, model.preprocessing) == 1.0
     with pytest.raises(InputError, match="`calibration` must hold at least one image"):
         export_format(model, tmp_path, "litert", calibration=[])
