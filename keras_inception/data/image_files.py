@@ -98,10 +98,12 @@ def _named_by(pattern: str) -> list[str]:
     """Returns what a glob pattern names, sorted; `glob` alone takes a folder that may not be read for an empty one."""
     above, name = os.path.split(pattern)
     for folder in _named_by(above) if above not in ("", pattern) else ():
+        if is_hidden(os.path.basename(folder)):
+            continue
         try:
             if name == glob.escape(name):
                 os.lstat(os.path.join(folder, name))
-            elif not is_hidden(os.path.basename(folder)):
+            else:
                 os.scandir(folder).close()
         except PermissionError:
             raise

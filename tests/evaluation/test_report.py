@@ -1,7 +1,9 @@
 """The report, as files and as a browser shows it."""
 
 import dataclasses
+import errno
 import json
+import os
 import shutil
 
 import numpy as np
@@ -107,6 +109,21 @@ def test_an_earlier_report_is_replaced_and_nothing_else(network, predictions, fo
     for path, reason in ((tmp_path / "mine", "holds something else"), (notes, "is a file"), (notes / "x", "is a file")):
         with pytest.raises(ValueError, match=f"A report needs an empty folder.* {reason}"):
             report.write(path, [network], predictions, facts={}, originals=[])
+
+
+def test_a_full_disk_leaves_no_half_plot(network, predictions, originals, tmp_path, monkeypatch):
+    """`os.fsync`, through which each whole file passes, fails for the first one."""
+    fsync = os.fsync
+
+    def full(number):
+        if os.readlink(f"/proc/self/fd/{number}").endswith("-depth.png"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"depth\.png"):
+        report.write(tmp_path, [network], predictions, facts={}, originals=originals)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_report_is_of_whatever_heads_there_are_and_tells_classes_of_one_name_apart(tmp_path):
