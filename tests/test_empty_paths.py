@@ -18,6 +18,7 @@ FUNCTIONS = {
     "Classifier": lambda model, path: ki.Classifier(path),
     "export": lambda model, path: ki.export_saved_model(model, path),
     "export_format": lambda model, path: serving().export.export_format(model, path, "onnx"),
+    "check_export": lambda model, path: serving().export.check_export(path),
     "calibration": lambda model, path: serving().ExitCalibration.from_file(path),
     "report": lambda model, path: report.write(path, [model], evaluation.Predictions, facts={}, originals=[]),
     "GoogLeNet": lambda model, path: ki.GoogLeNet(weights=path if path is not None else 3),
