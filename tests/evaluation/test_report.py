@@ -130,7 +130,7 @@ def test_a_report_is_of_whatever_heads_there_are_and_tells_classes_of_one_name_a
     heads = tuple(AuxiliaryHead(name, "inception_4a", f"of_{name}", conv=4, dense=8) for name in ("early", "twin"))
     architecture = dataclasses.replace(TINY, name="other", auxiliary_heads=heads)
     model = ki.GoogLeNet(architecture=architecture, input_shape=(SIZE, SIZE, 3), classes=3, aux_heads=["early"])
-    model.record.class_names = ("crane", "crane", "oak")  # as in a file of an earlier version
+    model.name_classes(("crane", "crane", "oak"))  # as in a file of an earlier version
     found = evaluation.Predictions(np.arange(3), {"main": np.eye(3), "early": np.eye(3)})
     report.write(tmp_path / "report", [model], found, facts={}, originals=[])
     results = json.loads((tmp_path / "report" / "results.json").read_text())
