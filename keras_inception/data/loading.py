@@ -258,6 +258,9 @@ def choose_image_size(side: int, architecture: str | Architecture, aux_heads: bo
 
     Large images are scaled down to the size that the architecture is made for; smaller ones keep theirs, unless the
     network needs more: then they are scaled up, by a whole number.
+
+    Raises:
+        InputError: There is no such architecture, or its rows fit no image.
     """
     record = architectures.get(architecture)
     minimum = minimum_image_size(record, record.auxiliary_heads if aux_heads else ())

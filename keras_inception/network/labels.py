@@ -55,7 +55,11 @@ def check_labels(labels: Array, classes: int, *, ignore_class: int | None = None
 
 
 def check_shares(labels: Array, *, bounded: bool) -> None:
-    """Refuses labels that are not finite numbers and, where they are `bounded`, not from 0 to 1."""
+    """Refuses labels, of any shape, that are not finite numbers and, where they are `bounded`, not from 0 to 1.
+
+    Raises:
+        InputError: A label is not such a number.
+    """
     labels = np.asarray(labels)
     if labels.dtype.kind in "cmMOSU":
         raise InputError(f"Labels must be numbers. Received: labels of type {labels.dtype}")
@@ -68,7 +72,11 @@ def check_shares(labels: Array, *, bounded: bool) -> None:
 
 
 def check_weights(weights: Any, argument: str) -> None:
-    """Refuses weights of examples, classes or losses that are not finite numbers of at least 0."""
+    """Refuses weights of examples, classes or losses, of any shape, that are not finite numbers of at least 0.
+
+    Raises:
+        InputError: A weight is not such a number.
+    """
     try:
         values = np.asarray(weights)
     except ValueError:  # lists of several lengths

@@ -205,7 +205,7 @@ class HeadLosses:
         return keras.tree.map_structure(lambda m: SparseCategoricalAccuracy(m) if m in names else m, metrics)
 
     def label_shapes(self, classes: int, metrics: Any) -> frozenset[tuple[int, ...] | None]:
-        """Returns the shapes of a label that the losses take; None among them where any other would do.
+        """Returns the shapes of one label, `()` or `(classes,)`, that the losses take; None where any other would do.
 
         Args:
             classes: The number of classes.
@@ -235,7 +235,13 @@ class HeadLosses:
     def update_metrics(
         self, labels: Sequence[Tensor], predictions: Sequence[Tensor], sample_weights: Sequence[Tensor | None]
     ) -> None:
-        """Adds a batch to the mean of each head's loss, from one entry a head."""
+        """Adds a batch to the mean of each head's loss.
+
+        Args:
+            labels: For each head, `(batch,)` or `(batch, classes)`, as its loss takes them.
+            predictions: For each head, `(batch, classes)`.
+            sample_weights: For each head, `(batch,)` or `(batch, 1)`, or None.
+        """
         heads = zip(self.losses, labels, predictions, sample_weights)
         learning = [(loss, y, y_pred, weight) for loss, y, y_pred, weight in heads if loss is not None]
         for metric, (loss, y, y_pred, sample_weight) in zip(self.metrics, learning):

@@ -60,7 +60,12 @@ def depth(heads: Mapping[str, Mapping[str, float]], images: int) -> Figure:
 
 
 def confusion_matrix(counts: Array, class_names: Sequence[str]) -> Figure:
-    """Draws how many images of each class, by row, are called each class, by column; a row is shaded by its shares."""
+    """Draws how many images of each class, by row, are called each class, by column; a row is shaded by its shares.
+
+    Args:
+        counts: `(classes, classes)`, whole numbers.
+        class_names: Names, in the order of the rows and columns.
+    """
     classes = len(class_names)
     side = 4 + 0.25 * classes if classes <= MOST_NAMES else 8
     figure = Figure(figsize=(side, side), layout="constrained")

@@ -26,7 +26,11 @@ WINDOW = 10  # steps; ours: the loss of 32 images varies by a few percent of ln(
 
 
 def moving_average(losses: Sequence[float] | Array) -> Array:
-    """Returns at each step the mean over it and the steps before it, `WINDOW` of them where there are as many."""
+    """Returns the mean of the losses, `(steps,)`, at each step over it and those before it, `WINDOW` or fewer.
+
+    Returns:
+        `(steps,)`.
+    """
     sums = np.cumsum([0.0, *losses])
     ends = np.arange(1, len(losses) + 1)
     begins = np.maximum(ends - WINDOW, 0)
@@ -144,7 +148,11 @@ class StudyRun:
 
     @functools.cached_property
     def results(self) -> dict[str, Any]:
-        """What the run's `results.json` holds."""
+        """What the run's `results.json` holds.
+
+        Raises:
+            InputError: It is missing or damaged.
+        """
         path = self.folder / runs.RESULTS
         found = files.read_json(path)
         try:

@@ -122,7 +122,12 @@ def _downloaded(source: Source) -> "Published":
 
 
 def read(source: Source, path: PathLike, rename: Mapping[str, str] | None = None) -> "Published":
-    """Reads a published file; see `load_published_weights`."""
+    """Reads a published file; see `load_published_weights`.
+
+    Raises:
+        MissingFileError: There is no file.
+        InputError: `rename` names no layer, or the file is not that of such a network.
+    """
     path, rename = os.path.expanduser(files.named(path, "path")), rename or {}
     received = f'Received: source="{source.name}", path={path!r}'
     if not os.path.isfile(path) and not os.path.isfile(f"{path}.index"):

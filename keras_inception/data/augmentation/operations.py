@@ -1,6 +1,8 @@
 """What changes the pixels of an image: colours, moves, and RandAugment, which draws from both.
 
-The operations take float32 images in [0, 255]. They are Pillow's, of `ImageEnhance`, `ImageOps` and `Image.transform`.
+The operations take and return float32 images `(height, width, channels)` in [0, 255], of 1 or 3 channels; their
+`factor`, `turn`, `degrees`, `x`, `y` and `strength` are scalars, a `seed` is `(2,)`, int32. They are Pillow's,
+of `ImageEnhance`, `ImageOps` and `Image.transform`.
 """
 
 import math
@@ -42,7 +44,7 @@ def distort_colours(image: Tensor, seed: Tensor, augmentation: Augmentation) -> 
 
 
 def blend(base: Tensor, image: Tensor, factor: Tensor) -> Tensor:
-    """Mixes an image with another one; a factor of 1 changes nothing, 0 gives `base`."""
+    """Mixes an image with another one of its shape; a factor of 1 changes nothing, 0 gives `base`."""
     return tf.clip_by_value(factor * image + (1.0 - factor) * base, 0.0, 255.0)
 
 

@@ -126,7 +126,11 @@ def _check(model: InceptionModel, heads: Sequence[str], precision: str) -> None:
 
 
 def check_image_shape(model: InceptionModel) -> None:
-    """Refuses a model to which image files cannot be brought: of no fixed size, or of channels that come first."""
+    """Refuses a model to which image files cannot be brought: of no fixed size, or of channels that come first.
+
+    Raises:
+        InputError: It is such a model.
+    """
     if None in model.input_shape[1:]:
         raise InputError(
             "What serves scales images to the size of its network's input. Build the network with a fixed "
