@@ -14,7 +14,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_inception.data.collection import Collection
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, shown
 from keras_inception.types import Array, Dataset
 
 SHUFFLE_BUFFER: int = 10_000
@@ -87,7 +87,9 @@ def read(
     }
     if record is not None and record != found:
         different = [
-            f"{key} {record.get(key)} is now {value}" for key, value in found.items() if record.get(key) != value
+            f"{key} {shown(record.get(key))} is now {shown(value)}"
+            for key, value in found.items()
+            if record.get(key) != value
         ]
         raise InputError(
             "The images must be those that the run began with. Bring them back, or begin anew in another folder. "

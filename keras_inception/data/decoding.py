@@ -14,6 +14,7 @@ MAX_PIXELS: int = 2**30 // 4 // 3
 
 _UNKNOWN = "it is no JPEG, PNG, BMP, GIF or WebP image"
 _TOO_LARGE = f"it has more than {MAX_PIXELS:,} pixels; scale it down"
+_TOO_LONG = "a PNG of more than 1,000,000 pixels along a side is not read; scale it down"
 _BMP = "TensorFlow reads a BMP of 24 or 32 bits, or of 8 in evenly spaced greys, uncompressed; save it as PNG"
 
 
@@ -33,8 +34,8 @@ def decode(encoded: Tensor, channels: int = 3) -> Tensor:
 
     Raises:
         tf.errors.InvalidArgumentError: The bytes are no such image, are incomplete, or have more than `MAX_PIXELS`
-            pixels, or are a BMP that TensorFlow does not read or would read with wrong colours. Inside a graph it is
-            raised when the graph runs.
+            pixels, are a PNG of more than 1,000,000 along a side, or are a BMP that TensorFlow does not read or would
+            read with wrong colours. Inside a graph it is raised when the graph runs.
     """
     return upright(decode_stored(encoded, channels), orientation(encoded))
 
@@ -77,7 +78,7 @@ def decode_or_say_why(encoded: bytes) -> Tensor | str:
     try:
         return _decoder()(tf.constant(encoded))
     except tf.errors.OpError as error:
-        return next((reason for reason in (_UNKNOWN, _TOO_LARGE, _BMP) if reason in error.message), DAMAGED)
+        return next((reason for reason in (_UNKNOWN, _TOO_LARGE, _TOO_LONG, _BMP) if reason in error.message), DAMAGED)
 
 
 @functools.cache
@@ -92,8 +93,10 @@ def _checks(encoded: Tensor, head: Tensor) -> list[tf.Operation]:
     known = tf.debugging.Assert(tf.reduce_all(size != 0), [_UNKNOWN])
     pixels = tf.reduce_prod(tf.cast(size, tf.float64))  # of two numbers of 32 bits: too much for an integer
     small = tf.debugging.Assert(pixels <= MAX_PIXELS, [_TOO_LARGE, size])
+    is_long = _starts(head, b"\x89PNG") & tf.reduce_any(size > 1_000_000)  # libpng's bound
+    short = tf.debugging.Assert((pixels > MAX_PIXELS) | ~is_long, [_TOO_LONG])
     bmp = tf.debugging.Assert(tf.reduce_all(size >= 0), [_BMP])
-    return [check for check in (known, small, bmp) if check is not None]  # None where they ran eagerly
+    return [check for check in (known, small, short, bmp) if check is not None]  # None where they ran eagerly
 
 
 def _size(encoded: Tensor, head: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from keras_inception.data import table
 from keras_inception.data.checking import check
 from keras_inception.data.collection import Collection
 from keras_inception.data.image_files import files_in, folders_in, loose_images
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, shown
 from keras_inception.network.labels import is_class_name
 from keras_inception.types import Array, PathLike, Tensor
 
@@ -200,7 +200,8 @@ def _of_record(
     if record["source"] != FOLDER:
         raise InputError(f"{_NOT_THE_SAME} They were {record['source']!r} and are a folder. Received: {folder}")
     if record["classes"] != classes:
-        raise InputError(f"{_NOT_THE_SAME} Classes {record['classes']} are now {classes}. Received: {folder}")
+        changed_to = f"Classes {shown(record['classes'])} are now {shown(classes)}"
+        raise InputError(f"{_NOT_THE_SAME} {changed_to}. Received: {folder}")
     places = {_text(name): place for place, name in enumerate(names)}
     was = {name: mark for split in record["splits"].values() for name, mark in split.items()}
     gone = [name for name in was if name not in places]

@@ -176,6 +176,8 @@ def gif_of(width, height):
     [
         (png_of(30_000, 30_000), "more than 89,478,485 pixels; scale it down"),
         (png_of(2**31 - 1, 2**31 - 1), "more than 89,478,485 pixels"),
+        (png_of(1, 1_000_001), "a PNG of more than 1,000,000 pixels along a side is not read; scale it down"),
+        (png_of(8_000_000, 1), "a PNG of more than 1,000,000 pixels along a side"),
         (bmp(24)[:18] + struct.pack("<ii", 100_000, -100_000) + bmp(24)[26:], "more than 89,478,485 pixels"),
         (bmp(32, 3, masks=(0xFF, 0xFF00, 0xFF0000)), "TensorFlow reads a BMP"),  # red and blue would change places
         (gif_of(65_535, 65_535), "damaged"),
