@@ -172,7 +172,7 @@ class Training:
             )
         if self.reopens:
             return
-        checkpoint.progress(self._checkpoint)  # refuses a damaged one before the images are read
+        self._check_own(checkpoint.progress(self._checkpoint))  # refuses a damaged one before the images are read
         finished = [name for name in (runs.HISTORY, runs.BEST, runs.MODEL) if (self.folder / name).exists()]
         if finished and not self._checkpoint.is_file():
             raise InputError(
@@ -212,6 +212,8 @@ class Training:
         if self.chief:
             self._prepare_folder()
         self._restore()
+        if self.chief:
+            self._keep_best()
 
     def fit(self, terminated: threading.Event, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
         """Trains to the last epoch; one that was interrupted within an epoch ends that epoch first."""
@@ -305,6 +307,28 @@ class Training:
             )
         if self._checkpoint.is_file():
             checkpoint.restore(self._checkpoint, self.model, "model", "optimizer")
+
+    def _check_own(self, progress: checkpoint.Progress) -> None:
+        """Refuses a checkpoint whose losses are not those of the run's history, which is written right after it."""
+        rows: list[dict[str, str]] = []
+        with contextlib.suppress(InputError):  # a damaged or missing history is written anew
+            rows = files.read_table(self.folder / runs.HISTORY, ("loss",))
+        for epoch, (row, then) in enumerate(zip(rows, progress.history), 1):
+            if not np.isclose(float(row["loss"]), then["loss"], rtol=1e-4):
+                raise InputError(
+                    f"{self._checkpoint} must be that of this run, and its loss of epoch {epoch} is another than in "
+                    f"{runs.HISTORY}. Bring back the run's own; or remove {runs.HISTORY} if that was changed, and it "
+                    f"is written anew. Received: a loss of {then['loss']} for {row['loss']}"
+                )
+
+    def _keep_best(self) -> None:
+        """Writes the best model where a run ended between its checkpoint and that; says so where it is lost."""
+        best, path = self.progress.best, self.folder / runs.BEST
+        if best and best["epoch"] == self.progress.epoch and not self.progress.step and not self.reopens:
+            with optimizers.averaged_weights(self.model):
+                runs.save_model(self.model, self.folder, runs.BEST)
+        elif best and not path.exists():
+            self._report(f"{path}, of epoch {best['epoch']}, is lost, and written again only of a better epoch")
 
     def _callbacks(
         self, terminated: threading.Event, further: Sequence[keras.callbacks.Callback]
