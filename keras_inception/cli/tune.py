@@ -42,7 +42,7 @@ def add(commands: Any) -> None:
     option("--max-trials", type=int, default=10, metavar="N",
            help="trials at most, those of earlier runs included (default: %(default)s)")  # fmt: skip
     option("--search", nargs="+", metavar="NAME",
-           help="which hyperparameters to search, of those by default (default: all of them)")  # fmt: skip
+           help="which hyperparameters to search (default: those of the default space not given here)")  # fmt: skip
     option(
         "--space",
         metavar="FILE",
@@ -69,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     from keras_inception.tuning.processes import VARIABLES
     from keras_inception.tuning.search import search
+    from keras_inception.tuning.space import unless_given
 
     options = options_of(arguments)
     if "precision" not in options | (read(arguments.config) if arguments.config else {}):
@@ -77,6 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.space and arguments.search:
         raise InputError("--space and --search both say what is searched: leave one of them out")
     space = _space_of(arguments.space, config) if arguments.space else arguments.search
+    if space is None:
+        space = unless_given(options_of(arguments), config)
     name, address, port = map(os.environ.get, VARIABLES)
     if name and address and port:
         print(f"{name} of a search on several machines, whose chief is at {address}:{port}", flush=True)

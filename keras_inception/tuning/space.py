@@ -7,7 +7,7 @@ A name is that of a number, a switch or a word of `TrainConfig`, its recipe or i
 - `augmentation`: from 0 to 1, how strongly images are moved and their colours changed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
@@ -130,6 +130,16 @@ def read(space: Mapping[str, Any] | Sequence[str] | None, config: TrainConfig) -
             )
     _check_values(space, config)
     return space
+
+
+def unless_given(given: Collection[str], config: TrainConfig) -> list[str]:
+    """Returns the names that are searched by default, without those that decide what options given decide."""
+    decides = {
+        "normalization": ("architecture",),
+        "augmentation": tuple(STRONGEST),
+        **dict.fromkeys(_head_weights(config), ("loss_weights",)),
+    }
+    return [name for name in read(None, config) if not set(given) & set(decides.get(name, (name,)))]
 
 
 def _head_weights(config: TrainConfig) -> dict[str, float]:

@@ -14,7 +14,7 @@ import keras_inception as ki
 from keras_inception import files
 from keras_inception.errors import InputError
 from keras_inception.training.config import to_options
-from keras_inception.tuning import Range
+from keras_inception.tuning import Range, space
 
 
 def tiny(**options):
@@ -101,6 +101,20 @@ def test_the_default_space_holds_what_matters():
     ]  # fmt: skip
     assert 0 in list(ranges["aux1_weight"].values)
     assert ranges["learning_rate"].sampling == "log"
+
+
+@pytest.mark.parametrize(
+    ("options", "absent"),
+    [
+        ({"width": 0.25}, {"width"}),
+        ({"architecture": "googlenet_bn", "seed": 1}, {"normalization"}),
+        ({"zoom": 0.1, "optimizer": "sgd"}, {"augmentation", "optimizer"}),
+        ({"loss_weights": (1.0, 0.0, 0.2)}, {"aux1_weight", "aux2_weight"}),
+    ],
+)
+def test_an_option_that_is_given_is_not_searched(options, absent):
+    config = ki.TrainConfig.of(**options)
+    assert set(space.read(None, config)) - set(space.unless_given(options, config)) == absent
 
 
 def test_values_become_a_configuration():
