@@ -91,8 +91,8 @@ def _is_address(address: Any) -> bool:
 def _read_slurm() -> tuple[dict[str, list[str]], str, int]:
     """Returns the same from the variables that `srun` gives each task.
 
-    TensorFlow's `SlurmClusterResolver` refuses lists of nodes with two brackets in a name or letters behind one, fails
-    where there is no GPU, and takes the number of a task for its place among the nodes sorted by name.
+    TensorFlow's `SlurmClusterResolver` refuses lists of nodes with two brackets in a name or letters behind one, and
+    sorts the nodes by name ("n10" before "n9") while it takes the number of a task for its place among them.
     """
     names = ("SLURM_LOCALID", "SLURMD_NODENAME", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NODELIST",
              "SLURM_STEP_TASKS_PER_NODE", "SLURM_JOB_ID")  # fmt: skip
