@@ -146,6 +146,10 @@ class TrainConfig:
         if isinstance(self.architecture, Mapping):  # from a file
             object.__setattr__(self, "architecture", Architecture.from_dict(self.architecture))
         object.__setattr__(self, "recipe", recipes.get(self.recipe))
+        if self.augmentation is not None:  # is the recipe's, and stays where the dataset would forbid it to mirror
+            object.__setattr__(self, "recipe", replace(self.recipe, augmentation=self.augmentation))
+            if not (self.augmentation.flip and self.dataset in NOT_TO_BE_MIRRORED):
+                object.__setattr__(self, "augmentation", None)
         rows = [row.name for row in self.resolved_architecture.rows]
         if self.freeze_through not in (None, *rows):
             raise InputError(

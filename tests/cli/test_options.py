@@ -9,7 +9,7 @@ import pytest
 
 from keras_inception.cli import convert, data, evaluate, exits, explain, export, predict, study, summary, train, tune
 from keras_inception.errors import InputError
-from keras_inception.recipes import PAPER
+from keras_inception.recipes import PAPER, Augmentation
 from keras_inception.training.config import OPTIONS, TrainConfig, to_options
 
 
@@ -126,3 +126,11 @@ def test_a_study_has_the_options_of_a_training_but_for_those_that_it_chooses():
     assert (given["width"], given["epochs"], given["architecture"]) == (0.25, 2, ["googlenet", "googlenet_bn"])
     with pytest.raises((argparse.ArgumentError, SystemExit)):
         parsed("study", "heads", "--no-aux-heads", module=study)
+
+
+@pytest.mark.parametrize("dataset", ["digits", "photographs"])
+@pytest.mark.parametrize("flip", [True, False])
+def test_an_augmentation_of_its_own_survives_flat_options(dataset, flip):
+    config = TrainConfig(dataset=dataset, recipe=PAPER, augmentation=Augmentation(flip=flip, zoom=0.1))
+    assert config.resolved_augmentation == Augmentation(flip=flip, zoom=0.1)
+    assert TrainConfig.of(**to_options(config)) == config
