@@ -289,7 +289,11 @@ def _check_image_size(
 
 
 def minimum_image_size(architecture: Architecture, auxiliary_heads: Sequence[AuxiliaryHead]) -> int:
-    """Returns the smallest height and width, in pixels, of images for a network with these auxiliary heads."""
+    """Returns the smallest height and width, in pixels, of images for a network with these auxiliary heads.
+
+    Raises:
+        InputError: The rows fit no image of up to 65536x65536.
+    """
     taps = {head.tap for head in auxiliary_heads if head.pool != "adaptive_4x4"}
 
     def fits(size: int) -> bool:
@@ -338,8 +342,9 @@ def check_memory(
     if 4 * numbers > there:
         raise InputError(
             f"A network of this size needs more than {4 * numbers / 2**30:,.0f} GiB of memory for {images} of its "
-            f"images and its heads, and this machine has {there / 2**30:,.0f}. Use smaller images, "
-            f"`aux_heads=False`, or fewer classes. Received: images of shape {shape}, classes={classes}"
+            f"images and its heads, and this machine has {there / 2**30:,.0f}. Use "
+            f"{'smaller batches, ' if images > 1 else ''}smaller images, `aux_heads=False`, or fewer classes. "
+            f"Received: images of shape {shape}, classes={classes}"
         )
 
 
