@@ -4,6 +4,7 @@ import shutil
 import signal
 import threading
 
+import keras
 import numpy as np
 import pytest
 from tiny_network import TINY
@@ -12,10 +13,10 @@ pytest.importorskip("tensorflow")
 
 from keras_inception import files
 from keras_inception.errors import InputError
-from keras_inception.training import runs
+from keras_inception.training import checkpoint, runs
 from keras_inception.training.config import TrainConfig, read
 from keras_inception.training.interruption import termination_signal
-from keras_inception.training.loop import train
+from keras_inception.training.loop import Training, train
 
 
 @pytest.fixture
@@ -37,6 +38,43 @@ def test_an_unfinished_run_of_another_configuration_is_refused_with_the_differen
 def test_a_finished_run_is_not_gone_on_with(run):
     with pytest.raises(InputError, match=r"holds a finished run of 2 epochs: .*More `--epochs` .*Received: epochs=2"):
         train(folder=run.folder, resume=True)
+
+
+def begun(unfinished, best):
+    """The training that goes on with a run after its second epoch, of which the `best` was one."""
+    rows = files.read_table(unfinished / "history.csv")
+    progress = checkpoint.Progress(2, 0, [{name: float(value) for name, value in row.items()} for row in rows])
+    progress.best = {"epoch": best, "val_main_accuracy": 0.5}
+    model = runs.load_model(unfinished)
+    checkpoint.write(unfinished / "checkpoint.npz", model, progress)
+    said = []
+    training = Training(runs.begun(unfinished), unfinished, verbose=0, report=said.append)
+    return training, progress, model, said
+
+
+def test_a_checkpoint_of_another_run_is_refused(unfinished):
+    training, progress, model, _ = begun(unfinished, 1)
+    training.check_folder(resume=True)
+    progress.history[1]["loss"] *= 1.01
+    checkpoint.write(unfinished / "checkpoint.npz", model, progress)
+    with pytest.raises(InputError, match=r"must be that of this run, and its loss of epoch 2 is another"):
+        training.check_folder(resume=True)
+    (unfinished / "history.csv").unlink()  # the way out that the error names
+    training.check_folder(resume=True)
+
+
+@pytest.mark.parametrize("best", [1, 2])
+def test_a_best_model_that_is_lost_is_written_again_or_missed(best, unfinished):
+    training, _, model, said = begun(unfinished, best)
+    (unfinished / "best.keras").unlink()
+    training.check_folder(resume=True)
+    training.begin()
+    if best == 2:
+        kept = keras.saving.load_model(unfinished / "best.keras")
+        for ours, theirs in zip(kept.weights, model.weights, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    assert len(said) == (best == 1)
+    assert all("best.keras, of epoch 1, is lost" in text for text in said)
 
 
 @pytest.mark.slow
