@@ -1,6 +1,7 @@
 """The model whose heads all learn from the same label."""
 
 import inspect
+import json
 import math
 import os
 import warnings
@@ -27,6 +28,7 @@ if keras.backend.backend() == "tensorflow":
 else:
     from keras_inception.network.portable_step import PortableStep as Step  # type: ignore[assignment]  # one of them
 
+KNOWN = "known"  # in a weights file
 MAYBE_ARCHITECTURE = maybe("an `Architecture`", lambda value: isinstance(value, Architecture))
 
 
@@ -269,8 +271,36 @@ class InceptionModel(Step):
             )
         super().save(filepath, *args, **kwargs)
 
+    def save_own_variables(self, store: Any) -> None:
+        """Writes into a weights file what its images went through, and what its classes are called."""
+        super().save_own_variables(store)
+        store[KNOWN] = np.frombuffer(json.dumps(self.known()).encode(), "uint8")
+
+    def load_own_variables(self, store: Any) -> None:
+        """Reads what `save_own_variables` wrote, which the files of earlier versions lack."""
+        stored = dict(store)
+        known = stored.pop(KNOWN, None)
+        super().load_own_variables(stored)
+        if known is not None:
+            known = read_known(known)
+            if self.record.preprocessing is None:  # as where other layers come before the network
+                known["preprocessing"] = None
+            self._take(**known)
+
+    def known(self) -> dict[str, Any]:
+        """Returns what a weights file says besides weights."""
+        record = self.record
+        return {"class_names": self.class_names, "preprocessing": record.preprocessing, "resize": record.resize}
+
+    def _take(self, class_names: Sequence[str] | None, preprocessing: str | None, resize: str) -> None:
+        self.record.preprocessing, self.record.resize = preprocessing, resize
+        if class_names is None or len(class_names) == self.classes:
+            self.name_classes(None if class_names is None else tuple(class_names))
+
     def load_weights(self, filepath: PathLike, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """Loads weights from a file, all of them or, on an error, none; see `keras.Model.load_weights`.
+
+        The file's `preprocessing`, `resize` and, of as many classes, `class_names` become the model's.
 
         Raises:
             MissingFileError: There is no such file.
@@ -280,13 +310,14 @@ class InceptionModel(Step):
         if not os.path.isfile(path):
             raise MissingFileError(f"There is no weights file of that name. Received: filepath={path!r}")
         variables = [*self.variables, *(self.optimizer.variables if self.compiled and self.optimizer else ())]
-        before = [np.array(variable) for variable in variables]
+        before, known = [np.array(variable) for variable in variables], self.known()
         try:
             super().load_weights(path, skip_mismatch, **kwargs)
             check_finite(self)
         except Exception as error:  # Keras and HDF5 have no end of classes for what is wrong with a file
             for variable, value in zip(variables, before):
                 variable.assign(value)
+            self._take(**known)
             if isinstance(error, PermissionError):
                 raise
             reason = shortened(" ".join(str(error).split()), 500)
@@ -453,6 +484,12 @@ class InceptionModel(Step):
         names = self.output_names
         predictions = list(y_pred) if isinstance(y_pred, (list, tuple)) else [y_pred]
         return losses.spread(y, names, "y"), predictions, losses.spread(sample_weight, names, "sample_weight")
+
+
+def read_known(stored: Any) -> dict[str, Any]:
+    """Returns what an `InceptionModel` writes into a weights file: `class_names`, `preprocessing` and `resize`."""
+    known = json.loads(np.asarray(stored, "uint8").tobytes())
+    return {name: known[name] for name in ("class_names", "preprocessing", "resize")}
 
 
 def check_model(model: Any, *, heads: bool = True) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_inception import architectures, files
 from keras_inception.errors import InputError, MissingFileError
-from keras_inception.network.model import InceptionModel
+from keras_inception.network.model import KNOWN, InceptionModel, read_known
 from keras_inception.network.saved import load_model
 from keras_inception.types import Array, PathLike
 
@@ -29,8 +29,9 @@ def load_trained_weights(
 
     Args:
         model: What takes the weights, of the same architecture.
-        weights: The folder of a run, a `.keras` file, a `.weights.h5` file, `"hf://USER/MODEL"`, or a model. All but a
-            weights file say what their images went through, and the model's `preprocessing` becomes that.
+        weights: The folder of a run, a `.keras` file, a `.weights.h5` file, `"hf://USER/MODEL"`, or a model. They say
+            what their images went through, and the model's `preprocessing` becomes that; a weights file of an earlier
+            version does not.
         class_names: The names of the model's classes; by default its `class_names`. Where it has none, and its
             classifiers are loaded, they become those of the weights.
 
@@ -41,19 +42,20 @@ def load_trained_weights(
         MissingFileError: There is no such file.
         InputError: It holds no such weights, they are of another architecture, or not finite.
     """
-    arrays, source = _stored(weights)
+    arrays, source, known = _stored(weights)
     if source is not None and architectures.of(source) != architectures.of(model):
         raise InputError(
             "The weights must be of the model's architecture and width, and these are of "
             f"architecture={architectures.of(source).name!r}. Received: weights={_name(weights)!r}, a model of "
             f"{architectures.of(model).name!r}"
         )
-    names, theirs = class_names or model.class_names, None if source is None else source.class_names
+    names, theirs = class_names or model.class_names, known.get("class_names")
     other_classes = names is not None and theirs not in (None, list(names))
     anew = _assign(model, arrays, classifiers(model) if other_classes else [], f"Received: weights={_name(weights)!r}")
-    if source is not None:
-        model.record.preprocessing = source.record.preprocessing
-        model.record.resize = source.record.resize
+    if known:
+        if model.record.preprocessing is not None:  # None where other layers come before the network
+            model.record.preprocessing = known["preprocessing"]
+        model.record.resize = known["resize"]
         loaded = set(classifiers(model)) - set(anew)
         if names is None and theirs is not None and len(loaded) == len(model.output_names):
             model.class_names = theirs
@@ -99,12 +101,15 @@ def _assign(model: InceptionModel, arrays: dict[str, list[Array]], others: Seque
     return anew
 
 
-def _stored(weights: PathLike | keras.Model) -> tuple[dict[str, list[Array]], InceptionModel | None]:
-    """Returns the weights of each layer, and the model that has them; a weights file has none."""
+def _stored(
+    weights: PathLike | keras.Model,
+) -> tuple[dict[str, list[Array]], InceptionModel | None, dict[str, Any]]:
+    """Returns the weights of each layer, the model that has them, and what is known of it; a weights file has none."""
     if not isinstance(weights, keras.Model) and str(weights).endswith(".h5"):
-        return _read(files.named(weights, "weights")), None
+        arrays, known = _read(files.named(weights, "weights"))
+        return arrays, None, known
     source: Any = weights if isinstance(weights, keras.Model) else load_model(weights, compiled=False)
-    return {layer.name: layer.get_weights() for layer in source.layers}, source
+    return {layer.name: layer.get_weights() for layer in source.layers}, source, source.known()
 
 
 def classifiers(model: InceptionModel) -> list[str]:
@@ -119,8 +124,8 @@ def _name(weights: PathLike | keras.Model) -> str:
     return weights.name if isinstance(weights, keras.Model) else os.fspath(weights)
 
 
-def _read(path: Path) -> dict[str, list[Array]]:
-    """Reads a `.weights.h5` file: the arrays of each layer, by its name."""
+def _read(path: Path) -> tuple[dict[str, list[Array]], dict[str, Any]]:
+    """Reads a `.weights.h5` file: the arrays of each layer, by its name, and what is known of the network."""
     import h5py
 
     if not path.is_file():
@@ -139,9 +144,10 @@ def _read(path: Path) -> dict[str, list[Array]]:
     try:
         with h5py.File(path) as file:
             file.visititems(visit)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+            known = read_known(file[f"vars/{KNOWN}"]) if f"vars/{KNOWN}" in file else {}
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise InputError(
             f"A weights file must be what `save_weights` wrote, and this one cannot be read: {error}. "
             f"Received: weights={str(path)!r}"
         ) from error
-    return layers
+    return layers, known

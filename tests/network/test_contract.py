@@ -259,6 +259,41 @@ def test_layers_before_the_network_make_its_images_unknown():
     assert model.preprocessing is None
     model.predict(PIXELS, verbose=0)  # without a warning
     assert build(input_tensor=keras.Input((10, 10, 3))).preprocessing == "inception"
+    assert ki.load_trained_weights(model, build()).preprocessing is None
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        lambda model, path: model.load_weights(path),
+        lambda model, path: ki.load_trained_weights(model, path),
+    ],
+    ids=["load_weights", "load_trained_weights"],
+)
+def test_a_weights_file_says_what_its_images_went_through(load, tmp_path):
+    model, path = build(class_names=["night", "day"]), tmp_path / "model.weights.h5"
+    model.preprocessing, model.resize = "caffe", "pad"
+    model.save_weights(path)
+    other = build(class_names=None)
+    load(other, path)
+    assert (other.preprocessing, other.resize, other.class_names) == ("caffe", "pad", ["night", "day"])
+    import h5py
+
+    with h5py.File(path, "a") as file:
+        del file["vars/known"]  # as in files of earlier versions
+    other.preprocessing = "inception"
+    load(other, path)
+    assert (other.preprocessing, other.class_names) == ("inception", ["night", "day"])
+
+
+def test_weights_that_do_not_fit_change_nothing_that_is_known(tmp_path):
+    other = build(classes=3, class_names=None)
+    other.preprocessing = "caffe"
+    other.save_weights(tmp_path / "other.weights.h5")
+    model = build()
+    with pytest.raises(ki.InputError, match="Nothing was loaded"):
+        model.load_weights(tmp_path / "other.weights.h5")
+    assert (model.preprocessing, model.class_names) == ("inception", ["dark", "light"])
 
 
 def test_models_with_outputs_of_their_own_on_one_network_have_their_own_class_names(tmp_path):
