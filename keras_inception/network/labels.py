@@ -113,6 +113,8 @@ def class_weight_by_index(class_weight: Any, classes: int, class_names: Sequence
     if len(set(indices)) < len(indices):
         raise InputError(f"`class_weight` must name each class once. Received: class_weight={class_weight!r}")
     given = {int(index): float(weight) for index, weight in zip(indices, class_weight.values())}
+    if len(given) == classes and not any(given.values()):
+        raise InputError(f"`class_weight` must be above 0 for a class. Received: class_weight={class_weight!r}")
     return dict.fromkeys(range(classes), 1.0) | given  # of data in batches Keras wants all of them
 
 

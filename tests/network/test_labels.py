@@ -209,6 +209,7 @@ def test_a_class_that_is_left_out_weighs_1_in_batches_too(three_heads):
         ({0: 2.0, "a": 1.0}, "must name each class once. Received: class_weight={0: 2.0, 'a': 1.0}"),
         ({0: np.nan}, "`class_weight` must be finite numbers of at least 0. Received: nan among"),
         ({0: -2}, "`class_weight` must be finite.*Received: -2"),
+        (dict.fromkeys(range(4), 0), "`class_weight` must be above 0 for a class"),
         ({0: None}, "`class_weight` must be finite"),
         ({0: {"main": 1}}, "`class_weight` must be finite"),
     ],
