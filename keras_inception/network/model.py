@@ -523,7 +523,11 @@ def check_input(model: InceptionModel, images: Any) -> None:
 
 
 def check_images(images: Any) -> None:
-    """Refuses a batch of images, `(batch, ...)`, of which a value is NaN or infinite."""
+    """Refuses a batch of images, `(batch, ...)`, of which a value is NaN or infinite.
+
+    Raises:
+        InputError: It holds one.
+    """
     for x in keras.tree.flatten(images):
         # A sum is faster than a look at each value, and finite only where all of them are.
         if x is None or not keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)):
