@@ -31,8 +31,8 @@ def load_model(run: PathLike, *, compiled: bool = True) -> InceptionModel:
         MissingPackageError: There is no huggingface_hub.
         OSError: The file may not be read.
     """
-    if os.fspath(run).startswith(HUB):
-        path, reason = os.fspath(run), ""
+    if str(run).startswith(HUB):
+        path, reason = str(run), ""
     else:
         given = files.named(run, "run")
         place = given / MODEL if given.is_dir() else given
