@@ -121,8 +121,10 @@ def class_weight_by_index(class_weight: Any, classes: int, class_names: Sequence
 def is_class_name(name: Any) -> bool:
     """Returns whether a name is a text of one line that a terminal shows and a file of UTF-8 holds."""
     is_line = isinstance(name, str) and name.splitlines() == [name] and bool(name.strip())
-    # Cc are NUL, escape and their like, Cs lone surrogates.
-    return is_line and not any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
+    # Cc are NUL, escape and their like, Cs lone surrogates, Cf what is not seen or turns a line around; of these words
+    # and emoji need the joiners.
+    unseen = (character for character in name if character not in "\u200c\u200d") if is_line else ()
+    return is_line and not any(unicodedata.category(character) in ("Cc", "Cf", "Cs") for character in unseen)
 
 
 def check_class_names(class_names: Iterable[Any], classes: int) -> tuple[str, ...]:

@@ -296,8 +296,10 @@ def test_an_architecture_into_which_no_image_fits_is_refused():
         ["ant", "b\tc"],
         ["ant", "b\nc"],
         ["ant", "ant"],
+        ["ant", "ant\u200b"],
+        ["ant", "\u202ebee"],
     ],
-    ids=["set", "nul", "escape", "csi", "surrogate", "tab", "newline", "twice"],
+    ids=["set", "nul", "escape", "csi", "surrogate", "tab", "newline", "twice", "unseen", "turned around"],
 )
 def test_class_names_without_an_order_or_with_control_characters_are_refused(names):
     with pytest.raises(ki.InputError, match=r"`class_names` must hold one name for each of the 2 classes") as error:
