@@ -1,6 +1,7 @@
 """`keras-inception train` as a user sees it: its lines, what Ctrl-C says, and what TensorFlow lacks of the machine."""
 
 import json
+import math
 import re
 import shlex
 
@@ -10,6 +11,7 @@ from tiny_network import TINY
 pytest.importorskip("tensorflow")
 
 from keras_inception.cli import main
+from keras_inception.network import googlenet
 from keras_inception.training import saving
 
 
@@ -47,8 +49,13 @@ def test_a_log_has_a_line_an_epoch_and_ctrl_c_says_the_command_that_goes_on(conf
         assert not re.search(r"[\r\x08\x1b]|step", output)
 
 
-def test_too_little_memory_is_one_line(config, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("memory", "message"), [(None, "A network of this size needs more than"), (math.inf, "there is not enough memory:")]
+)
+def test_too_little_memory_is_one_line(config, tmp_path, capsys, monkeypatch, memory, message):
+    if memory:  # as if the system did not say how much there is: then TensorFlow says it
+        monkeypatch.setattr(googlenet, "memory", lambda: memory)
     # One image has more bytes than a process has addresses, so that no machine tries.
     assert main(["train", "--config", config, "--out", str(tmp_path / "run"), "--image-size", "10000000"]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert re.match(r"keras-inception train: error: there is not enough memory: use smaller images, smaller", error)
+    assert re.match(rf"keras-inception train: error: {message}.* [Uu]se smaller .*, smaller", error)
