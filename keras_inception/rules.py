@@ -14,12 +14,15 @@ from keras_inception.errors import InputError, shown
 Rule: TypeAlias = Mapping[str, tuple[str, Callable[[Any], bool]]]
 
 
-def plain(value: Any) -> Any:
-    """Returns a value as Python's own: NumPy's numbers as such, arrays and lists as tuples, paths as texts."""
+def plain(value: Any, depth: int = 8) -> Any:
+    """Returns a value as Python's own: NumPy's numbers as such, arrays and lists as tuples, paths as texts.
+
+    Lists within lists are left as they are from some depth on, which none of the rules allows.
+    """
     if callable(getattr(value, "tolist", None)):
         value = value.tolist()
     if isinstance(value, (list, tuple)):
-        return tuple(map(plain, value))
+        return tuple(plain(each, depth - 1) for each in value) if depth else value
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 

@@ -241,7 +241,7 @@ def test_mutants_of_images_are_read_or_have_a_reason():
         except tf.errors.OpError:
             continue
     assert 50 < len(readable) < 550
-    served = tf.function(lambda files: from_files(files, (8, 8, 3), "inception"), autograph=False)
+    served = tf.function(lambda files: from_files(files, (8, 8, 3), "inception", "crop"), autograph=False)
     _, places = served(tf.constant(files))  # as in an exported graph
     assert places.numpy().tolist() == readable
     assert memory() - before < 1.2e9  # an image of as many pixels as are allowed takes 0.27

@@ -126,7 +126,7 @@ def unfinished(tmp_path):
         for index in range(4):
             pixels = np.full((12, 12, 3), 99 * (name == "b") + index, "uint8")
             Image.fromarray(pixels).save(tmp_path / "images" / name / f"{index}.png")
-    training = loop.StudyRun(
+    training = loop.Training(
         TrainConfig.of(dataset=str(tmp_path / "images"), architecture=TINY, batch_size=2), tmp_path / "run"
     )
     training.check_folder()
