@@ -108,6 +108,7 @@ def trained(tmp_path_factory):
         for number in range(24):
             pixels = generator.integers(60 * index, 60 * index + 100, (90, 100, 3), dtype="uint8")
             Image.fromarray(pixels).save(root / "photographs" / name / f"{number}.png")
+    (root / "trees").symlink_to("photographs")
     (root / "more").mkdir()
     for name in ("rose.jpg", "tulip.png", "holiday.jpg", "more/1.png"):
         Image.fromarray(pixels).save(root / name)
@@ -131,7 +132,10 @@ SHORTER = {
 SHORTER_OPTIONS = {
     "train": ("--epochs", "1", "--width", "0.05", "--image-size", "79", "--out", "a-run"),
     "tune": ("--epochs", "1", "--width", "0.05", "--image-size", "79", "--max-trials", "1"),
-    "study": ("--epochs", "1", "--width", "0.05", "--image-size", "79", "--seeds", "1"),
+    "study": (
+        *("--epochs", "1", "--width", "0.05", "--image-size", "79", "--seeds", "1"),
+        *("--architecture", "googlenet_bn", "--variants", "none", "both"),
+    ),
 }
 
 
