@@ -249,7 +249,7 @@ class InceptionModel(Step):
     def metrics_names(self) -> list[str]:
         """The names in the logs, in the order of what `evaluate` returns: losses, then metrics, the main head's first.
 
-        Before the first step of a training or an evaluation Keras has not made the metrics yet.
+        Keras builds the metrics in the first step of a training or an evaluation; before it, their names are not known.
         """
         return list(self._logged) or super().metrics_names
 

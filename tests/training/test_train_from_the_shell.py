@@ -50,7 +50,11 @@ def test_a_log_has_a_line_an_epoch_and_ctrl_c_says_the_command_that_goes_on(conf
 
 
 @pytest.mark.parametrize(
-    ("memory", "message"), [(None, "A network of this size needs more than"), (math.inf, "there is not enough memory:")]
+    ("memory", "message"),
+    [
+        (None, r"A network of this size needs more than .* GiB of memory .*Use smaller batches, smaller images,"),
+        (math.inf, "there is not enough memory: use smaller images, smaller"),
+    ],
 )
 def test_too_little_memory_is_one_line(config, tmp_path, capsys, monkeypatch, memory, message):
     if memory:  # as if the system did not say how much there is: then TensorFlow says it
@@ -58,4 +62,4 @@ def test_too_little_memory_is_one_line(config, tmp_path, capsys, monkeypatch, me
     # One image has more bytes than a process has addresses, so that no machine tries.
     assert main(["train", "--config", config, "--out", str(tmp_path / "run"), "--image-size", "10000000"]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert re.match(rf"keras-inception train: error: {message}.* [Uu]se smaller .*, smaller", error)
+    assert re.match(rf"keras-inception train: error: {message}", error)
