@@ -13,27 +13,29 @@ MODULE_COLOURS: tuple[str, ...] = ("#cfe2f3", "#9fc5e8", "#6fa8dc", "#d9ead3")
 
 
 def graph(model: InceptionModel) -> Figure:
-    """Draws a network row by row: the branches of each module, the size of each map, the heads at their taps."""
+    """Draws a network row by row: the branches of each module, the size of its map, the heads at their taps."""
     layers = architectures.layers_by_owner(model)
     architecture = architectures.of(model)
     rows = [row for row in architecture.rows if row.name in layers]
     figure = Figure(figsize=(11, 0.62 * (len(rows) + 3)), layout="constrained")
     axes = figure.subplots()
-    axes.set(xlim=(-1, 11), ylim=(-len(rows) - 1.6, 1.2))
+    axes.set(xlim=(-1, 10.1), ylim=(-len(rows) - 1.6, 1.2))
     axes.axis("off")
 
     _box(axes, 4, 0.5, 2.4, f"image {_size(model.inputs[0].shape)}", "#eeeeee")
     for index, row in enumerate(rows, start=1):
         _arrow(axes, (4, 1.26 - index), (4, 0.76 - index))
-        for x, width, text, colour in _branches(row, architecture):
+        branches = _branches(row, architecture)
+        for x, width, text, colour in branches:
             _box(axes, x, 0.5 - index, width, text, colour)
-        axes.text(-0.9, 0.5 - index, row.name, va="center", fontsize=8, family="monospace")
-        axes.text(7.35, 0.5 - index, _size(layers[row.name][-1].output.shape), va="center", fontsize=8, color="#555555")
+        axes.text(-0.9, 0.62 - index, row.name, va="center", fontsize=8, family="monospace")
+        axes.text(-0.9, 0.36 - index, _size(layers[row.name][-1].output.shape), va="center", fontsize=8, color="#555555")
         tapped = [head for head, tap in architecture.taps.items() if tap == row.name and head in layers]
         if tapped:
-            _arrow(axes, (8.55, 0.5 - index), (8.9, 0.5 - index))
+            right = max(x + width / 2 for x, width, _, _ in branches)
+            _arrow(axes, (right + 0.03, 0.5 - index), (8, 0.5 - index))
             colour = head_colour(tapped[0])
-            _box(axes, 9.9, 0.5 - index, 1.9, f"{', '.join(tapped)}: softmax", colour, "white")
+            _box(axes, 9, 0.5 - index, 1.9, f"{', '.join(tapped)}: softmax", colour, "white")
     if "linear" in layers:
         _arrow(axes, (4, 0.26 - len(rows)), (4, -0.24 - len(rows)))
         text, colour = "global average pool, dropout, linear, softmax: main", head_colour("main")
