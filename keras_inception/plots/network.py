@@ -29,7 +29,8 @@ def graph(model: InceptionModel) -> Figure:
         for x, width, text, colour in branches:
             _box(axes, x, 0.5 - index, width, text, colour)
         axes.text(-0.9, 0.62 - index, row.name, va="center", fontsize=8, family="monospace")
-        axes.text(-0.9, 0.36 - index, _size(layers[row.name][-1].output.shape), va="center", fontsize=8, color="#555555")
+        size = _size(layers[row.name][-1].output.shape)
+        axes.text(-0.9, 0.36 - index, size, va="center", fontsize=8, color="#555555")
         tapped = [head for head, tap in architecture.taps.items() if tap == row.name and head in layers]
         if tapped:
             right = max(x + width / 2 for x, width, _, _ in branches)
