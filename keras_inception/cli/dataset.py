@@ -25,7 +25,8 @@ def add_options(parser: Any) -> None:
 
 def data_of(arguments: argparse.Namespace, model: "InceptionModel") -> "Data":
     """Loads the images of the run, as it split them, or those of `--dataset`."""
-    from keras_inception.network.model import check_model, gives_logits
+    from keras_inception.network.checks import gives_logits
+    from keras_inception.network.model import check_model
     from keras_inception.training import runs
     from keras_inception.training.loop import load_data
 

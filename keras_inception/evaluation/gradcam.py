@@ -13,7 +13,8 @@ import tensorflow as tf
 from keras_inception import architectures
 from keras_inception.errors import InputError
 from keras_inception.evaluation.measures import no_numbers
-from keras_inception.network.model import InceptionModel, check_finite, check_images, check_model, gives_logits
+from keras_inception.network.checks import check_finite, check_images, gives_logits
+from keras_inception.network.model import InceptionModel, check_model
 from keras_inception.network.views import features
 from keras_inception.types import Array, Tensor
 

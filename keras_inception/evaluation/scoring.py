@@ -12,16 +12,10 @@ from scipy.special import softmax
 from keras_inception import architectures
 from keras_inception.errors import InputError, shown
 from keras_inception.evaluation import cropping, measures
+from keras_inception.network.checks import check_finite, check_images, check_input, gives_logits
 from keras_inception.network.labels import check_labels
 from keras_inception.network.losses import logs_by_head
-from keras_inception.network.model import (
-    InceptionModel,
-    check_finite,
-    check_images,
-    check_input,
-    check_model,
-    gives_logits,
-)
+from keras_inception.network.model import InceptionModel, check_model
 from keras_inception.network.preprocess import preprocess_input
 from keras_inception.types import Array
 

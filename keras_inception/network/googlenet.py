@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -12,11 +13,12 @@ from keras_inception import architectures
 from keras_inception.architectures import Architecture, AuxiliaryHead
 from keras_inception.errors import InputError, shown
 from keras_inception.network import blocks, losses
+from keras_inception.network.checks import gives_logits
 from keras_inception.network.dtypes import output_dtype, policy
-from keras_inception.network.model import InceptionModel, check_model, gives_logits
+from keras_inception.network.model import InceptionModel, check_model
 from keras_inception.network.record import Preprocessing
 from keras_inception.network.trained import load_trained_weights
-from keras_inception.rules import MAYBE_SHARE, SWITCH, Rule, argument, is_whole, maybe, one_of, plain, rule
+from keras_inception.rules import MAYBE_SHARE, SWITCH, Rule, argument, between, is_whole, maybe, one_of, plain, rule
 from keras_inception.types import PathLike, Shape, Tensor
 from keras_inception.weights import load_published_weights, source_of
 
@@ -171,6 +173,8 @@ def compile_model(
     loss_weights: Sequence[float] | Mapping[str, float] | None = None,
     *,
     label_smoothing: float = 0.0,
+    distillation: float = 0.0,
+    distillation_temperature: float = 3.0,
     metrics: Any = None,
     **kwargs: Any,
 ) -> InceptionModel:
@@ -183,6 +187,9 @@ def compile_model(
         loss_weights: Weight of each head's loss: one for each output, in their order, or a dict by output names. By
             default the main head's is 1 and every other's is the architecture's (the paper: 0.3).
         label_smoothing: Share of each label, in [0, 1), that is spread evenly over all classes.
+        distillation: Share, from 0 to 1, of the main head's softmax in what the auxiliary heads learn, beside the
+            labels: self-distillation, which makes better exits of them, see `losses.DistilledCrossentropy`.
+        distillation_temperature: What the logits of both heads are divided by for it, above 0.
         metrics: Metrics for every head; by default accuracy, and top-5 accuracy from 6 classes up.
         **kwargs: Further arguments of `keras.Model.compile`.
 
@@ -190,21 +197,26 @@ def compile_model(
         The model.
 
     Raises:
-        InputError: The weights do not fit the heads, or an output is neither softmax nor logits.
+        InputError: The weights do not fit the heads, an argument is out of range, or an output is neither softmax nor
+            logits.
     """
     check_model(model)
+    distillation = argument("distillation", distillation, between(0, 1))
     names = model.output_names
     if loss_weights is None:
         record = getattr(model, "architecture", None)
         own = dict(zip(record.heads, record.loss_weights)) if record else {}
         loss_weights = [1.0, *(own.get(name, LOSS_WEIGHT) for name in names[1:])]
+    of_labels = losses.SparseCategoricalCrossentropy
+    of_both = partial(losses.DistilledCrossentropy, distillation=distillation, temperature=distillation_temperature)
+    kinds = [of_both if distillation and name != blocks.MAIN else of_labels for name in names]
     if metrics is None:
         metrics = [losses.SparseCategoricalAccuracy(name="accuracy")]
         if model.classes > 5:
             metrics.append(losses.SparseTopKCategoricalAccuracy(5, name="top_5_accuracy"))
     model.compile(
         optimizer=keras.optimizers.Adam(LEARNING_RATE) if optimizer is None else optimizer,
-        loss=[losses.SparseCategoricalCrossentropy(gives_logits(model, name), label_smoothing) for name in names],
+        loss=[kind(gives_logits(model, name), label_smoothing) for kind, name in zip(kinds, names)],
         loss_weights=loss_weights,
         metrics=metrics,
         **kwargs,

@@ -12,7 +12,8 @@ from keras_inception.data.image_files import read_bytes
 from keras_inception.data.images import read
 from keras_inception.errors import InputError, shown
 from keras_inception.network.blocks import MAIN
-from keras_inception.network.model import InceptionModel, check_finite, check_input, check_model, gives_logits
+from keras_inception.network.checks import check_finite, check_input, gives_logits
+from keras_inception.network.model import InceptionModel, check_model
 from keras_inception.network.preprocess import check_mode
 from keras_inception.network.views import inference_model
 from keras_inception.rules import is_whole

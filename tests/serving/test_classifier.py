@@ -13,7 +13,7 @@ from served_network import CLASS_NAMES, SERVED, build, random_images, random_pix
 
 import keras_inception as ki
 from keras_inception.cli import main
-from keras_inception.network.model import check_images
+from keras_inception.network.checks import check_images
 from keras_inception.serving import exits, export
 
 

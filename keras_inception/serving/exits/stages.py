@@ -12,7 +12,8 @@ import tensorflow as tf
 from keras_inception import architectures
 from keras_inception.errors import InputError
 from keras_inception.network.blocks import MAIN
-from keras_inception.network.model import InceptionModel, check_finite, check_input, check_model, gives_logits
+from keras_inception.network.checks import check_finite, check_input, gives_logits
+from keras_inception.network.model import InceptionModel, check_model
 from keras_inception.network.views import features
 from keras_inception.serving.exits.calibration import ExitCalibration, exit_names
 from keras_inception.types import Array, Tensor

@@ -16,7 +16,8 @@ from keras_inception import files
 from keras_inception.errors import InputError, MissingPackageError, shown
 from keras_inception.evaluation import class_indices
 from keras_inception.network.blocks import MAIN
-from keras_inception.network.model import InceptionModel, check_input
+from keras_inception.network.checks import check_input
+from keras_inception.network.model import InceptionModel
 from keras_inception.network.preprocess import preprocess_input, undo_preprocessing
 from keras_inception.serving.export import versions
 from keras_inception.serving.export.inference_graph import serving_network

@@ -11,8 +11,9 @@ import tensorflow as tf
 from keras_inception import architectures
 from keras_inception.errors import InputError
 from keras_inception.network.blocks import MAIN
+from keras_inception.network.checks import check_finite, gives_logits
 from keras_inception.network.layers import LocalResponseNormalization, negative_power
-from keras_inception.network.model import InceptionModel, check_finite, check_model, gives_logits
+from keras_inception.network.model import InceptionModel, check_model
 from keras_inception.types import Array, Tensor
 
 EXPORT_PRECISIONS: tuple[str, ...] = ("float32", "bfloat16")
