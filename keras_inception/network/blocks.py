@@ -12,15 +12,16 @@ from keras import layers
 
 from keras_inception.architectures import LRN, Architecture, AuxiliaryHead, Conv, Convolution, Inception, MaxPool, Row
 from keras_inception.network.dtypes import output_dtype
+from keras_inception.network.initializers import InitialWeights
 from keras_inception.network.layers import BatchNormalization, CeilMaxPooling2D, Dropout, LocalResponseNormalization
 from keras_inception.types import Tensor
 
 ConvolutionUnit: TypeAlias = Callable[..., Tensor]
 
 
-def convolution_unit(architecture: Architecture) -> ConvolutionUnit:
+def convolution_unit(architecture: Architecture, initial: InitialWeights) -> ConvolutionUnit:
     """Returns the network's convolution unit: convolution, bias or batch normalization, ReLU, with its padding."""
-    return partial(_apply_conv, unit=architecture.convolution, padding=architecture.padding)
+    return partial(_apply_conv, unit=architecture.convolution, padding=architecture.padding, initial=initial)
 
 
 def _apply_conv(
@@ -32,16 +33,17 @@ def _apply_conv(
     name: str,
     unit: Convolution,
     padding: str,
+    initial: InitialWeights,
 ) -> Tensor:
     if padding == "symmetric" and strides > 1:
         x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
         padding = "valid"
     else:
         padding = "same"  # with strides of 1 and odd kernels "same" is symmetric
-    conv = partial(layers.Conv2D, filters, kernel_size, strides, padding, kernel_initializer="he_normal", name=name)
+    conv = partial(layers.Conv2D, filters, kernel_size, strides, padding, name=name)
     if not unit.batch_norm:
-        return conv(activation="relu")(x)
-    x = conv(use_bias=False)(x)
+        return conv(activation="relu", **initial.of_hidden())(x)
+    x = conv(use_bias=False, **initial.of_hidden(use_bias=False))(x)
     # 0.9, not Keras's 0.99: statistics that lag keep the validation at chance for the first hundreds of steps.
     x = BatchNormalization(channel_axis(), momentum=0.9, epsilon=unit.epsilon, scale=unit.gamma, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
@@ -95,7 +97,7 @@ def apply_row(row: Row, x: Tensor, architecture: Architecture, conv: Convolution
 MAIN = "main"
 
 
-def apply_main_head(x: Tensor, classes: int, activation: str | None, dropout: float) -> Tensor:
+def apply_main_head(x: Tensor, classes: int, activation: str | None, dropout: float, initial: InitialWeights) -> Tensor:
     """Applies the main head to the trunk's output: global average pooling, dropout, linear, softmax.
 
     Returns:
@@ -103,12 +105,18 @@ def apply_main_head(x: Tensor, classes: int, activation: str | None, dropout: fl
     """
     x = layers.GlobalAveragePooling2D(name="pool5")(x)  # (batch, 1024)
     x = Dropout(dropout, name="pool5_drop")(x)
-    x = layers.Dense(classes, name="loss3_classifier")(x)
+    x = layers.Dense(classes, name="loss3_classifier", **initial.of_classifier())(x)
     return layers.Activation(activation, dtype=output_dtype(), name=MAIN)(x)
 
 
 def apply_auxiliary_head(
-    x: Tensor, head: AuxiliaryHead, conv: ConvolutionUnit, classes: int, activation: str | None, dropout: float
+    x: Tensor,
+    head: AuxiliaryHead,
+    conv: ConvolutionUnit,
+    classes: int,
+    activation: str | None,
+    dropout: float,
+    initial: InitialWeights,
 ) -> Tensor:
     """Applies an auxiliary head to its tap: average pooling, 1x1 convolution, FC 1024, dropout, linear, softmax.
 
@@ -121,7 +129,7 @@ def apply_auxiliary_head(
         x = layers.AveragePooling2D(5, 3, name=f"{head.prefix}_ave_pool")(x)
     x = conv(x, head.conv, 1, name=f"{head.prefix}_conv")
     x = layers.Flatten(name=f"{head.prefix}_flatten")(x)
-    x = layers.Dense(head.dense, "relu", kernel_initializer="he_normal", name=f"{head.prefix}_fc")(x)
+    x = layers.Dense(head.dense, "relu", name=f"{head.prefix}_fc", **initial.of_hidden())(x)
     x = Dropout(dropout, name=f"{head.prefix}_drop_fc")(x)
-    x = layers.Dense(classes, name=f"{head.prefix}_classifier")(x)
+    x = layers.Dense(classes, name=f"{head.prefix}_classifier", **initial.of_classifier())(x)
     return layers.Activation(activation, dtype=output_dtype(), name=head.name)(x)

@@ -15,8 +15,10 @@ from keras_inception.errors import InputError, shown
 from keras_inception.network import blocks, losses
 from keras_inception.network.checks import gives_logits
 from keras_inception.network.dtypes import output_dtype, policy
+from keras_inception.network.initializers import InitialWeights, initializer
 from keras_inception.network.model import InceptionModel, check_model
 from keras_inception.network.record import Preprocessing
+from keras_inception.network.saved import known
 from keras_inception.network.trained import load_trained_weights
 from keras_inception.rules import MAYBE_SHARE, SWITCH, Rule, argument, between, is_whole, maybe, one_of, plain, rule
 from keras_inception.types import PathLike, Shape, Tensor
@@ -43,11 +45,13 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
     classifier_activation: str | None = "softmax",
     name: str | None = None,
     *,
-    architecture: str | Architecture = "googlenet",
-    width: float = 1.0,
+    architecture: str | Architecture | None = None,
+    width: float | None = None,
     aux_heads: bool | str | Sequence[str] = True,
     dropout: float | None = None,
     aux_dropout: float | None = None,
+    kernel_initializer: Any = None,
+    bias_initializer: Any = None,
     class_names: Sequence[str] | None = None,
     include_preprocessing: bool = False,
     dtype: Any = None,
@@ -60,7 +64,8 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
 
     From the paper: the network, the heads and their places, dropout of 40% and 70%, loss weights 1, 0.3, 0.3. Not in
     the paper, and ours: He's normal initialisation (with Glorot's, or with a normal of 0.01, the deep heads are known
-    to stay at a loss of ln(classes)), and the optimizer that `compile_model` states. BVLC's: the constants of LRN.
+    to stay at a loss of ln(classes)), and the optimizer that `compile_model` states. BVLC's: the constants of LRN. Its
+    initialisation is `kernel_initializer="lecun_uniform", bias_initializer="constant(value=0.2)"`.
 
     Args:
         include_top: Whether to build the classifiers. Without them the model is the trunk alone, not compiled.
@@ -73,9 +78,9 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
             layers come before it, what the images themselves must be is not known: `model.preprocessing` is None until
             you set it, such as to `"pixels"` after a `Rescaling`.
         input_shape: Shape of one image, `(height, width, channels)` or, under `"channels_first"`, `(channels, height,
-            width)`; by default the architecture's, 224x224x3 or 32x32x3, and 3 channels of any height and width with
-            `include_top=False`. Any number of channels. Height and width may be None where no head flattens its map:
-            with `aux_heads=False`, and in `"inception_v1_torchvision"`.
+            width)`; by default that of the training that `weights` names, or the architecture's, 224x224x3 or 32x32x3,
+            and 3 channels of any height and width with `include_top=False`. Any number of channels. Height and width
+            may be None where no head flattens its map: with `aux_heads=False`, and in `"inception_v1_torchvision"`.
         pooling: For `include_top=False`: None for the map of 5b, `(batch, height, width, 1024)`, or `"avg"` or
             `"max"` for its global pooling, `(batch, 1024)`.
         classes: Number of classes, at least 2.
@@ -84,12 +89,18 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
         name: Name of the model; by default that of the architecture.
         architecture: `"googlenet"`, `"googlenet_bn"`, `"googlenet_small"`, `"inception_v1_slim"` or
             `"inception_v1_torchvision"`, or an `Architecture` of your own; see `architectures.py`. TF-slim's graph has
-            no auxiliary heads.
-        width: How many times as wide the trunk is, from 0.05 to 10 (ours); the paper's is 1.
+            no auxiliary heads. By default that of the training that `weights` names, or `"googlenet"`.
+        width: How many times as wide the trunk is, from 0.05 to 10 (ours). By default as wide as that of the training
+            that `weights` names, if it has this architecture, or the paper's, 1.
         aux_heads: True for all auxiliary heads of the architecture, False for none, or the names of some, such as
             `["aux1"]`.
         dropout: Rate of the main head's dropout in [0, 1); by default the architecture's (paper: 0.4).
         aux_dropout: Rate of the auxiliary heads' dropout in [0, 1); by default each head's own (paper: 0.7).
+        kernel_initializer: What all kernels begin with: a name of Keras's, such as `"lecun_uniform"` (what Caffe calls
+            xavier), with arguments such as `"random_normal(stddev=0.01)"`, an initializer without a seed of its own, or
+            its config; by default He's normal, and Glorot's uniform in the classifiers.
+        bias_initializer: The same for the biases of convolutions and of the auxiliary heads' hidden layers, such as
+            `"constant(value=0.2)"`; by default zeros, which the biases of the classifiers are always.
         class_names: Names of the classes, texts of one line, each its own; kept in the `.keras` file.
         include_preprocessing: Whether the network preprocesses in its graph and takes pixels from 0 to 255 as they are,
             as some of `keras.applications` do; `model.preprocessing` is then `"pixels"`.
@@ -106,13 +117,20 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
 
     Reference: Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842, section 5 and Table 1.
     """
-    architecture = architectures.get(architecture, width)
     include_top = argument("include_top", include_top, SWITCH)
+    is_sized = input_shape is not None or input_tensor is not None or not include_top
+    if (not is_sized or architecture is None or width is None) and (own := known(weights)):
+        architecture, width = own.taken_over(architecture, width)
+        input_shape = input_shape if is_sized else own.image_shape
+    architecture = architectures.get(architecture, width)
     include_preprocessing = argument("include_preprocessing", include_preprocessing, SWITCH)
     dropout = argument("dropout", dropout, MAYBE_SHARE)
     aux_dropout = argument("aux_dropout", aux_dropout, MAYBE_SHARE)
     pooling = argument("pooling", pooling, one_of((None, "avg", "max")))
     name = argument("name", name, MAYBE_NAME)
+    initial = InitialWeights(
+        initializer("kernel_initializer", kernel_initializer), initializer("bias_initializer", bias_initializer)
+    )
     auxiliary = _auxiliary_heads(architecture, aux_heads) if include_top else ()
     classes = argument("classes", classes, CLASSES) if include_top else 0
     try:
@@ -126,7 +144,7 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
         image = _image_input(architecture, auxiliary, input_tensor, input_shape, include_top=include_top)
         check_memory(architecture, auxiliary, image.shape[1:], classes)
 
-        conv = blocks.convolution_unit(architecture)
+        conv = blocks.convolution_unit(architecture, initial)
         first = Preprocessing(
             architecture, None, architecture.preprocessing, include_preprocessing, name="preprocessing"
         )
@@ -136,11 +154,12 @@ def GoogLeNet(  # noqa: N802, named as `keras.applications` names its builders
 
         if include_top:
             rate = architecture.dropout if dropout is None else dropout
-            outputs = [blocks.apply_main_head(x, classes, classifier_activation, rate)]
+            outputs = [blocks.apply_main_head(x, classes, classifier_activation, rate, initial)]
             for head in auxiliary:
                 rate = head.dropout if aux_dropout is None else aux_dropout
+                x = taps[head.tap]
                 outputs.append(
-                    blocks.apply_auxiliary_head(taps[head.tap], head, conv, classes, classifier_activation, rate)
+                    blocks.apply_auxiliary_head(x, head, conv, classes, classifier_activation, rate, initial)
                 )
         elif pooling:
             pool = layers.GlobalAveragePooling2D if pooling == "avg" else layers.GlobalMaxPooling2D
