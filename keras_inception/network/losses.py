@@ -10,8 +10,10 @@ import keras
 from keras import ops
 
 from keras_inception.errors import InputError
+from keras_inception.network.blocks import MAIN
 from keras_inception.network.labels import check_labels, check_shares
-from keras_inception.rules import SHARE, argument
+from keras_inception.network.loss_weights import LossWeight
+from keras_inception.rules import ABOVE_0, SHARE, argument, between
 from keras_inception.types import Array, Logs, Tensor
 
 T = TypeVar("T")
@@ -58,6 +60,58 @@ class SparseCategoricalCrossentropy(keras.losses.SparseCategoricalCrossentropy):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "label_smoothing": self.label_smoothing}
+
+
+@keras.saving.register_keras_serializable(package="keras_inception")
+class DistilledCrossentropy(SparseCategoricalCrossentropy):
+    """The loss of an auxiliary head that learns from the labels and from the main head's softmax.
+
+    It is (1 - `distillation`) times the cross-entropy of the labels, and `distillation` times the Kullback-Leibler
+    divergence of the head's softmax from the main head's, both at a temperature T, times T squared. The main head does
+    not learn from it. Where there is no main head, it is the cross-entropy of the labels.
+
+    Args:
+        from_logits: As in `SparseCategoricalCrossentropy`.
+        label_smoothing: As in `SparseCategoricalCrossentropy`.
+        distillation: Share of the main head's softmax in what is learned, from 0 to 1.
+        temperature: What the logits of both heads are divided by, above 0.
+
+    Reference: Zhang et al., Be Your Own Teacher, arXiv:1905.08094, equations 2 and 3, without its loss between maps.
+    Hinton et al., Distilling the Knowledge in a Neural Network, arXiv:1503.02531, section 2, for T and its square.
+    """
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        distillation: float = 0.5,
+        temperature: float = 3.0,
+        name: str = "distilled_crossentropy",
+        **kwargs: Any,
+    ):
+        super().__init__(from_logits, label_smoothing, name, **kwargs)
+        self.distillation = argument("distillation", distillation, between(0, 1))
+        self.temperature = argument("distillation_temperature", temperature, ABOVE_0)
+
+    def call(self, y_true: Tensor | tuple[Tensor, Tensor], y_pred: Tensor) -> Tensor:
+        """Returns `(batch,)` from labels, or from a pair of them and the main head's logits, `(batch, classes)`."""
+        if not isinstance(y_true, tuple):
+            return super().call(y_true, y_pred)
+        labels, teacher = y_true
+        student = _logits(y_pred, self.from_logits)
+        wanted, given = (ops.log_softmax(logits / self.temperature, axis=-1) for logits in (teacher, student))
+        divergence = ops.sum(ops.exp(wanted) * (wanted - given), axis=-1)
+        return (1 - self.distillation) * super().call(labels, y_pred) + (
+            self.distillation * self.temperature**2 * divergence
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "distillation": self.distillation, "temperature": self.temperature}
+
+
+def _logits(y_pred: Tensor, from_logits: bool) -> Tensor:
+    """Returns logits from predictions; of probabilities their logarithms, as far down as Keras takes them."""
+    return y_pred if from_logits else ops.log(ops.maximum(y_pred, keras.config.epsilon()))
 
 
 class _TakesOneHotLabels:
@@ -162,7 +216,7 @@ class HeadLosses:
     Args:
         names: The names of the outputs.
         losses: The loss of each head; None for one that does not learn.
-        loss_weights: The weight of each; None for 1.
+        loss_weights: The weight of each, a number or a schedule over the steps of a training; None for 1.
         compiled_metrics: The metrics that `compile` was given beside them.
         directions: What tells Keras's callbacks which of all these rise and which fall.
     """
@@ -171,14 +225,15 @@ class HeadLosses:
         self,
         names: Sequence[str],
         losses: Sequence[Any],
-        loss_weights: Sequence[float] | None,
+        loss_weights: Sequence[LossWeight] | None,
         compiled_metrics: Any = None,
         directions: Any = None,
     ):
         self.compiled_metrics = compiled_metrics
         self.directions = directions
         self.losses: list[keras.losses.Loss | None] = [_resolve_loss(loss) for loss in losses]
-        self.weights: Sequence[float] = [1.0] * len(names) if loss_weights is None else loss_weights
+        self.weights: Sequence[LossWeight] = [1.0] * len(names) if loss_weights is None else loss_weights
+        self._teacher = list(names).index(MAIN) if MAIN in names else None
         # A single head's loss is the model's loss, which Keras logs already.
         learning = [name for name, loss in zip(names, self.losses) if loss is not None]
         self.metrics: list[keras.metrics.Mean] = []
@@ -226,11 +281,27 @@ class HeadLosses:
         return frozenset(shapes)
 
     def total(
-        self, labels: Sequence[Tensor], predictions: Sequence[Tensor], sample_weights: Sequence[Tensor | None]
+        self,
+        labels: Sequence[Tensor],
+        predictions: Sequence[Tensor],
+        sample_weights: Sequence[Tensor | None],
+        step: Tensor = 0,
     ) -> Tensor:
-        """Returns the weighted sum of the losses, a scalar, from one entry a head."""
-        heads = zip(self.losses, self.weights, labels, predictions, sample_weights)
-        return sum(loss(y, y_pred, w) * weight for loss, weight, y, y_pred, w in heads if loss is not None)
+        """Returns the weighted sum of the losses, a scalar, from one entry a head.
+
+        Args:
+            labels: For each head, as in `update_metrics`.
+            predictions: For each head.
+            sample_weights: For each head.
+            step: How many steps were taken, which a schedule of a weight counts.
+        """
+        heads = zip(self.losses, self.weights, self._targets(labels, predictions), predictions, sample_weights)
+        found = []
+        for loss, weight, y, y_pred, w in heads:
+            if loss is not None:
+                value = loss(y, y_pred, w)
+                found.append(value * (ops.cast(weight(step), value.dtype) if callable(weight) else weight))
+        return sum(found)
 
     def update_metrics(
         self, labels: Sequence[Tensor], predictions: Sequence[Tensor], sample_weights: Sequence[Tensor | None]
@@ -242,13 +313,25 @@ class HeadLosses:
             predictions: For each head, `(batch, classes)`.
             sample_weights: For each head, `(batch,)` or `(batch, 1)`, or None.
         """
-        heads = zip(self.losses, labels, predictions, sample_weights)
+        labels = [ops.convert_to_tensor(y) if loss is not None else y for loss, y in zip(self.losses, labels)]
+        heads = zip(self.losses, self._targets(labels, predictions), predictions, sample_weights)
         learning = [(loss, y, y_pred, weight) for loss, y, y_pred, weight in heads if loss is not None]
         for metric, (loss, y, y_pred, sample_weight) in zip(self.metrics, learning):
-            values = loss.call(ops.convert_to_tensor(y), y_pred)  # (batch,), not reduced
+            values = loss.call(y, y_pred)  # (batch,), not reduced
             if sample_weight is not None:
                 values = values * ops.reshape(ops.cast(sample_weight, values.dtype), ops.shape(values))
             metric.update_state(values)
+
+    def _targets(self, labels: Sequence[Tensor], predictions: Sequence[Tensor]) -> list[Any]:
+        """Returns what each head learns from: labels, or a pair of them and the main head's logits."""
+        if self._teacher is None or not any(isinstance(loss, DistilledCrossentropy) for loss in self.losses):
+            return list(labels)
+        is_logits = getattr(self.losses[self._teacher], "from_logits", False)
+        teacher = ops.stop_gradient(_logits(predictions[self._teacher], is_logits))
+        return [
+            (y, teacher) if isinstance(loss, DistilledCrossentropy) and index != self._teacher else y
+            for index, (loss, y) in enumerate(zip(self.losses, labels))
+        ]
 
 
 class _FunctionLoss(keras.losses.Loss):

@@ -14,10 +14,11 @@ import numpy as np
 
 from keras_inception import architectures, files, undocumented
 from keras_inception.architectures import Architecture, described
-from keras_inception.errors import InputError, MissingFileError, shortened, shown
+from keras_inception.errors import InputError, MissingFileError, shortened
 from keras_inception.network import losses
 from keras_inception.network.checks import as_numpy, check_finite, check_images, count_not_finite
 from keras_inception.network.labels import check_class_names, check_weights, class_weight_by_index
+from keras_inception.network.loss_weights import LogLossWeights, check_loss_weights
 from keras_inception.network.preprocess import check_mode, contradiction
 from keras_inception.network.record import Record, checked_resize, record_of
 from keras_inception.network.replicas import replica_count
@@ -167,8 +168,9 @@ class InceptionModel(Step):
         """Configures the model for training; see `keras.Model.compile`.
 
         `loss`, `metrics` and `weighted_metrics` may be given once for all heads, as a list with one entry per head, or
-        as a dict by output names; `loss_weights` as a list or a dict. A head whose loss is None does not learn;
-        several in a list are added.
+        as a dict by output names; `loss_weights` as a list or a dict, of numbers or of schedules of Keras such as
+        `CosineDecay(0.3, steps)`, by which weights fall while the model trains; an evaluation takes their first weight.
+        A head whose loss is None does not learn; several in a list are added.
         `metrics` that are the model's own, as KerasTuner passes them, stand for those that it was compiled with.
         """
         names = self.output_names
@@ -180,13 +182,7 @@ class InceptionModel(Step):
         head_losses = losses.spread([loss] if only else loss, names, "loss")
         if loss_weights is not None:
             loss_weights = plain(loss_weights) if isinstance(loss_weights, np.ndarray) else loss_weights
-            loss_weights = [plain(weight) for weight in losses.spread(loss_weights, names, "loss_weights")]
-            check_weights(loss_weights, "loss_weights")
-            if np.ndim(loss_weights) != 1 or not any(loss_weights):
-                raise InputError(
-                    "`loss_weights` must be a number for each head, and one of them above 0. "
-                    f"Received: loss_weights={shown(loss_weights)}"
-                )
+            loss_weights = check_loss_weights(losses.spread(loss_weights, names, "loss_weights"))
         self._logged = ()
         other_names = partial(losses.other_names, names=names)
         directions = undocumented.directions(self, lambda: self._logged, other_names)
@@ -227,7 +223,8 @@ class InceptionModel(Step):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         if y is None:
             raise InputError("A training or an evaluation needs labels: data of (images, labels). Received: y=None")
-        loss = self.head_losses.total(*self._spread(y, y_pred, sample_weight))
+        step = self.steps_taken() if training and self.optimizer is not None else 0
+        loss = self.head_losses.total(*self._spread(y, y_pred, sample_weight), step)
         return sum((keras.ops.sum(extra) / replica_count() for extra in self.losses), start=loss)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Tensor]:
@@ -347,7 +344,8 @@ class InceptionModel(Step):
         self._looks_at_images, self._is_fitting, self._has_warned = True, True, False
         callbacks = arguments.get("callbacks")
         if not isinstance(callbacks, keras.callbacks.CallbackList):
-            arguments["callbacks"] = [losses.OtherNames(), *keras.tree.flatten(callbacks or [])]
+            own = LogLossWeights(), losses.OtherNames()
+            arguments["callbacks"] = [*own, *keras.tree.flatten(callbacks or [])]
         try:
             history = super().fit(**arguments)
         finally:

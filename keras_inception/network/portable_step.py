@@ -8,12 +8,14 @@ import keras
 
 from keras_inception import undocumented
 from keras_inception.errors import InputError
+from keras_inception.types import Tensor
 
 
 class PortableStep(undocumented.BuildsWithoutReading, keras.Model):
     """A Keras model that looks at each batch, once, before Keras computes its step.
 
-    It overrides what Keras documents for that: `make_train_function`, `make_test_function`, `make_predict_function`.
+    It overrides what Keras documents for that: `make_train_function`, `make_test_function`, `make_predict_function` and
+    `train_step`, where JAX keeps the number of steps.
 
     Where the model knows no `symbolic_batch`, Keras draws one batch more before the first `fit` or `evaluate` after
     `compile`, and forgets it: a source that can be read once loses it.
@@ -23,8 +25,25 @@ class PortableStep(undocumented.BuildsWithoutReading, keras.Model):
     test_function: Any
     predict_function: Any
 
+    _steps_taken: Tensor | None = None
+
     def check_batch(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
         """Looks at a batch before its step; a subclass refuses what it cannot learn from."""
+
+    def steps_taken(self) -> Tensor:
+        """Returns the number of steps that were taken, also within a step."""
+        return self.optimizer.iterations if self._steps_taken is None else self._steps_taken
+
+    def train_step(self, *arguments: Any) -> Any:
+        if len(arguments) == 1:  # PyTorch's data alone
+            return super().train_step(*arguments)
+        state, _ = arguments  # of JAX, in which variables hold the values from before the whole loop
+        with keras.StatelessScope(state_mapping=list(zip(self.optimizer.variables, state[2]))):
+            self._steps_taken = keras.ops.convert_to_tensor(self.optimizer.iterations)
+        try:
+            return super().train_step(*arguments)
+        finally:
+            self._steps_taken = None
 
     def make_train_function(self, force: bool = False) -> None:
         if self.train_function is None or force:

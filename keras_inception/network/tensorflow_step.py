@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras_inception import undocumented
 from keras_inception.errors import InputError
 from keras_inception.network.read_once import read_once
-from keras_inception.network.replicas import replica_count, sum_over_replicas
+from keras_inception.network.replicas import mean_over_replicas, replica_count, sum_over_replicas
 from keras_inception.types import Tensor
 
 # Sees what the data gave for a step (images, labels, perhaps sample weights; under several replicas in parts), and for
@@ -65,6 +65,10 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
 
     def check_batch(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
         """Looks at a batch before its step; a subclass refuses what it cannot learn from."""
+
+    def steps_taken(self) -> Tensor:
+        """Returns the number of steps that were taken, also within a step."""
+        return self.optimizer.iterations
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -181,10 +185,9 @@ def _on_replicas(model: TensorFlowStep, step: Callable[[Any], Any], strategy: An
     """Returns the function of a batch that runs a step on all replicas, and returns the mean of their logs."""
 
     def run(function: Callable, batch: Any) -> Any:
-        logs = strategy.run(function, args=(batch,))
-        if strategy.num_replicas_in_sync == 1:
-            return logs
-        return tf.nest.map_structure(lambda value: strategy.reduce("MEAN", value, axis=None), logs)
+        # All logs are exchanged at once.
+        logs = strategy.run(lambda part: mean_over_replicas(function(part)), args=(batch,))
+        return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], logs)
 
     def compute(batch: Any) -> Any:
         # What the data left out, such as sample weights.

@@ -34,7 +34,7 @@ def dataset(count, batch_size=BATCH):
     return tf.data.Dataset.from_tensor_slices(arrays(count)).batch(batch_size)
 
 
-def three_heads(optimizer, *, batch_norm=False, dropout=0.0):
+def three_heads(optimizer, *, batch_norm=False, dropout=0.0, loss_weights=None):
     """Three heads on one convolution, as GoogLeNet has them."""
     keras.utils.set_random_seed(0)
     image = keras.Input((8, 8, 3), name="image")
@@ -48,7 +48,7 @@ def three_heads(optimizer, *, batch_norm=False, dropout=0.0):
     for name in ("main", "aux1", "aux2"):
         y = keras.layers.Dense(CLASSES, name=f"{name}_dense")(x)
         outputs.append(keras.layers.Activation("softmax", name=name)(y))
-    return ki.compile_model(ki.InceptionModel(image, outputs), optimizer)
+    return ki.compile_model(ki.InceptionModel(image, outputs), optimizer, loss_weights)
 
 
 def sgd():
@@ -74,6 +74,12 @@ def case_sgd(strategy):
 def case_adamw_batch_norm(strategy):
     """The weight decay must spare the biases of each replica; it is large, so that it shows."""
     return trained(strategy, lambda: optimizers.AdamW(1e-3, 1.0), batch_norm=True)
+
+
+def case_falling(strategy):
+    """Weights of the auxiliary losses that fall to 0 over the six steps."""
+    falling = keras.optimizers.schedules.CosineDecay(3.0, 6)
+    return trained(strategy, sgd, loss_weights=[1.0, falling, falling])
 
 
 def case_own_batches(strategy):
