@@ -31,6 +31,17 @@ def sum_over_replicas(x: Tensor) -> Tensor:
     return _context().all_reduce(tf.distribute.ReduceOp.SUM, x)
 
 
+def mean_over_replicas(logs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the mean of each of some scalars over all replicas, the same on each, which are exchanged together."""
+    if replica_count() == 1:
+        return logs
+    import tensorflow as tf
+
+    dtype = keras.backend.result_type(*(value.dtype.name for value in logs.values()))
+    values = [tf.cast(value, dtype) for value in logs.values()]
+    return dict(zip(logs, _context().all_reduce(tf.distribute.ReduceOp.MEAN, values)))
+
+
 def _context() -> Any:
     """Returns TensorFlow's replica context; None where there is none, as in the scope in which a model is built."""
     if keras.backend.backend() != "tensorflow":
