@@ -8,7 +8,7 @@ Reference: Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842, Tabl
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import permutations
@@ -38,6 +38,9 @@ def _of_kind(kind: Any) -> Any:
 
 def _tuple_of(kind: Any, least: int) -> Any:
     return lambda value: isinstance(value, tuple) and len(value) >= least and all(isinstance(v, kind) for v in value)
+
+
+TAPS = rule("names of rows, each once", lambda value: _tuple_of(str, 0)(value) and len(set(value)) == len(value))
 
 
 @dataclass(frozen=True)
@@ -237,6 +240,27 @@ class Architecture:
             return replace(row, **{key: max(8, 8 * round(value * width / 8)) for key, value in channels.items()})
 
         return replace(self, name=f"{self.name}_{width:g}", rows=tuple(map(scale, self.rows)))
+
+    def with_heads(self, taps: Sequence[str]) -> "Architecture":
+        """Returns the architecture with one auxiliary head on each of some rows, in the order of the rows.
+
+        Heads that it has there stay what they are; a new one, on `inception_3b`, is called `aux_3b`, and is otherwise
+        as the paper's.
+
+        Raises:
+            InputError: One of them is no row, or stands there twice.
+        """
+        rows, taps = [row.name for row in self.rows], argument("heads", taps, TAPS)
+        if not set(taps) <= set(rows):
+            raise InputError(
+                f"`heads` must be rows of {self.name!r}: {', '.join(rows)}. Received: heads={', '.join(taps)}"
+            )
+        heads = []
+        for tap in sorted(taps, key=rows.index):
+            name = f"aux_{tap.removeprefix('inception_')}"
+            own = [head for head in self.auxiliary_heads if head.tap == tap]
+            heads.append(own[0] if own else AuxiliaryHead(name, tap, name))
+        return replace(self, auxiliary_heads=tuple(heads))
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the record as JSON's types; each row says its `kind`. `from_dict` reads it."""

@@ -26,6 +26,11 @@ def add(commands: Any) -> None:
         metavar="X",
         help="how much of the accuracy may be lost, as a share (default: 0.002, which is 0.2 points)",
     )
+    parser.add_argument(
+        "--criterion",
+        choices=("confidence", "entropy", "margin"),
+        help="what tells how sure an answer is (default: the one with which most is saved)",
+    )
     dataset.add_options(parser)
 
 
@@ -38,14 +43,16 @@ def run(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.model)
     if not folder.is_dir():
         raise InputError(f"the calibration is written into a run folder, and {folder} is none")
-    model = runs.load_model(folder)
+    model = runs.load_model(folder, compiled=False)
     exits.exit_names(model)  # refuses a model without auxiliary heads before its images are read
     data = dataset.data_of(arguments, model)
     if data.validation is None:
         raise InputError("there are no validation images to set the thresholds on; give a --dataset that has some")
 
     with data.reading():
-        calibration = exits.calibrate_exits(model, data.validation, arguments.max_accuracy_loss)
+        calibration = exits.calibrate_exits(
+            model, data.validation, arguments.max_accuracy_loss, criterion=arguments.criterion
+        )
         points = exits.score(model, calibration, data.test) if data.test is not None else None
     calibration.save(folder / runs.EXITS)
     rows = calibration.rows(points)
@@ -61,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _print(
     calibration: "ExitCalibration", points: "list[ExitPoint] | None", sizes: dict[str, int], rows: list[dict[str, Any]]
 ) -> None:
-    heads = [head for head in calibration.temperatures if head != "main"]
+    heads = calibration.exit_names[:-1]
     measured = ["validation", *(["test"] if points else [])]
     columns = ["", *(f"leave at {head} from" for head in heads)]
     columns += [f"{split} {what}" for split in measured for what in ("accuracy", "multiply-adds")]
@@ -79,7 +86,9 @@ def _print(
         )
     split = f"{calibration.images:,} validation images" + (f", {sizes['test']:,} test images" if points else "")
     print_table(f"Early exits: {split}", columns, cells)
-    print("temperatures: " + ", ".join(f"{head} {value:.2f}" for head, value in calibration.temperatures.items()))
+    print(f"what tells how sure an answer is: {calibration.criterion}")
+    for head, weights in calibration.mixtures.items():
+        print(f"{head} answers with " + " + ".join(f"{weight:.2f} {name}" for name, weight in weights.items()))
     if not calibration.thresholds:
         print(
             f"no image may leave early: on {calibration.images:,} validation images all thresholds may lose more than "

@@ -33,7 +33,8 @@ CHOICES = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
 }
-METAVARS = {"dataset": "NAME|FOLDER|TABLE", "architecture": "NAME", "weights": "NAME|FILE", "freeze_through": "ROW"}
+METAVARS = {"dataset": "NAME|FOLDER|TABLE", "architecture": "NAME", "weights": "NAME|FILE", "freeze_through": "ROW",
+            "heads": "ROW", "kernel_initializer": "NAME", "bias_initializer": "NAME"}  # fmt: skip
 
 # How many times as many training images as the smallest class the largest has where the counts are shown (ours).
 UNBALANCED = 2
@@ -41,7 +42,7 @@ UNBALANCED = 2
 # What the help begins with, and how it groups the rest. An option that stands in no group is added to the last one.
 COMMON = ("dataset", "architecture", "weights", "recipe", "epochs", "batch_size", "learning_rate", "image_size")
 GROUPS: dict[str, Iterable[str]] = {
-    "network": ("width", "aux_heads", "dropout", "aux_dropout", "freeze_through"),
+    "network": ("width", "heads", "aux_heads", "dropout", "aux_dropout", "freeze_through"),
     "end and weights of the training": ("patience", "max_minutes", "class_weight"),
     "images": ("resize", "validation_fraction", "test_fraction", "skip_bad_images", "full_check"),
     "optimization (defaults of the recipe quick; of others where they differ)": OF_RECIPE,
@@ -125,7 +126,8 @@ def _add_field(group: Any, field: Field[Any], text: str) -> None:
     if kind is bool:
         group.add_argument(option(field.name), action=argparse.BooleanOptionalAction, **options)
     elif get_origin(kind) is tuple:
-        group.add_argument(option(field.name), nargs="+", type=_OrOff(_number), metavar="X", **options)
+        kind, metavar = (str, METAVARS[field.name]) if get_args(kind)[0] is str else (_OrOff(_number), "X")
+        group.add_argument(option(field.name), nargs="+", type=kind, metavar=metavar, **options)
     elif field.name in CHOICES:
         group.add_argument(option(field.name), choices=CHOICES[field.name], metavar="NAME", **options)
     else:

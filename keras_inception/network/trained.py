@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def load_trained_weights(
         InputError: It holds no such weights, they are of another architecture, or not finite.
     """
     arrays, source, known = _stored(weights)
-    if source is not None and architectures.of(source) != architectures.of(model):
+    if source is not None and _trunk(source) != _trunk(model):
         raise InputError(
             "The weights must be of the model's architecture and width, and these are of "
             f"architecture={architectures.of(source).name!r}. Received: weights={_name(weights)!r}, a model of "
@@ -66,6 +67,11 @@ def load_trained_weights(
             stacklevel=2,
         )
     return model
+
+
+def _trunk(model: InceptionModel) -> architectures.Architecture:
+    """Returns the architecture without its auxiliary heads, any of which may begin anew."""
+    return replace(architectures.of(model), auxiliary_heads=())
 
 
 def _assign(model: InceptionModel, arrays: dict[str, list[Array]], others: Sequence[str], received: str) -> list[str]:

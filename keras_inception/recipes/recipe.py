@@ -9,7 +9,7 @@ from typing import Any
 
 from keras_inception.errors import InputError, shown
 from keras_inception.recipes.augmentation import PAPER_DISTORTIONS, Augmentation
-from keras_inception.rules import ABOVE_0, COUNT, FROM_0, SHARE, check, is_number, maybe, one_of, rule
+from keras_inception.rules import ABOVE_0, COUNT, FROM_0, SHARE, between, check, is_number, maybe, one_of, rule
 
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("constant", "exponential", "polynomial", "cosine")
@@ -42,6 +42,10 @@ class Recipe:
         ema_epochs: Time constant, in epochs, of the moving average of the weights that validation, the model file and
             the end of the training take (Polyak averaging); 0 for none.
         label_smoothing: Share of each label that is spread evenly over all classes, in [0, 1).
+        distillation: Share, from 0 to 1, of the main head's softmax in what the auxiliary heads learn, beside the
+            labels (self-distillation, Zhang et al. 2019); 0 for labels alone.
+        distillation_temperature: What the logits of both heads are divided by for it, above 0: the higher, the more
+            the less likely classes count (Hinton et al. 2015).
         loss_weights: Weights of the losses of the main head and of the architecture's auxiliary heads, in its order, at
             least 0; by default the architecture's own (paper: 1, 0.3, 0.3).
         augmentation: What happens to the training images.
@@ -67,6 +71,8 @@ class Recipe:
     bias_rate: float = field(default=1.0, metadata=ABOVE_0)
     ema_epochs: float = field(default=0.0, metadata=FROM_0)
     label_smoothing: float = field(default=0.0, metadata=SHARE)
+    distillation: float = field(default=0.0, metadata=between(0, 1))
+    distillation_temperature: float = field(default=3.0, metadata=ABOVE_0)
     loss_weights: tuple[float, ...] | None = field(
         default=None, metadata=maybe("numbers of at least 0, not all 0, in the order of the heads", _are_weights)
     )

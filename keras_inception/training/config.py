@@ -60,6 +60,8 @@ class TrainConfig:
             also a `Recipe`; it becomes one.
         augmentation: What happens to the training images; by default what the recipe does, but digits and letters are
             not mirrored; see `resolved_augmentation`.
+        heads: The rows that auxiliary heads read, such as "inception_3b"; by default the architecture's own, in the
+            paper inception_4a and inception_4d.
         aux_heads: Whether to train with the auxiliary heads.
         image_size: Height and width of the network's input in pixels; by default chosen from the images.
         resize: How an image that is not square becomes one: "crop" cuts out its centre, "pad" puts black bars beside
@@ -68,8 +70,8 @@ class TrainConfig:
         aux_dropout: Rate of the auxiliary heads' dropout in [0, 1); by default the architecture's (paper: 0.7).
         weights: What fine-tuning begins with: "imagenet", the path of a publisher's file, or what was trained here: a
             run's folder, a `.keras` or a `.weights.h5` file; by default random numbers.
-        freeze_through: The rows of the architecture up to this one do not learn, such as "inception_4e"; by default
-            all rows learn.
+        freeze_through: The rows of the architecture up to this one do not learn, such as "inception_4e", nor with
+            "main" the main head: then the auxiliary heads alone do; by default all learn.
         precision: "float32", "mixed_bfloat16", "mixed_float16", or "auto": bfloat16 where the hardware has it
             (AVX512_BF16, AMX, GPUs from Ampere on). Outputs and losses are float32 always.
         strategy: "auto", "one", "mirrored" or "multi-worker": one device, all of this machine, or the workers that
@@ -118,6 +120,7 @@ class TrainConfig:
     augmentation: Augmentation | None = field(
         default=None, metadata=maybe("an `Augmentation`", lambda value: isinstance(value, Augmentation))
     )
+    heads: tuple[str, ...] | None = field(default=None, metadata=maybe(*architectures.TAPS["rule"]))
     aux_heads: bool = field(default=True, metadata=SWITCH)
     image_size: int | None = field(
         default=None, metadata=maybe("a whole number of pixels", lambda value: is_whole(value, 1))
@@ -151,9 +154,9 @@ class TrainConfig:
             if not (self.augmentation.flip and self.dataset in NOT_TO_BE_MIRRORED):
                 object.__setattr__(self, "augmentation", None)
         rows = [row.name for row in self.resolved_architecture.rows]
-        if self.freeze_through not in (None, *rows):
+        if self.freeze_through not in (None, *rows, "main"):
             raise InputError(
-                f"`freeze_through` must be a row of {self.resolved_architecture.name!r}: {', '.join(rows)}. "
+                f"`freeze_through` must be a row of {self.resolved_architecture.name!r}: {', '.join(rows)}, or 'main'. "
                 f"Received: freeze_through={self.freeze_through!r}"
             )
         from keras_inception.weights import source_of
@@ -163,8 +166,9 @@ class TrainConfig:
 
     @cached_property
     def resolved_architecture(self) -> Architecture:
-        """The record of the network, at its width."""
-        return architectures.get(self.architecture, self.width)
+        """The record of the network, at its width and with its heads."""
+        architecture = architectures.get(self.architecture, self.width)
+        return architecture if self.heads is None else architecture.with_heads(self.heads)
 
     @cached_property
     def resolved_augmentation(self) -> Augmentation:
@@ -207,7 +211,7 @@ class TrainConfig:
         base, flip = options.pop("recipe", recipes.QUICK), augmented.get("flip")
         if "flip" in augmented and flip is None:  # of `to_options`: unless the dataset forbids it
             augmented["flip"] = True
-        if isinstance(base, str) and base not in recipes.RECIPES and set(of_recipe) == set(OF_RECIPE):
+        if isinstance(base, str) and base not in recipes.RECIPES and set(of_recipe) >= set(OF_RECIPE) - LATER:
             recipe = Recipe(name=base, **of_recipe)  # of a file that a recipe of the user's own was written to
         else:
             recipe = replace(recipes.get(base), **of_recipe)
@@ -236,6 +240,8 @@ OF_RECIPE: dict[str, Field[Any]] = {
     item.name: item for item in fields(Recipe) if item.name not in ("name", "augmentation")
 }
 OF_AUGMENTATION: dict[str, Field[Any]] = {item.name: item for item in fields(Augmentation)}
+# Of the recipe, what the files of earlier versions lack.
+LATER: frozenset[str] = frozenset(("distillation", "distillation_temperature"))
 OPTIONS: dict[str, Field[Any]] = OF_TRAINING | OF_RECIPE | OF_AUGMENTATION
 
 # What "off" means in a file or on the command line, for the options that something can be left out with.

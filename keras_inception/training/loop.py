@@ -460,6 +460,8 @@ def compiled_model(
         optimizers.optimizer(config.recipe, steps_per_epoch),
         {name: config.loss_weights[name] for name in model.output_names},
         label_smoothing=config.recipe.label_smoothing,
+        distillation=config.recipe.distillation,
+        distillation_temperature=config.recipe.distillation_temperature,
     )
     model.optimizer.build(model.trainable_variables)
     return model

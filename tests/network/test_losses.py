@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 
 import keras_inception as ki
-from keras_inception.network.losses import SparseCategoricalCrossentropy, logs_by_head, other_names
+from keras_inception.network.losses import (
+    DistilledCrossentropy,
+    SparseCategoricalCrossentropy,
+    logs_by_head,
+    other_names,
+)
 
 LABELS = np.array([0, 2, 1, 2])
 LOGITS = np.array([[1.0, 0.5, -1.0], [0.2, 0.1, 0.0], [-2.0, 3.0, 1.0], [0.0, 0.0, 4.0]], "float32")
@@ -69,3 +74,74 @@ def test_heads_whose_names_begin_alike_keep_their_logs():
         assert found == {"aux": {"loss": 1.0}, "aux_1": {"loss": 2.0, "accuracy": 3.0}}
         assert logs_by_head(logs, names, "val_") == {"aux": {}, "aux_1": {"loss": 4.0}}
     assert other_names({"aux_accuracy": 0, "aux_1_accuracy": 0}, ["aux", "aux_1"]) == {"accuracy": "aux_accuracy"}
+
+
+def test_a_distilled_head_learns_from_labels_and_from_the_main_heads_softmax():
+    """By hand in float64: Hinton's soft targets at a temperature, whose gradient the square of it keeps alike."""
+    teacher = LOGITS[::-1].astype("float64")
+    soft = np.exp(teacher / 2) / np.exp(teacher / 2).sum(-1, keepdims=True)
+    learned = np.exp(LOGITS / 2.0) / np.exp(LOGITS / 2.0).sum(-1, keepdims=True)
+    expected = 0.75 * by_hand(LABELS, 0.1) + 0.25 * 4 * (soft * np.log(soft / learned)).sum(-1)
+    probabilities = np.exp(LOGITS) / np.exp(LOGITS).sum(-1, keepdims=True)
+    for from_logits, predictions in ((True, LOGITS), (False, probabilities)):
+        loss = DistilledCrossentropy(from_logits, 0.1, distillation=0.25, temperature=2.0, reduction=None)
+        found = loss((LABELS, teacher.astype("float32")), predictions)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+        np.testing.assert_allclose(loss(LABELS, predictions), by_hand(LABELS, 0.1), rtol=1e-5)  # no teacher
+
+
+def test_the_distilled_loss_is_saved_with_its_numbers():
+    config = keras.saving.serialize_keras_object(DistilledCrossentropy(True, 0.2, 0.7, 5.0))
+    again = keras.saving.deserialize_keras_object(config)
+    numbers = (again.from_logits, again.label_smoothing, again.distillation, again.temperature)
+    assert numbers == (True, 0.2, 0.7, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"distillation": 1.1}, "`distillation` must be a number from 0 to 1. Received: distillation=1.1"),
+        ({"distillation": None}, "`distillation` must be a number from 0 to 1. Received: distillation=None"),
+        (
+            {"distillation": 0.5, "distillation_temperature": 0},
+            "`distillation_temperature` must be a number above 0. Received: distillation_temperature=0",
+        ),
+    ],
+)
+def test_distillation_out_of_range_is_refused(options, message, three_heads):
+    with pytest.raises(ki.InputError, match=message):
+        ki.compile_model(three_heads(), **options)
+
+
+@pytest.mark.parametrize("activation", ["softmax", None])
+def test_auxiliary_heads_learn_from_the_main_head_and_it_not_from_them(activation, three_heads):
+    """With the softmax alone as a target, auxiliary heads near the main head, which stays as labels made it."""
+    images = np.random.default_rng(0).normal(size=(32, 5)).astype("float32")
+    labels, weights = np.arange(32) % 3, np.random.default_rng(1).uniform(0.5, 2, 32)
+
+    def trained(**options):
+        keras.utils.set_random_seed(0)
+        model = ki.compile_model(three_heads(3, activation), keras.optimizers.SGD(0.5), [1, 1, 1], **options)
+        logs = [model.train_on_batch(images, labels, weights, return_dict=True) for _ in range(12)]
+        return model.get_layer("main_dense").get_weights(), logs
+
+    main, logs = trained(distillation=1.0, distillation_temperature=2.0)
+    for weight, expected in zip(main, trained()[0]):
+        np.testing.assert_allclose(weight, expected, atol=1e-5)  # as if the others had not learned
+    for log in logs:
+        assert log["loss"] == pytest.approx(sum(log[f"{head}_loss"] for head in ("main", "aux1", "aux2")), rel=1e-4)
+    # The divergence is what is learned; the logs are means over the steps so far.
+    assert logs[-1]["aux1_loss"] < 0.5 * logs[0]["aux1_loss"]
+
+
+def test_distillation_stays_with_the_model_in_its_file(three_heads, tmp_path):
+    model = ki.compile_model(three_heads(3), "sgd", distillation=0.5)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    for network in (model, again):
+        kinds = [type(loss).__name__ for loss in network.head_losses.losses]
+        assert kinds == ["SparseCategoricalCrossentropy", *["DistilledCrossentropy"] * 2]
+    images = np.random.default_rng(0).normal(size=(8, 5))
+    losses = [network.evaluate(images, np.arange(8) % 3, verbose=0) for network in (model, again)]
+    assert losses[0] == pytest.approx(losses[1])
+    assert all(type(loss) is SparseCategoricalCrossentropy for loss in ki.compile_model(again).head_losses.losses)

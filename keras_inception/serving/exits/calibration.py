@@ -1,12 +1,12 @@
-"""Temperatures and thresholds of early exits, found on validation data."""
+"""What answers at early exits, and from where on: mixtures, criterion and thresholds, found on validation data."""
 
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from keras_inception import architectures, evaluation, files
@@ -14,11 +14,24 @@ from keras_inception.errors import InputError, shown
 from keras_inception.network import cost
 from keras_inception.network.blocks import MAIN
 from keras_inception.network.model import InceptionModel
-from keras_inception.rules import is_number
+from keras_inception.rules import argument, is_number, maybe, one_of
 from keras_inception.types import Array, PathLike
 
 COMBINATIONS: int = 4000  # of thresholds that are tried, over all heads
-NEVER: float = 2.0  # a threshold that no probability reaches
+NEVER: float = 2.0  # a threshold that no answer reaches
+STEPS: int = 50  # thresholds of a head that are tried around the best combination
+LEAST_WEIGHT, LARGEST_WEIGHT = 0.05, 20.0  # of a head in its own mixture
+
+Mixtures = Mapping[str, Mapping[str, float]]
+
+# How sure an answer is, from 0 to 1, of probabilities (images, classes): the highest one, the entropy (0 where all
+# classes are alike, BranchyNet's), and the distance between the two highest.
+CRITERIA: dict[str, Callable[[Array], Array]] = {
+    "confidence": lambda p: p.max(axis=1),
+    "entropy": lambda p: 1 + (p * np.log(np.maximum(p, np.finfo(np.float32).tiny))).sum(axis=1) / np.log(p.shape[1]),
+    "margin": lambda p: np.diff(np.partition(p, -2, axis=1)[:, -2:], axis=1)[:, 0],
+}
+MAYBE_CRITERION = maybe(*one_of(tuple(CRITERIA))["rule"])
 
 
 @dataclass(frozen=True)
@@ -26,7 +39,9 @@ class ExitPoint:
     """What some thresholds do on some images.
 
     Attributes:
-        thresholds: The probability from which an image leaves, by head; a head that is left out is not computed.
+        thresholds: How sure a head must be for an image to leave, by head; a head that is left out is not computed.
+        mixtures: What each head that is computed answers: the softmax of the logarithms of probabilities, its own and
+            those of the heads before it, times these weights.
         accuracy: Share of right answers in [0, 1].
         accuracy_loss: Accuracy of the main head on all images, minus that.
         standard_error: The standard error of `accuracy_loss`.
@@ -37,6 +52,7 @@ class ExitPoint:
     """
 
     thresholds: dict[str, float]
+    mixtures: dict[str, dict[str, float]]
     accuracy: float
     accuracy_loss: float
     standard_error: float
@@ -50,8 +66,10 @@ class ExitCalibration:
     """What `calibrate_exits` found; `early_exit_model` takes it, and it travels as a JSON file.
 
     Attributes:
-        thresholds: The probability from which an image leaves, by auxiliary head; where none may, the head is left out.
-        temperatures: What the logits of each head are divided by before the softmax, above 0.
+        thresholds: How sure a head must be for an image to leave, by auxiliary head; where none may, it is left out.
+        mixtures: What the heads answer, see `ExitPoint`.
+        criterion: What tells how sure an answer is: `"confidence"`, `"entropy"` or `"margin"`.
+        exit_names: All heads, the shallowest first and `"main"` last.
         max_accuracy_loss: What was asked for.
         images: The number of validation images.
         multiply_adds: Of an image that runs through the main head alone, without early exits.
@@ -61,7 +79,9 @@ class ExitCalibration:
     """
 
     thresholds: dict[str, float]
-    temperatures: dict[str, float]
+    mixtures: dict[str, dict[str, float]]
+    criterion: str
+    exit_names: list[str]
     max_accuracy_loss: float
     images: int
     multiply_adds: int
@@ -85,6 +105,7 @@ class ExitCalibration:
         """
         values = files.read_json(path)
         try:
+            values = _of_today(values)
             points = {"chosen": _of(ExitPoint, values["chosen"]), "table": [_of(ExitPoint, v) for v in values["table"]]}
             return _of(cls, values | points)
         except (TypeError, KeyError, AttributeError) as error:
@@ -101,11 +122,10 @@ class ExitCalibration:
         Args:
             points: What `score` returned for test images.
         """
-        heads = [head for head in self.temperatures if head != MAIN]
         rows = []
         for index, point in enumerate(self.table):
-            row: dict[str, Any] = {f"{head}_threshold": point.thresholds.get(head) for head in heads}
-            row |= {f"{head}_share": point.shares.get(head, 0.0) for head in heads}
+            row: dict[str, Any] = {f"{head}_threshold": point.thresholds.get(head) for head in self.exit_names[:-1]}
+            row |= {f"{head}_share": point.shares.get(head, 0.0) for head in self.exit_names[:-1]}
             row |= {"validation_accuracy": point.accuracy, "multiply_adds": point.multiply_adds}
             if points is not None:
                 row |= {"test_accuracy": points[index].accuracy, "test_multiply_adds": points[index].multiply_adds}
@@ -132,13 +152,19 @@ def exit_names(model: InceptionModel) -> list[str]:
 
 
 def calibrate_exits(
-    model: InceptionModel, data: Any, max_accuracy_loss: float = 0.002, *, batch_size: int = 64
+    model: InceptionModel,
+    data: Any,
+    max_accuracy_loss: float = 0.002,
+    *,
+    criterion: str | None = None,
+    batch_size: int = 64,
 ) -> ExitCalibration:
-    """Finds the thresholds of early exits on validation data.
+    """Finds on validation data what heads answer, and how sure they must be for an image to leave.
 
-    Every head gets the temperature that makes the cross-entropy of its logits on the data smallest. Of the combinations
-    of thresholds at quantiles of the resulting probabilities it then takes the one of the fewest mean multiply-adds
-    that keeps the accuracy.
+    A head answers with what the heads before it found as well, which is there already: with the weighted geometric mean
+    of their probabilities, whose weights make the cross-entropy on the data smallest. Of the combinations of thresholds
+    at quantiles of how sure the answers are it then takes the one of the fewest mean multiply-adds that keeps the
+    accuracy, and of the criteria the one with the cheapest.
 
     Thresholds that were chosen because they do well on some images do less well on others, so there is a margin: the
     accuracy that is lost is estimated by counting right answers and by comparing the probabilities that the heads give
@@ -151,32 +177,41 @@ def calibrate_exits(
             `(image, label)`, such as a `tf.data.Dataset`, or a pair of arrays. Images are preprocessed; labels are
             integers or one-hot.
         max_accuracy_loss: How much of the main head's accuracy may be lost, in [0, 1]: 0.002 is 0.2 points.
+        criterion: What tells how sure an answer is: `"confidence"`, its highest probability; `"entropy"`; `"margin"`
+            between its two highest probabilities; None for the best of them.
         batch_size: The most images to compute at once.
 
     Raises:
-        InputError: `max_accuracy_loss` is out of range, the model has no auxiliary heads, there is no data, or labels
-            do not fit the model.
+        InputError: An argument is out of range, the model has no auxiliary heads, there is no data, or labels do not
+            fit the model.
+
+    Reference: Wołczyk et al., Zero Time Waste: Recycling Predictions in Early Exit Neural Networks, arXiv:2106.05409,
+    section 3.2, for the mean of the answers.
     """
     if not is_number(max_accuracy_loss, 0, 1):
         raise InputError(
             "`max_accuracy_loss` must be a share of the images from 0 to 1; 0.002 is 0.2 points. "
             f"Received: max_accuracy_loss={shown(max_accuracy_loss)}"
         )
+    criterion = argument("criterion", criterion, MAYBE_CRITERION)
     logits, labels = _head_logits(model, data, batch_size)
-    temperatures = {head: temperature(values, labels) for head, values in logits.items()}
-    answers = _Answers(model, logits, labels, temperatures)
-    points = [answers.point(thresholds) for thresholds in answers.combinations()]
-    never = points[-1]
-    safe = [point for point in points if point.highest_loss <= max_accuracy_loss]
-    chosen = min([never, *safe], key=lambda point: (point.multiply_adds, point.accuracy_loss))
+    found = []
+    for name in CRITERIA if criterion is None else (criterion,):
+        answers = _Answers(model, logits, labels, name)
+        points = [answers.point(thresholds) for thresholds in answers.combinations()]
+        chosen = answers.refined(_cheapest(points, max_accuracy_loss), max_accuracy_loss)
+        found.append((name, points, chosen))
+    name, points, chosen = min(found, key=lambda each: each[2].multiply_adds)
     return ExitCalibration(
         thresholds=chosen.thresholds,
-        temperatures=temperatures,
+        mixtures=chosen.mixtures,
+        criterion=name,
+        exit_names=exit_names(model),
         max_accuracy_loss=max_accuracy_loss,
         images=len(labels),
         multiply_adds=_exit_costs(model, [])[MAIN],
         chosen=chosen,
-        table=_sweep(points, chosen, never),
+        table=_sweep(points, chosen, points[-1]),
     )
 
 
@@ -192,23 +227,30 @@ def score(model: InceptionModel, calibration: ExitCalibration, data: Any, *, bat
     Raises:
         InputError: The model has no auxiliary heads, there is no data, or labels do not fit the model.
     """
-    answers = _Answers(model, *_head_logits(model, data, batch_size), calibration.temperatures)
-    return [answers.point(point.thresholds) for point in calibration.table]
+    answers = _Answers(model, *_head_logits(model, data, batch_size), calibration.criterion)
+    return [answers.point(point.thresholds, point.mixtures) for point in calibration.table]
 
 
-def temperature(logits: Array, labels: Array) -> float:
-    """Returns the temperature, from 0.05 to 20, that makes the cross-entropy of `softmax(logits / temperature)` least.
+def mixture(logits: Sequence[Array], labels: Array) -> list[float]:
+    """Returns the weights of some heads' logits that make the cross-entropy of their sum's softmax least.
+
+    They are from 0 to 20, the last one from 0.05. Of a single head that is temperature scaling: the weight is 1 divided
+    by the temperature.
 
     Args:
-        logits: `(images, classes)`.
+        logits: Of each head, `(images, classes)`, that of the one that answers last.
         labels: `(images,)`, integers.
     """
+    of_labels = np.stack([np.take_along_axis(values, labels[:, None], axis=1)[:, 0] for values in logits])
 
-    def cross_entropy(logarithm: float) -> float:
-        log_probabilities = log_softmax(logits / np.exp(logarithm), axis=1)
-        return -np.take_along_axis(log_probabilities, labels[:, None], axis=1).mean()
+    def cross_entropy(weights: Array) -> tuple[float, Array]:
+        log_probabilities = log_softmax(sum(w * values for w, values in zip(weights, logits)), axis=1)
+        expected = np.stack([(np.exp(log_probabilities) * values).sum(axis=1) for values in logits])
+        loss = -np.take_along_axis(log_probabilities, labels[:, None], axis=1).mean()
+        return float(loss), (expected - of_labels).mean(axis=1)
 
-    return float(np.exp(minimize_scalar(cross_entropy, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+    bounds = [*[(0.0, LARGEST_WEIGHT)] * (len(logits) - 1), (LEAST_WEIGHT, LARGEST_WEIGHT)]
+    return minimize(cross_entropy, np.full(len(logits), 1 / len(logits)), jac=True, bounds=bounds).x.tolist()
 
 
 def _head_logits(model: InceptionModel, data: Any, batch_size: int) -> tuple[dict[str, Array], Array]:
@@ -223,49 +265,60 @@ def _head_logits(model: InceptionModel, data: Any, batch_size: int) -> tuple[dic
 
 
 class _Answers:
-    """What every head says of labelled images, `logits` of them by head, and so what any thresholds do."""
+    """What the heads say of labelled images, `logits` of them by head, and so what any thresholds do."""
 
-    def __init__(
-        self, model: InceptionModel, logits: dict[str, Array], labels: Array, temperatures: dict[str, float]
-    ) -> None:
-        self._model = model
+    def __init__(self, model: InceptionModel, logits: dict[str, Array], labels: Array, criterion: str) -> None:
+        self._model, self._logits, self._labels, self._criterion = model, logits, labels, criterion
         self._costs: dict[tuple[str, ...], dict[str, int]] = {}
-        self._right = {head: values.argmax(axis=1) == labels for head, values in logits.items()}
-        self._confidence = {
-            head: softmax(values / temperatures[head], axis=1).max(axis=1) for head, values in logits.items()
-        }
+        self._mixtures: dict[tuple[str, ...], dict[str, float]] = {}
+        self._found: dict[tuple[tuple[str, float], ...], tuple[Array, Array, Array]] = {}
+        self._main = self._answer(self._mixture((MAIN,)))
+        heads = [head for head in logits if head != MAIN]
+        # All heads that a threshold may be found for are computed, so that the search starts with their mixtures.
+        self._sure = {head: self._answer(self._mixture(tuple(heads[: i + 1])))[2] for i, head in enumerate(heads)}
 
     def combinations(self) -> Iterator[dict[str, float]]:
         """Yields thresholds for the search: each head's quantiles, and none; the last one has no exits."""
-        heads = [head for head in self._confidence if head != MAIN]
-        count = max(2, int(COMBINATIONS ** (1 / len(heads))))
-        # Six digits are fewer than float32 has, and are what a person can read.
-        quantiles = [
-            [0.0, *np.unique(np.quantile(self._confidence[head], np.linspace(0, 1, count)[1:]).round(6)), NEVER]
-            for head in heads
-        ]
-        for values in itertools.product(*quantiles):
-            yield {head: float(value) for head, value in zip(heads, values) if value != NEVER}
+        count = max(2, int(COMBINATIONS ** (1 / len(self._sure))))
+        for values in itertools.product(*(self._quantiles(head, count) for head in self._sure)):
+            yield {head: value for head, value in zip(self._sure, values) if value != NEVER}
 
-    def point(self, thresholds: dict[str, float]) -> ExitPoint:
-        """Returns what some thresholds do."""
+    def refined(self, point: ExitPoint, max_accuracy_loss: float) -> ExitPoint:
+        """Returns the cheapest point that is reached by changing one threshold after the other."""
+        while True:
+            changed = [
+                {name: value for name, value in {**thresholds, head: value}.items() if value != NEVER}
+                for thresholds in [{name: point.thresholds.get(name, NEVER) for name in self._sure}]
+                for head in self._sure
+                for value in self._quantiles(head, STEPS)
+            ]
+            best = _cheapest([*map(self.point, changed), point], max_accuracy_loss)
+            if best.multiply_adds >= point.multiply_adds:
+                return point
+            point = best
+
+    def point(self, thresholds: dict[str, float], mixtures: Mixtures | None = None) -> ExitPoint:
+        """Returns what some thresholds do, with some mixtures or, by default, the best ones."""
         heads = tuple(thresholds)
         if heads not in self._costs:  # thousands of points have few costs
             self._costs[heads] = _exit_costs(self._model, heads)
-        right, confidence = self._right[MAIN].astype(float), self._confidence[MAIN].copy()
+        if mixtures is None:
+            mixtures = {head: self._mixture((*heads, MAIN)[: i + 1]) for i, head in enumerate((*heads, MAIN))}
+        right, confidence, _ = (values.copy() for values in self._answer(mixtures[MAIN]))
         stays = np.ones(len(right), bool)
         shares = {}
         for head, threshold in thresholds.items():
-            leaves = stays & (self._confidence[head] >= threshold)
-            right[leaves] = self._right[head][leaves]
-            confidence[leaves] = self._confidence[head][leaves]
+            of_head = self._answer(mixtures[head])
+            leaves = stays & (of_head[2] >= threshold)
+            right[leaves], confidence[leaves] = of_head[0][leaves], of_head[1][leaves]
             shares[head] = float(leaves.mean())
             stays &= ~leaves
         shares[MAIN] = float(stays.mean())
-        counted, counted_error = _mean_and_error(self._right[MAIN] - right)
-        expected, expected_error = _mean_and_error(self._confidence[MAIN] - confidence)
+        counted, counted_error = _mean_and_error(self._main[0] - right)
+        expected, expected_error = _mean_and_error(self._main[1] - confidence)
         return ExitPoint(
             thresholds=dict(thresholds),
+            mixtures={head: dict(weights) for head, weights in mixtures.items()},
             accuracy=float(right.mean()),
             accuracy_loss=counted,
             standard_error=counted_error,
@@ -273,6 +326,32 @@ class _Answers:
             multiply_adds=sum(self._costs[heads][head] * share for head, share in shares.items()),
             shares=shares,
         )
+
+    def _quantiles(self, head: str, count: int) -> list[float]:
+        # Six digits are fewer than float32 has, and are what a person can read.
+        values = np.unique(np.quantile(self._sure[head], np.linspace(0, 1, count)[1:]).round(6))
+        return [0.0, *map(float, values), NEVER]
+
+    def _mixture(self, heads: tuple[str, ...]) -> dict[str, float]:
+        if heads not in self._mixtures:
+            weights = mixture([self._logits[head] for head in heads], self._labels)
+            self._mixtures[heads] = dict(zip(heads, (round(weight, 6) for weight in weights)))
+        return self._mixtures[heads]
+
+    def _answer(self, weights: Mapping[str, float]) -> tuple[Array, Array, Array]:
+        """Returns of each image whether a mixture is right, its probability, and how sure the criterion says it is."""
+        key = tuple(weights.items())
+        if key not in self._found:
+            rows = softmax(sum(weight * self._logits[head] for head, weight in key), axis=1)
+            right = (rows.argmax(axis=1) == self._labels).astype(float)
+            self._found[key] = right, rows.max(axis=1), CRITERIA[self._criterion](rows)
+        return self._found[key]
+
+
+def _cheapest(points: list[ExitPoint], max_accuracy_loss: float) -> ExitPoint:
+    """Returns the cheapest point that keeps the accuracy, or the last one."""
+    safe = [point for point in points if point.highest_loss <= max_accuracy_loss]
+    return min([points[-1], *safe], key=lambda point: (point.multiply_adds, point.accuracy_loss))
 
 
 def _sweep(points: list[ExitPoint], chosen: ExitPoint, never: ExitPoint, count: int = 12) -> list[ExitPoint]:
@@ -306,6 +385,24 @@ def _exit_costs(model: InceptionModel, heads: Collection[str]) -> dict[str, int]
             asked += costs[head]
             spent[head] = asked + sum(costs[name] for name in rows[: rows.index(architecture.taps[head]) + 1])
     return spent
+
+
+def _of_today(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the values of a file, where heads of earlier versions answered alone, at a temperature."""
+    if "mixtures" in values:
+        return values
+    alone = {head: {head: 1 / temperature} for head, temperature in values["temperatures"].items()}
+
+    def point(value: dict[str, Any]) -> dict[str, Any]:
+        return value | {"mixtures": {head: alone[head] for head in (*value["thresholds"], MAIN)}}
+
+    return values | {
+        "mixtures": point(values)["mixtures"],
+        "criterion": "confidence",
+        "exit_names": list(alone),
+        "chosen": point(values["chosen"]),
+        "table": list(map(point, values["table"])),
+    }
 
 
 def _of(cls: Any, values: dict[str, Any]) -> Any:

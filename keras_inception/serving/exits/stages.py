@@ -15,8 +15,18 @@ from keras_inception.network.blocks import MAIN
 from keras_inception.network.checks import check_finite, check_input, gives_logits
 from keras_inception.network.model import InceptionModel, check_model
 from keras_inception.network.views import features
+from keras_inception.rules import argument, one_of
 from keras_inception.serving.exits.calibration import ExitCalibration, exit_names
 from keras_inception.types import Array, Tensor
+
+TINY = np.finfo(np.float32).tiny
+
+# `CRITERIA` of the calibration as TensorFlow computes them: of probabilities (rows, classes), (rows,).
+SURENESS: dict[str, Callable[[Tensor], Tensor]] = {
+    "confidence": lambda p: tf.reduce_max(p, axis=-1),
+    "entropy": lambda p: 1 + tf.reduce_sum(p * tf.math.log(tf.maximum(p, TINY)), axis=-1) / math.log(p.shape[-1]),
+    "margin": lambda p: (lambda two: two[:, 0] - two[:, 1])(tf.math.top_k(p, 2).values),
+}
 
 
 def early_exit_model(
@@ -29,13 +39,13 @@ def early_exit_model(
         thresholds: What `calibrate_exits` returned, or the probability from which an image leaves: a number for all
             auxiliary heads, or a dict by their names, such as `{"aux1": 0.9, "aux2": 0.8}`. From 0 (every image
             leaves) to 1; above 1 none leaves, and neither does one at a head that is left out. Those heads are not
-            computed.
+            computed. Without a calibration each head answers alone.
 
     Raises:
         InputError: The model has no auxiliary heads or weights that are not finite, or the thresholds do not fit.
     """
     if isinstance(thresholds, ExitCalibration):
-        return EarlyExitModel(model, thresholds.thresholds, thresholds.temperatures)
+        return EarlyExitModel(model, thresholds.thresholds, thresholds.mixtures, thresholds.criterion)
     return EarlyExitModel(model, thresholds)
 
 
@@ -43,14 +53,14 @@ def early_exit_model(
 class EarlyExitModel(keras.Model):
     """A trained network whose images leave at the first head that is confident of them.
 
-    The batch runs to the tap of the first auxiliary head (in GoogLeNet 4a). Rows whose highest probability reaches the
-    head's threshold have their answer; the others are gathered and run to the next tap (4d), and what is left to the
-    main head. A stage that no row reaches is not run at all.
+    The batch runs to the tap of the first auxiliary head (in GoogLeNet 4a). Rows of which the head is as sure as its
+    threshold says have their answer; the others are gathered and run to the next tap (4d), and what is left to the main
+    head. A stage that no row reaches is not run at all.
 
     Calling it and `predict` take preprocessed images, `(batch, height, width, channels)`; calling takes an empty
     batch too. They return a dict in the order of the images:
 
-    - `"probabilities"`: `(batch, classes)`, float32, the softmax of the head that answered, at its temperature;
+    - `"probabilities"`: `(batch, classes)`, float32, what the head answered at which the image left: its mixture;
     - `"exit"`: `(batch,)`, int32, which head that was: the index in `exit_names`.
 
     It does not train: train the model that it was made of, whose layers and variables it shares. A `.keras` file of it
@@ -59,7 +69,9 @@ class EarlyExitModel(keras.Model):
     Args:
         model: A trained model with auxiliary heads.
         thresholds: As `early_exit_model` takes them.
-        temperatures: What each head's logits are divided by before the softmax, by name; by default 1.
+        mixtures: By head, the weights of its logits and of those of heads before it whose sum's softmax is the answer,
+            see `ExitPoint`; by default 1 of its own alone.
+        criterion: What tells how sure an answer is: `"confidence"`, `"entropy"` or `"margin"`.
         name: The model's name; by default that of `model` with `_early_exit`.
         **kwargs: Others of `keras.Model`.
 
@@ -70,7 +82,8 @@ class EarlyExitModel(keras.Model):
         exit_names: The names of all heads, the shallowest first and `"main"` last.
         heads_in_use: The names of the heads that are computed: those that an image can leave at, and `"main"`.
         thresholds: The thresholds by head.
-        temperatures: The temperatures by head.
+        mixtures: The mixtures of the heads in use.
+        criterion: What tells how sure an answer is.
     """
 
     predict_function: Any
@@ -80,7 +93,8 @@ class EarlyExitModel(keras.Model):
         self,
         model: InceptionModel,
         thresholds: float | Mapping[str, float],
-        temperatures: Mapping[str, float] | None = None,
+        mixtures: Mapping[str, Mapping[str, float]] | None = None,
+        criterion: str = "confidence",
         *,
         name: str | None = None,
         **kwargs: Any,
@@ -89,14 +103,18 @@ class EarlyExitModel(keras.Model):
         check_finite(model)
         names = exit_names(model)
         thresholds = _numbers_by_head(thresholds, names[:-1], "thresholds", 0)
-        given = _numbers_by_head(temperatures or {}, names, "temperatures", 1e-6)
+        criterion = argument("criterion", criterion, one_of(tuple(SURENESS)))
+        # A probability is never above 1.
+        used = [*(head for head, threshold in thresholds.items() if threshold <= 1), MAIN]
+        mixtures = {head: {head: 1.0} for head in used} if mixtures is None else mixtures
+        mixtures = _mixtures(mixtures, used)
         super().__init__(name=name or f"{model.name}_early_exit", **kwargs)
         self.model = model
         self.exit_names: list[str] = names
         self.thresholds: dict[str, float] = thresholds
-        self.temperatures: dict[str, float] = {**dict.fromkeys(names, 1.0), **given}
-        # A probability is never above 1.
-        self.heads_in_use: list[str] = [*(head for head, threshold in thresholds.items() if threshold <= 1), MAIN]
+        self.mixtures: dict[str, dict[str, float]] = mixtures
+        self.criterion: str = criterion
+        self.heads_in_use: list[str] = used
         self.class_names: list[str] | None = model.class_names
         self.preprocessing: str | None = model.preprocessing
         self._graph = tf.function(self.router(model, _call), autograph=False, reduce_retracing=True)
@@ -142,13 +160,17 @@ class EarlyExitModel(keras.Model):
         return {
             "model": keras.saving.serialize_keras_object(self.model),
             "thresholds": self.thresholds,
-            "temperatures": self.temperatures,
+            "mixtures": self.mixtures,
+            "criterion": self.criterion,
             "name": self.name,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "EarlyExitModel":
         model = keras.saving.deserialize_keras_object(config["model"], custom_objects)
+        temperatures = config.pop("temperatures", None)  # of an earlier version, whose heads answered alone
+        if temperatures is not None:
+            config["mixtures"] = {head: {head: 1 / value} for head, value in temperatures.items()}
         return cls(**{**config, "model": model})
 
     def router(
@@ -168,19 +190,30 @@ class EarlyExitModel(keras.Model):
         # Held by a function and not by an attribute, so that Keras finds each layer once.
         stages = [wrap(stage) for stage in _stages(network, self.heads_in_use)]
         gives_softmax = {head: not gives_logits(network, head) for head in self.heads_in_use}
+        sureness = SURENESS[self.criterion]
 
-        def answer_from(depth: int, x: Tensor) -> tuple[Tensor, Tensor]:
-            """Returns probabilities and exits of the rows of `x`, the input of a stage; there is at least one."""
+        def answer_from(depth: int, x: Tensor, passed: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            """Returns probabilities and exits of the rows of `x`, the input of a stage; there is at least one.
+
+            Args:
+                depth: Which stage.
+                x: Its input.
+                passed: The logits of the heads before it.
+            """
             head = self.heads_in_use[depth]
             stage = stages[depth](x)
-            probabilities = _softmax(stage["output"], gives_softmax[head], self.temperatures[head])  # (rows, classes)
+            logits = {**passed, head: _logits(stage["output"], gives_softmax[head])}
+            weighed = [weight * logits[name] for name, weight in self.mixtures[head].items()]
+            probabilities = tf.nn.softmax(sum(weighed[1:], start=weighed[0]))  # (rows, classes)
             exits = tf.fill(tf.shape(probabilities)[:1], self.exit_names.index(head))
             if head == MAIN:
                 return probabilities, exits
-            rest = tf.where(~(tf.reduce_max(probabilities, axis=-1) >= self.thresholds[head]))  # (rows that go on, 1)
+            rest = tf.where(~(sureness(probabilities) >= self.thresholds[head]))  # (rows that go on, 1)
 
             def go_on() -> tuple[Tensor, Tensor]:
-                deeper = answer_from(depth + 1, tf.gather(stage.get("tap", x), rest[:, 0]))
+                needed = {name for later in self.heads_in_use[depth + 1 :] for name in self.mixtures[later]}
+                kept = {name: tf.gather(rows, rest[:, 0]) for name, rows in logits.items() if name in needed}
+                deeper = answer_from(depth + 1, tf.gather(stage.get("tap", x), rest[:, 0]), kept)
                 return tuple(map(tf.tensor_scatter_nd_update, (probabilities, exits), (rest, rest), deeper))
 
             return tf.cond(tf.size(rest) > 0, go_on, lambda: (probabilities, exits))
@@ -188,7 +221,7 @@ class EarlyExitModel(keras.Model):
         def answer(images: Tensor) -> dict[str, Tensor]:
             probabilities, exits = tf.cond(
                 tf.shape(images)[0] > 0,  # An empty batch crashes oneDNN's fused convolutions.
-                lambda: answer_from(0, images),
+                lambda: answer_from(0, images, {}),
                 lambda: (tf.zeros([0, self.model.classes]), tf.zeros([0], tf.int32)),
             )
             return {"probabilities": probabilities, "exit": exits}
@@ -200,9 +233,8 @@ def _call(stage: keras.Model) -> Callable[[Tensor], dict[str, Tensor]]:
     return lambda x: stage(x, training=False)
 
 
-def _softmax(output: Tensor, is_softmax: bool, temperature: float) -> Tensor:
-    logits = tf.math.log(tf.maximum(output, np.finfo(np.float32).tiny)) if is_softmax else output
-    return tf.nn.softmax(logits / temperature)
+def _logits(output: Tensor, is_softmax: bool) -> Tensor:
+    return tf.math.log(tf.maximum(output, TINY)) if is_softmax else output
 
 
 def _stages(network: InceptionModel, heads: list[str]) -> list[keras.Model]:
@@ -217,6 +249,17 @@ def _stages(network: InceptionModel, heads: list[str]) -> list[keras.Model]:
         stages.append(keras.Model(x, outputs))
         x = outputs.get("tap", x)
     return stages
+
+
+def _mixtures(values: Any, heads: list[str]) -> dict[str, dict[str, float]]:
+    """Returns the mixtures of some heads, each of itself and of heads before it, as plain numbers."""
+    given = values if isinstance(values, Mapping) else {}
+    if not all(isinstance(given.get(head), Mapping) and head in given[head] for head in heads):
+        raise InputError(
+            f"`mixtures` must hold for each head in use, {heads}, weights by head, its own among them. "
+            f"Received: mixtures={values!r}"
+        )
+    return {head: _numbers_by_head(given[head], heads[: i + 1], "mixtures", 0) for i, head in enumerate(heads)}
 
 
 def _numbers_by_head(values: Any, heads: list[str], argument: str, least: float) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Temperatures, thresholds and what they are said to do, against answers that are known."""
 
+import itertools
 import json
 
 import keras
@@ -12,6 +13,7 @@ import keras_inception as ki
 from keras_inception.network import cost
 from keras_inception.serving import exits
 from keras_inception.serving.exits import calibration as calibrating
+from keras_inception.serving.exits.stages import SURENESS
 
 ALL = ("aux1", "aux2", "main")
 
@@ -48,17 +50,58 @@ def calibration(model, images, labels):
 
 
 def calibrated(outputs, calibration):
-    """Returns the softmaxes at the calibration's temperatures."""
-    powers = {head: rows ** (1 / calibration.temperatures[head]) for head, rows in outputs.items()}
+    """Returns the answers by head: the weighted geometric means of the softmaxes."""
+    powers = {
+        head: np.prod([outputs[name].astype("float64") ** weight for name, weight in weights.items()], axis=0)
+        for head, weights in calibration.mixtures.items()
+    }
     return {head: rows / rows.sum(axis=1, keepdims=True) for head, rows in powers.items()}
 
 
-def test_the_temperature_of_logits_is_what_they_were_multiplied_by():
+def drawn(random, logits):
+    """Returns labels that are drawn from the softmax of logits."""
+    return (logits + random.gumbel(size=logits.shape)).argmax(axis=1)
+
+
+def test_the_weight_of_a_single_head_is_the_inverse_of_its_temperature():
     random = np.random.default_rng(0)
     logits = random.normal(size=(20_000, 4)) * 2
-    labels = (logits + random.gumbel(size=logits.shape)).argmax(axis=1)  # drawn from the softmax of the logits
-    assert calibrating.temperature(logits, labels) == pytest.approx(1, abs=0.05)
-    assert calibrating.temperature(3 * logits, labels) == pytest.approx(3, abs=0.15)
+    labels = drawn(random, logits)
+    assert calibrating.mixture([logits], labels) == pytest.approx([1], abs=0.05)
+    assert calibrating.mixture([3 * logits], labels) == pytest.approx([1 / 3], abs=0.02)
+
+
+def test_the_weights_of_several_heads_are_those_that_the_labels_were_drawn_with():
+    random = np.random.default_rng(0)
+    first, second, third = random.normal(size=(3, 20_000, 4)) * 2
+    labels = drawn(random, 0.3 * first + 0.8 * third)
+    assert calibrating.mixture([first, second, third], labels) == pytest.approx([0.3, 0, 0.8], abs=0.03)
+    assert calibrating.mixture([second], labels) == pytest.approx([0.05], abs=1e-6)  # one that answers stays in
+
+
+@pytest.mark.parametrize(
+    ("criterion", "expected"),
+    [
+        ("confidence", [0.5, 0.25, 1]),
+        # 1 minus the entropy in units of the largest, ln 4: of (1/2, 1/4, 1/8, 1/8) it is 1.75 ln 2
+        ("entropy", [1 - 1.75 / 2, 0, 1]),
+        ("margin", [0.25, 0, 1]),
+    ],
+)
+def test_how_sure_an_answer_is(criterion, expected):
+    probabilities = np.array([[1 / 4, 1 / 2, 1 / 8, 1 / 8], [1 / 4] * 4, [0, 0, 1, 0]])
+    assert calibrating.CRITERIA[criterion](probabilities) == pytest.approx(expected, abs=1e-6)
+    tensor = tf.constant(probabilities, tf.float32)
+    np.testing.assert_allclose(SURENESS[criterion](tensor), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("criterion", ["confidence", "entropy", "margin"])
+def test_a_criterion_may_be_chosen_and_none_is_the_cheapest(model, images, labels, calibration, criterion):
+    found = ki.calibrate_exits(model, (images, labels), max_accuracy_loss=0.3, criterion=criterion)
+    assert found.criterion == criterion
+    assert found.chosen.multiply_adds >= calibration.chosen.multiply_adds
+    if criterion == calibration.criterion:
+        assert found == calibration
 
 
 def test_what_it_says_is_what_the_network_then_does(model, calibration, images, labels):
@@ -67,7 +110,8 @@ def test_what_it_says_is_what_the_network_then_does(model, calibration, images, 
     scored = exits.score(model, calibration, others)
     assert len(scored) == len(calibration.table)
     for index in (0, len(scored) // 2, calibration.table.index(calibration.chosen)):
-        exiting = exits.EarlyExitModel(model, calibration.table[index].thresholds, calibration.temperatures)
+        chosen = calibration.table[index]
+        exiting = exits.EarlyExitModel(model, chosen.thresholds, chosen.mixtures, calibration.criterion)
         for (x, y), point in (((images, labels), calibration.table[index]), (others, scored[index])):
             found = exiting(x)
             left = np.array(exiting.exit_names)[found["exit"]]
@@ -88,23 +132,27 @@ def test_the_multiply_adds_are_those_of_the_cut_networks(model, calibration):
         assert point.multiply_adds == pytest.approx(sum(spent[head] * share for head, share in point.shares.items()))
 
 
-def test_the_chosen_thresholds_are_the_cheapest_that_keep_the_accuracy(model, calibration, outputs, labels):
-    """A second search over other thresholds: none that keeps the promise is much cheaper."""
-    confidence = {head: rows.max(axis=1) for head, rows in calibrated(outputs, calibration).items()}
-    right = {head: rows.argmax(axis=1) == labels for head, rows in outputs.items()}
+def test_the_chosen_thresholds_are_the_cheapest_that_keep_the_accuracy(model, calibration, outputs, images, labels):
+    """A second search over other thresholds of the heads in use: none that keeps the promise is much cheaper."""
+    answers = calibrated(outputs, calibration)
+    heads = [head for head in answers if head != "main"]
+    sure = {head: calibrating.CRITERIA[calibration.criterion](rows) for head, rows in answers.items()}
+    right = {head: rows.argmax(axis=1) == labels for head, rows in answers.items()}
+    of_main = outputs["main"].argmax(axis=1) == labels
     costs = {head: sum(row.multiply_adds for row in cost.rows(ki.inference_model(model, head))) for head in ALL}
     least = np.inf
-    for aux1 in np.quantile(confidence["aux1"], np.linspace(0, 1, 9)):
-        for aux2 in np.quantile(confidence["aux2"], np.linspace(0, 1, 9)):
-            leaves = [confidence["aux1"] >= aux1, confidence["aux2"] >= aux2]
-            lost = right["main"].astype(int) - np.select(leaves, [right["aux1"], right["aux2"]], right["main"])
-            if np.mean(lost) + np.std(lost) / 20 <= 0.3:
-                least = min(least, np.mean(np.select(leaves, [costs["aux1"], costs["aux2"]], costs["main"])))
+    for thresholds in itertools.product(*(np.quantile(sure[head], np.linspace(0, 1, 9)) for head in heads)):
+        leaves = [sure[head] >= threshold for head, threshold in zip(heads, thresholds)]
+        lost = of_main.astype(int) - np.select(leaves, [right[head] for head in heads], right["main"])
+        if np.mean(lost) + np.std(lost) / 20 <= 0.3:
+            least = min(least, np.mean(np.select(leaves, [costs[head] for head in heads], costs["main"])))
     chosen = calibration.chosen
     assert chosen.accuracy_loss + chosen.standard_error <= chosen.highest_loss <= 0.3
     assert 0.1 < chosen.shares["main"] < 0.9
-    heads = sum(row.multiply_adds for row in cost.rows(model) if row.name in ("aux1", "aux2"))
-    assert chosen.multiply_adds <= least + heads  # the second search does not count the heads that were passed
+    passed = sum(row.multiply_adds for row in cost.rows(model) if row.name in ("aux1", "aux2"))
+    assert chosen.multiply_adds <= least + passed  # the second search does not count the heads that were passed
+    alone = ki.calibrate_exits(model, (images, labels), 0.0)
+    assert alone.chosen.multiply_adds > chosen.multiply_adds  # less may be lost, and less is saved
 
 
 def test_images_leave_at_a_head_that_is_right_where_main_is_and_at_no_other(model, images, outputs):
@@ -134,7 +182,7 @@ def test_data_comes_as_arrays_or_in_batches_with_labels_of_either_form(model, ca
     found = ki.calibrate_exits(model, data, max_accuracy_loss=0.3)
     assert found.images == 400
     # Other batch sizes round otherwise, in the sixth digit of a threshold.
-    assert found.temperatures == pytest.approx(calibration.temperatures, rel=1e-3)
+    assert found.mixtures["aux1"] == pytest.approx(calibration.mixtures["aux1"], rel=1e-3)
     assert found.chosen.multiply_adds == pytest.approx(calibration.chosen.multiply_adds, rel=0.01)
 
 
@@ -147,7 +195,25 @@ def test_it_travels_as_a_json_file_and_makes_the_model(model, calibration, tmp_p
         again = exits.ExitCalibration.from_file(tmp_path / name)
         assert again == calibration
     exiting = ki.early_exit_model(model, again)
-    assert (exiting.thresholds, exiting.temperatures) == (calibration.thresholds, calibration.temperatures)
+    assert (exiting.thresholds, exiting.mixtures) == (calibration.thresholds, calibration.mixtures)
+    assert exiting.criterion == calibration.criterion
+
+
+def test_a_file_of_an_earlier_version_lets_each_head_answer_alone(model, calibration, answers, tmp_path):
+    calibration.save(tmp_path / "exits.json")
+    written = json.loads((tmp_path / "exits.json").read_text())
+    for point in (written, written["chosen"], *written["table"]):
+        del point["mixtures"]
+    del written["criterion"], written["exit_names"]
+    written["temperatures"] = {"aux1": 2.0, "aux2": 1.0, "main": 1.0}
+    written["thresholds"] = {"aux1": 0.0}
+    (tmp_path / "exits.json").write_text(json.dumps(written))
+    again = exits.ExitCalibration.from_file(tmp_path / "exits.json")
+    assert (again.criterion, again.exit_names) == ("confidence", ["aux1", "aux2", "main"])
+    assert [row["chosen"] for row in again.rows()].count(True) == 1
+    expected = np.sqrt(answers["aux1"][:8])
+    found = ki.early_exit_model(model, again)(random_images(64)[:8])["probabilities"]
+    np.testing.assert_allclose(found, expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"thresholds": {}}', "no json"])
@@ -184,3 +250,8 @@ def test_what_is_no_labelled_images_and_no_share_is_refused(model, data, loss, m
         ki.calibrate_exits(model, data, loss)
     with pytest.raises(ki.InputError, match="need the main head and an auxiliary head"):
         ki.calibrate_exits(ki.inference_model(model), data)
+
+
+def test_a_criterion_that_there_is_not_is_refused(model):
+    with pytest.raises(ki.InputError, match=r"`criterion` must be None or one of \('confidence', .*criterion='energy'"):
+        ki.calibrate_exits(model, [], criterion="energy")

@@ -151,11 +151,42 @@ def test_it_shares_the_variables_of_the_model_and_leaves_it_as_it_is():
     assert network.to_json() == before
 
 
-def test_temperatures_scale_the_logits(model, answers):
-    exiting = EarlyExitModel(model, {"aux1": 0.0}, {"aux1": 2.0})
-    expected = np.sqrt(answers["aux1"][:8])
-    expected /= expected.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(exiting(random_images(64)[:8])["probabilities"], expected, atol=1e-5)
+def test_a_head_answers_with_those_before_it_by_its_weights(model, answers):
+    """A weighted geometric mean; rows that go on keep what the heads before found of them."""
+    mixtures = {"aux1": {"aux1": 0.5}, "aux2": {"aux1": 0.25, "aux2": 2.0}, "main": {"aux2": 0.5, "main": 1.0}}
+    expected = {
+        "aux1": answers["aux1"] ** 0.5,
+        "aux2": answers["aux1"] ** 0.25 * answers["aux2"] ** 2,
+        "main": answers["aux2"] ** 0.5 * answers["main"],
+    }
+    expected = {head: rows / rows.sum(axis=1, keepdims=True) for head, rows in expected.items()}
+    thresholds = {head: float(np.median(expected[head].max(axis=1))) for head in ("aux1", "aux2")}
+    found = EarlyExitModel(model, thresholds, mixtures)(random_images(64))
+    assert_answers(found, expected, leaves_at(expected, thresholds, 64))
+    assert len(set(found["exit"].numpy())) == 3
+
+
+@pytest.mark.parametrize("criterion", ["entropy", "margin"])
+def test_an_image_leaves_where_the_criterion_says_so(model, answers, criterion):
+    p = np.sort(answers["aux1"], axis=1)
+    sure = {"entropy": 1 + (p * np.log(p)).sum(axis=1) / np.log(7), "margin": p[:, -1] - p[:, -2]}[criterion]
+    threshold = float(np.sort(sure)[30:32].mean())
+    found = EarlyExitModel(model, {"aux1": threshold}, criterion=criterion)(random_images(64))
+    np.testing.assert_array_equal(found["exit"].numpy() == 0, sure >= threshold)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mixtures": {"aux1": {"aux1": 1.0}}}, r"`mixtures` must hold for each head in use, \['aux1', 'main'\]"),
+        ({"mixtures": {"aux1": {"main": 1.0}, "main": {"main": 1.0}}}, "its own among them. Received: mixtures="),
+        ({"mixtures": {"aux1": {"aux1": 1.0, "main": 1.0}, "main": {"main": 1.0}}}, "`mixtures` must be a number"),
+        ({"criterion": "energy"}, r"`criterion` must be one of \('confidence', 'entropy', 'margin'\). Received: crit"),
+    ],
+)
+def test_mixtures_and_criteria_that_fit_no_head_are_refused(model, options, message):
+    with pytest.raises(InputError, match=message):
+        EarlyExitModel(model, {"aux1": 0.9}, **options)
 
 
 def test_heads_that_give_logits_answer_with_probabilities(answers, thresholds):
@@ -220,7 +251,7 @@ def test_a_server_gives_the_answers_and_the_exits_of_the_model(exiting_server, e
 def test_a_keras_file_keeps_thresholds_and_answers(exiting, tmp_path):
     exiting.save(tmp_path / "exiting.keras")
     again = keras.saving.load_model(tmp_path / "exiting.keras")
-    assert (again.thresholds, again.temperatures) == (exiting.thresholds, exiting.temperatures)
+    assert (again.thresholds, again.mixtures, again.criterion) == (exiting.thresholds, exiting.mixtures, "confidence")
     for name, values in exiting(random_images(7)).items():
         np.testing.assert_array_equal(again(random_images(7))[name], values)
 
@@ -231,8 +262,6 @@ def test_a_keras_file_keeps_thresholds_and_answers(exiting, tmp_path):
 def test_thresholds_that_fit_no_head_are_refused(model, thresholds):
     with pytest.raises(InputError, match=r"`thresholds` must be a number of .*\['aux1', 'aux2'\].*Received: thresh"):
         ki.early_exit_model(model, thresholds)
-    with pytest.raises(InputError, match=r"`temperatures` must be a number of at least .*Received: temperatures="):
-        EarlyExitModel(model, 0.9, {"aux1": 0.0})
 
 
 def test_a_model_without_auxiliary_heads_is_refused(model):
