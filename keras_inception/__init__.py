@@ -7,7 +7,9 @@ needs TensorFlow is imported when it is first used.
 import importlib
 import pathlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from keras_inception.lazy import importer
 
 if TYPE_CHECKING:
     from keras_inception import data, evaluation, recipes
@@ -65,36 +67,28 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-# By the module that has it, relative to this one, what is imported when it is first used.
-_LAZY = {
-    "": ("data", "evaluation", "recipes"),
-    ".architectures": ("ARCHITECTURES", "Architecture"),
-    ".errors": ("InputError",),
-    ".evaluation.gradcam": ("explain",),
-    ".network.classes": ("change_classes",),
-    ".network.googlenet": ("GoogLeNet", "compile_model"),
-    ".network.model": ("InceptionModel",),
-    ".network.preprocess": ("decode_predictions", "preprocess_input"),
-    ".network.saved": ("load_model",),
-    ".network.trained": ("load_trained_weights",),
-    ".network.views": ("features", "inference_model"),
-    ".serving.classifier": ("Classifier",),
-    ".serving.exits": ("calibrate_exits", "early_exit_model"),
-    ".serving.export": ("export_saved_model",),
-    ".training": ("TrainConfig", "diagnosis", "distribute", "train"),
-    ".tuning": ("OBJECTIVE", "GoogLeNetHyperModel"),
-    ".weights": ("freeze", "load_published_weights"),
-}
-_HOMES = {name: home for home, names in _LAZY.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = __name__ + _HOMES[name]
-    value = getattr(importlib.import_module(home), name) if _HOMES[name] else importlib.import_module(f"{home}.{name}")
-    globals()[name] = value
-    return value
+__getattr__ = importer(
+    __name__,
+    {
+        "": ("data", "evaluation", "recipes"),
+        ".architectures": ("ARCHITECTURES", "Architecture"),
+        ".errors": ("InputError",),
+        ".evaluation.gradcam": ("explain",),
+        ".network.classes": ("change_classes",),
+        ".network.googlenet": ("GoogLeNet", "compile_model"),
+        ".network.model": ("InceptionModel",),
+        ".network.preprocess": ("decode_predictions", "preprocess_input"),
+        ".network.saved": ("load_model",),
+        ".network.trained": ("load_trained_weights",),
+        ".network.views": ("features", "inference_model"),
+        ".serving.classifier": ("Classifier",),
+        ".serving.exits": ("calibrate_exits", "early_exit_model"),
+        ".serving.export": ("export_saved_model",),
+        ".training": ("TrainConfig", "diagnosis", "distribute", "train"),
+        ".tuning": ("OBJECTIVE", "GoogLeNetHyperModel"),
+        ".weights": ("freeze", "load_published_weights"),
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -14,6 +14,7 @@ PACKAGE = pathlib.Path(keras_inception.__file__).parent
 
 # Each room imports only rooms above it. Those of `PURE` need no TensorFlow, but for the files of `NEEDS_TENSORFLOW`.
 PURE = (
+    "lazy",
     "errors",
     "types",
     "undocumented",

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     from keras_inception.training import runs
 
     _check(arguments)
-    model = runs.load_model(arguments.model)
+    model = runs.load_model(arguments.model, compiled=False)
     suffix = "" if arguments.format == "savedmodel" else f"-{arguments.format}{'-int8' if arguments.int8 else ''}"
     out = Path(arguments.out or Path("saved_models") / (_name_of(arguments.model) + suffix))
     if arguments.format != "savedmodel":

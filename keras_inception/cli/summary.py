@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.plot and Path(arguments.plot).suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InputError(f"--plot writes .png, .svg or .pdf. Received: {arguments.plot}")
     if arguments.model:
-        model = runs.load_model(arguments.model)
+        model = runs.load_model(arguments.model, compiled=False)
     else:
         shape = (arguments.image_size, arguments.image_size, 3) if arguments.image_size is not None else None
         model = GoogLeNet(

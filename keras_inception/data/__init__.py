@@ -1,9 +1,14 @@
 """Images and labels for training: the bundled digits, any TFDS dataset, and folders of images."""
 
-from keras_inception.data.collection import fingerprint, without
-from keras_inception.data.decoding import decode
-from keras_inception.data.images import resize, to_input
-from keras_inception.data.loading import BadImagesError, Data, choose_image_size, load
+from typing import TYPE_CHECKING
+
+from keras_inception.lazy import importer
+
+if TYPE_CHECKING:
+    from keras_inception.data.collection import fingerprint, without
+    from keras_inception.data.decoding import decode
+    from keras_inception.data.images import resize, to_input
+    from keras_inception.data.loading import BadImagesError, Data, choose_image_size, load
 
 __all__ = [
     "BadImagesError",
@@ -16,3 +21,14 @@ __all__ = [
     "to_input",
     "without",
 ]
+
+# What reads one image is imported without what reads a training's.
+__getattr__ = importer(
+    __name__,
+    {
+        ".collection": ("fingerprint", "without"),
+        ".decoding": ("decode",),
+        ".images": ("resize", "to_input"),
+        ".loading": ("BadImagesError", "Data", "choose_image_size", "load"),
+    },
+)

@@ -40,6 +40,24 @@ def check_images(images: Any) -> None:
                 )
 
 
+def check_image_shape(model: keras.Model) -> None:
+    """Refuses a model to which image files cannot be brought: of no fixed size, or of channels that come first.
+
+    Raises:
+        InputError: It is such a model.
+    """
+    if None in model.input_shape[1:]:
+        raise InputError(
+            "What serves scales images to the size of its network's input. Build the network with a fixed "
+            f"`input_shape`. Received: a model with input_shape={model.input_shape[1:]}"
+        )
+    if any(getattr(layer, "data_format", None) == "channels_first" for layer in model.layers):
+        raise InputError(
+            "What serves takes images of (height, width, channels). Build the network under "
+            '`keras.config.set_image_data_format("channels_last")`. Received: a model with data_format="channels_first"'
+        )
+
+
 def check_finite(model: keras.Model) -> None:
     """Refuses a model that would answer with what is not a number.
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,11 @@ from keras_inception.data.image_files import read_bytes
 from keras_inception.data.images import read
 from keras_inception.errors import InputError, shown
 from keras_inception.network.blocks import MAIN
-from keras_inception.network.checks import check_finite, check_input, gives_logits
+from keras_inception.network.checks import check_finite, check_image_shape, check_input, gives_logits
 from keras_inception.network.model import InceptionModel, check_model
 from keras_inception.network.preprocess import check_mode
 from keras_inception.network.views import inference_model
-from keras_inception.rules import is_whole
-from keras_inception.serving.export.inference_graph import check_image_shape
+from keras_inception.rules import SWITCH, argument, is_whole
 from keras_inception.training import runs
 from keras_inception.types import Array, PathLike, Tensor
 
@@ -30,6 +30,8 @@ class Classifier:
     Args:
         model: A trained model, or the path of a run's folder or of a `.keras` file.
         head: The output that answers.
+        run_eagerly: Whether to compute without graphs. The first answer comes some seconds earlier, for nothing is
+            traced, and each further one later.
 
     Attributes:
         model: The model of that head alone.
@@ -40,26 +42,33 @@ class Classifier:
             finite.
     """
 
-    def __init__(self, model: InceptionModel | PathLike, head: str = MAIN) -> None:
+    def __init__(self, model: InceptionModel | PathLike, head: str = MAIN, *, run_eagerly: bool = False) -> None:
         if isinstance(model, (str, os.PathLike)):
-            model = runs.load_model(model)
+            model = runs.load_model(model, compiled=False)
         check_model(model)
         self.model: InceptionModel = model if model.output_names == [head] else inference_model(model, head)
         check_finite(self.model)
-        self._head = head
+        self._head, self._run_eagerly = head, argument("run_eagerly", run_eagerly, SWITCH)
         self.class_names: list[str] = self.model.class_labels
         check_image_shape(self.model)
         self._image_shape = tuple(self.model.input_shape[1:])
         check_mode(self.model.preprocessing)
         self._logits = gives_logits(self.model, head)
-        self._input = tf.function(
-            lambda encoded: read(encoded, self._image_shape, self.model.preprocessing, self.model.resize),
-            input_signature=[tf.TensorSpec((), tf.string)],
-        )
-        self._forward = tf.function(lambda x: self.model(x, training=False), reduce_retracing=True)
+
+        def to_input(encoded: Tensor) -> Tensor:
+            return read(encoded, self._image_shape, self.model.preprocessing, self.model.resize)
+
+        def forward(images: Tensor) -> Tensor:
+            return self.model(images, training=False)
+
+        self._input: Any = to_input
+        self._forward: Any = forward
+        if not run_eagerly:
+            self._input = tf.function(to_input, [tf.TensorSpec((), tf.string)], autograph=False)
+            self._forward = tf.function(forward, autograph=False, reduce_retracing=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.model, self._head)
+        return partial(type(self), run_eagerly=self._run_eagerly), (self.model, self._head)
 
     def predict(self, images: Tensor) -> Array:
         """Returns the probabilities of the classes for a batch of images.

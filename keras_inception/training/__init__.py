@@ -1,7 +1,8 @@
 """Training: its configuration, the loop, run folders, diagnosis, and several devices."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from keras_inception.lazy import importer
 
 if TYPE_CHECKING:
     from keras_inception.training import diagnosis, distribute
@@ -12,12 +13,12 @@ if TYPE_CHECKING:
 __all__ = ["PreemptedError", "Run", "TrainConfig", "diagnosis", "distribute", "train"]
 
 # A configuration is made without TensorFlow and Keras, so that `keras-inception --help` answers at once.
-_HOMES = {"PreemptedError": "interruption", "Run": "loop", "TrainConfig": "config", "train": "loop"}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    if name in __all__:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = importer(
+    __name__,
+    {
+        "": ("diagnosis", "distribute"),
+        ".config": ("TrainConfig",),
+        ".interruption": ("PreemptedError",),
+        ".loop": ("Run", "train"),
+    },
+)

@@ -4,6 +4,8 @@ import copy
 import json
 import multiprocessing
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -38,6 +40,19 @@ def damaged(request, tmp_path_factory):
     return network, path
 
 
+FROM_THE_SHELL = """
+import sys
+sys.argv = ["keras-inception", "predict", *sys.argv[1:]]
+sys.modules["matplotlib"] = sys.modules["sklearn"] = None  # Keras imports them where they are
+
+from keras_inception.cli import main
+
+code = main()
+lazy = {"tensorflow_datasets", "keras_tuner", "keras_inception.data.loading", "keras_inception.serving.export"}
+print(code, sorted(lazy & sys.modules.keys()))
+"""
+
+
 def predict_in_another_process(classifier):
     return classifier.predict(random_images(3))
 
@@ -51,6 +66,12 @@ def test_a_path_is_as_good_as_a_model(folder, model):
             ki.Classifier(path)
 
 
+def test_an_answer_from_the_shell_imports_nothing_that_only_others_need(folder):
+    command = [sys.executable, "-c", FROM_THE_SHELL, str(folder), str(folder / "rose.jpg")]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert finished.stdout.splitlines()[-1:] == ["0 []"], finished.stderr
+
+
 @pytest.mark.parametrize("head", ["main", "aux1"])
 def test_copies_answer_alike(model, head):
     classifier = ki.Classifier(model, head)
@@ -58,6 +79,14 @@ def test_copies_answer_alike(model, head):
     for other in (copy.copy(classifier), copy.deepcopy(classifier), pickle.loads(pickle.dumps(classifier))):
         np.testing.assert_array_equal(other.predict(random_images(3)), expected)
         assert (other.class_names, other.model.name) == (CLASS_NAMES, classifier.model.name)
+
+
+def test_without_graphs_it_answers_the_same(folder, model):
+    classifier, eager = ki.Classifier(model, "aux1"), ki.Classifier(model, "aux1", run_eagerly=True)
+    for other in (eager, pickle.loads(pickle.dumps(eager))):
+        # A graph divides by a constant as it multiplies by the inverse.
+        np.testing.assert_allclose(other.read(folder / "rose.jpg"), classifier.read(folder / "rose.jpg"), atol=1e-6)
+        np.testing.assert_allclose(other.predict(random_images(3)), classifier.predict(random_images(3)), atol=1e-6)
 
 
 @pytest.mark.slow

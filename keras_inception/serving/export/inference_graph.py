@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_inception import architectures
 from keras_inception.errors import InputError
 from keras_inception.network.blocks import MAIN
-from keras_inception.network.checks import check_finite, gives_logits
+from keras_inception.network.checks import check_finite, check_image_shape, gives_logits
 from keras_inception.network.layers import LocalResponseNormalization, negative_power
 from keras_inception.network.model import InceptionModel, check_model
 from keras_inception.types import Array, Tensor
@@ -124,24 +124,6 @@ def _check(model: InceptionModel, heads: Sequence[str], precision: str) -> None:
             f"Received: a model with quantized layers: {', '.join(quantized)}"
         )
     check_image_shape(model)
-
-
-def check_image_shape(model: InceptionModel) -> None:
-    """Refuses a model to which image files cannot be brought: of no fixed size, or of channels that come first.
-
-    Raises:
-        InputError: It is such a model.
-    """
-    if None in model.input_shape[1:]:
-        raise InputError(
-            "What serves scales images to the size of its network's input. Build the network with a fixed "
-            f"`input_shape`. Received: a model with input_shape={model.input_shape[1:]}"
-        )
-    if any(getattr(layer, "data_format", None) == "channels_first" for layer in model.layers):
-        raise InputError(
-            "What serves takes images of (height, width, channels). Build the network under "
-            '`keras.config.set_image_data_format("channels_last")`. Received: a model with data_format="channels_first"'
-        )
 
 
 @dataclass(frozen=True)
