@@ -6,6 +6,7 @@ package knows a channel count or a number of heads.
 Reference: Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842, Table 1.
 """
 
+import contextlib
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from functools import partial
 from itertools import permutations
 from typing import Any, get_args
 
-from keras_inception.errors import InputError, shown
+from keras_inception.errors import InputError, did_you_mean, shown
 from keras_inception.rules import ABOVE_0, FROM_0, SHARE, SWITCH, TEXT, argument, between, check, is_whole, one_of, rule
 
 # How an auxiliary head pools, how a network pads, what `preprocess_input` knows, and how an image becomes a square.
@@ -400,20 +401,35 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-def get(architecture: str | Architecture, width: float = 1.0) -> Architecture:
+def get(architecture: str | Architecture | None = None, width: float | None = None) -> Architecture:
     """Returns the architecture of a name in `ARCHITECTURES`, or the record itself, its trunk `width` times as wide.
+
+    By default it is the paper's, and its trunk as wide as its rows say.
 
     Raises:
         InputError: There is none of that name, or the width is not from 0.05 to 10.
     """
+    width = 1.0 if width is None else width
+    if architecture is None:
+        return GOOGLENET.scaled(width)
     if isinstance(architecture, Architecture):
         return architecture.scaled(width)
     if isinstance(architecture, str) and architecture in ARCHITECTURES:
         return ARCHITECTURES[architecture].scaled(width)
     raise InputError(
         f"`architecture` must be an `Architecture` or one of {', '.join(ARCHITECTURES)}; `width` is an argument of its "
-        f"own. Received: architecture={shown(architecture)}"
+        f"own. {did_you_mean(architecture, ARCHITECTURES)}Received: architecture={shown(architecture)}"
     )
+
+
+def named(architecture: Architecture) -> tuple[str | Architecture, float]:
+    """Returns the name and the width by which `get` returns an architecture; of any other itself, and 1."""
+    name, _, width = architecture.name.rpartition("_")
+    for known, scale in ((architecture.name, "1"), (name, width)):
+        with contextlib.suppress(ValueError):  # it is no number, or none that a width may be
+            if known in ARCHITECTURES and get(known, float(scale)) == architecture:
+                return known, float(scale)
+    return architecture, 1.0
 
 
 def saved(value: Architecture | Mapping[str, Any] | str | None) -> Architecture | None:

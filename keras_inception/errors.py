@@ -1,6 +1,8 @@
 """What the library refuses, and what ends a training or a search before its time."""
 
+import difflib
 import reprlib
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -20,6 +22,17 @@ def shown(value: Any) -> str:
 def shortened(text: str, most: int = 2000) -> str:
     """Returns a message without its middle where it is too long to be read."""
     return text if len(text) <= most else f"{text[: most - 400]} [...] {text[-400:]}"
+
+
+def did_you_mean(name: Any, known: Iterable[str]) -> str:
+    """Returns a sentence that asks whether the known name nearest to one was meant, with a space behind; "" if none is.
+
+    Args:
+        name: What was given.
+        known: The names that there are.
+    """
+    close = difflib.get_close_matches(str(name)[:99], list(known), 1)
+    return f"Did you mean {close[0]}? " if close else ""
 
 
 class InputError(ValueError):

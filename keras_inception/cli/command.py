@@ -9,11 +9,12 @@ import contextlib
 import errno
 import io
 import os
+import re
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from keras_inception import __version__, undocumented
 from keras_inception.cli import (
@@ -32,7 +33,7 @@ from keras_inception.cli import (
 )
 from keras_inception.cli.console import BAD_INPUT, DEFECT, INTERRUPTED, PREEMPTED, add_debug
 from keras_inception.cli.quiet import import_tensorflow_quietly
-from keras_inception.errors import InputError, StoppedError, shortened
+from keras_inception.errors import InputError, StoppedError, did_you_mean, shortened
 from keras_inception.files import MAKE_ROOM
 from keras_inception.training.interruption import PreemptedError
 
@@ -153,7 +154,26 @@ def _forget_output() -> None:
 
 
 class _Parser(argparse.ArgumentParser):
+    """argparse's, for a command and its subcommands: names are written out, and for a mistyped one the nearest told."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuses what it does not know, rather than leave that to the parser of the command as a whole."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            hint = ""
+            if unknown[0].startswith("-"):
+                hint = did_you_mean(unknown[0].partition("=")[0], re.findall(r"(?<!\w)--[\w-]+", self.format_help()))
+            self.error(f"unrecognized arguments: {' '.join(unknown)}. {hint}".rstrip(". "))
+        return found, unknown
+
     def error(self, message: str) -> NoReturn:
+        """Ends the process with one line, and the exit code of bad input."""
+        if choice := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
+            choices = re.findall("[^', ]+", choice[2])
+            message += f". {did_you_mean(choice[1], choices)}".rstrip(". ")
         self.exit(BAD_INPUT, f"{self.prog}: error: {message} (see `{self.prog} --help`)\n")
 
 

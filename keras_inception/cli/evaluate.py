@@ -13,6 +13,9 @@ from keras_inception.errors import InputError
 if TYPE_CHECKING:
     from keras_inception.network.model import InceptionModel
 
+# Fewer images in all, or of a class, say little (ours).
+FEW, FEW_OF_CLASS = 30, 10
+
 
 def add(commands: Any) -> None:
     """Adds the command and its options to the parser."""
@@ -60,7 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     batches = getattr(data, arguments.split)
     if batches is None:
         raise InputError(f"there are no {arguments.split} images; choose another --split of {sorted(data.sizes)}")
-    title = f"{data.sizes[arguments.split]:,} {arguments.split} images"
+    counts = data.class_counts(arguments.split)
+    title = f"{sum(counts):,} {arguments.split} images"
+    of_run = "the run's own split" if arguments.dataset is None else arguments.dataset
 
     with data.reading():
         if arguments.crops or arguments.others or arguments.top or arguments.out:
@@ -75,7 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(files.to_json(results))
     else:
-        _print(title, results, tops)
+        _print(f"{title}: {of_run}", results, tops)
+        _say_few(counts, data.class_names, results)
     if arguments.out:
         names = (arguments.model, *arguments.others)
         facts = {
@@ -114,6 +120,21 @@ def _print(title: str, results: Mapping[str, Mapping[str, float]], tops: Sequenc
         for head, metrics in results.items()
     ]
     print_table(title, ["head", *(f"top-{k}" for k in tops), "loss"], rows)
+
+
+def _say_few(counts: Sequence[int], names: Sequence[str], results: Mapping[str, Mapping[str, float]]) -> None:
+    """Says it where so few images were scored that another few might say something else."""
+    from scipy.stats import binomtest
+
+    total, least = sum(counts), min(counts)
+    if total >= FEW and least >= FEW_OF_CLASS:
+        return
+    head, scores = next(iter(results.items()))
+    low, high = binomtest(round(scores["accuracy"] * total), total).proportion_ci(method="wilson")
+    print(
+        f"too few images to tell: {total} in all, {least} of {names[counts.index(least)]} (at least {FEW}, and "
+        f"{FEW_OF_CLASS} of each class); of many more, {head} might answer {low:.0%} to {high:.0%} rightly"
+    )
 
 
 def _check_same_input(models: "Sequence[InceptionModel]") -> None:

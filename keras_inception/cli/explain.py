@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_inception import files
 from keras_inception.cli.console import BAD_INPUT, command
-from keras_inception.cli.predict import image_paths
+from keras_inception.cli.predict import image_paths, say_failed
 from keras_inception.errors import InputError
 
 
@@ -33,7 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
     from keras_inception.serving.classifier import Classifier
     from keras_inception.training import runs
 
-    paths = image_paths(arguments.images)
+    paths, missing = image_paths(arguments.images)
+    if not paths:
+        return say_failed("explain", missing)
     if arguments.out:
         _check_out(arguments.out, paths)
     model = runs.load_model(arguments.model)
@@ -51,7 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
             plots.explanation(pixels, found).savefig(aside, dpi=120)
         answers = "  ".join(f"{each.head}: {each.top[0][0]} {each.top[0][1]:.2%}" for each in found)
         print(f"{path}  {answers}  wrote {plot}")
-    return BAD_INPUT if failed else 0
+    say_failed("explain", missing)
+    return BAD_INPUT if failed or missing else 0
 
 
 def _check_out(out: str, paths: list[Path]) -> None:

@@ -29,8 +29,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.top < 1:
         raise InputError(f"--top must be at least 1. Received: {arguments.top}")
+    paths, missing = image_paths(arguments.images)
+    if not paths:
+        return say_failed("predict", missing)
     classifier = Classifier(runs.load_model(arguments.model), head=arguments.head)
-    paths = image_paths(arguments.images)
     answers, failed = [], 0
     for path, answer in classifier.predict_files(paths, top=arguments.top):
         if isinstance(answer, str):
@@ -44,11 +46,28 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{path}  " + "  ".join(f"{name} {score:.2%}" for name, score in answer))
     if arguments.json:
         print(files.to_json(answers))
-    return BAD_INPUT if failed else 0
+    say_failed("predict", missing)
+    return BAD_INPUT if failed or missing else 0
 
 
-def image_paths(patterns: Sequence[str]) -> list[Path]:
-    """Returns the files that paths, folders and glob patterns name; refuses one that names none."""
+def image_paths(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Returns the files that paths, folders and glob patterns name, and of each that names none why."""
     from keras_inception.data.image_files import matching
 
-    return [Path(path) for pattern in patterns for path in matching(pattern)]
+    paths: list[Path] = []
+    missing = []
+    for pattern in patterns:
+        try:
+            paths += map(Path, matching(pattern))
+        except InputError as error:
+            missing.append(str(error))
+        except OSError as error:  # a folder that may not be read
+            missing.append(f"{error.strerror} ({error.filename})")
+    return paths, missing
+
+
+def say_failed(name: str, reasons: Sequence[str]) -> int:
+    """Prints a line for each reason why something was left out by a command; returns the exit code of bad input."""
+    for reason in reasons:
+        print(f"keras-inception {name}: error: {reason}", file=sys.stderr)
+    return BAD_INPUT

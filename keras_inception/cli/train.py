@@ -28,6 +28,7 @@ CHOICES = {
     "recipe": tuple(RECIPES),
     "resize": RESIZES,
     "class_weight": (*configuration.CLASS_WEIGHTS, "off"),
+    "cache": (*configuration.CACHES, "off"),
     "precision": configuration.PRECISIONS,
     "strategy": configuration.STRATEGIES,
     "optimizer": OPTIMIZERS,
@@ -35,6 +36,9 @@ CHOICES = {
 }
 METAVARS = {"dataset": "NAME|FOLDER|TABLE", "architecture": "NAME", "weights": "NAME|FILE", "freeze_through": "ROW",
             "heads": "ROW", "kernel_initializer": "NAME", "bias_initializer": "NAME"}  # fmt: skip
+
+# What may be another where a run goes on.
+FREE = {"strategy", "epochs", "cache"}
 
 # How many times as many training images as the smallest class the largest has where the counts are shown (ours).
 UNBALANCED = 2
@@ -44,7 +48,7 @@ COMMON = ("dataset", "architecture", "weights", "recipe", "epochs", "batch_size"
 GROUPS: dict[str, Iterable[str]] = {
     "network": ("width", "heads", "aux_heads", "dropout", "aux_dropout", "freeze_through"),
     "end and weights of the training": ("patience", "max_minutes", "class_weight"),
-    "images": ("resize", "validation_fraction", "test_fraction", "skip_bad_images", "full_check"),
+    "images": ("resize", "validation_fraction", "test_fraction", "skip_bad_images", "full_check", "cache"),
     "optimization (defaults of the recipe quick; of others where they differ)": OF_RECIPE,
     "augmentation (defaults of the recipe quick; of others where they differ)": OF_AUGMENTATION,
 }
@@ -215,13 +219,13 @@ def config_of(given: Mapping[str, Any]) -> TrainConfig:
         return merged_config(options, given.get("config"))
     from keras_inception.training import runs
 
-    others = [name for name in given if name in {*OPTIONS, "out", "overwrite", "config"} - {"strategy", "epochs"}]
+    others = [name for name in given if name in {*OPTIONS, "out", "overwrite", "config"} - FREE]
     if others:
         named = ", ".join(map(option, others))
         raise InputError(f"--resume takes everything from the run's own configuration: leave out {named}")
     config = runs.begun(given["resume"])
     recipe = replace(config.recipe, epochs=options.get("epochs", config.recipe.epochs))
-    return replace(config, strategy=options.get("strategy", config.strategy), recipe=recipe)
+    return replace(config, **{name: options[name] for name in FREE & options.keys() - {"epochs"}}, recipe=recipe)
 
 
 def _say_data(config: TrainConfig, data: "Data", progress: "Progress") -> None:
@@ -241,6 +245,9 @@ def _say_data(config: TrainConfig, data: "Data", progress: "Progress") -> None:
         print(f"left out {len(data.skipped)} unreadable files: {', '.join(data.skipped[:5])}")
     if data.added:
         print(f"left out {len(data.added)} files that are newer than the run: {', '.join(data.added[:5])}")
+    if data.cached_bytes:
+        where = "in memory" if config.cache == "memory" else "in the run's folder until its end"
+        print(f"decoded images: about {data.cached_bytes / 2**30:,.2f} GiB, kept {where}")
     print("precision: {}, {}".format(*precision.resolve(config.precision)))
     if progress.epoch or progress.step:
         steps = f" and {progress.step} steps" if progress.step else ""

@@ -1,7 +1,6 @@
 """Datasets by their TFDS names: the bundled digits, those of TFDS itself and of anybody's registered builders."""
 
 import contextlib
-import difflib
 import io
 import os
 import socket
@@ -14,7 +13,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_inception.data.collection import Collection
-from keras_inception.errors import InputError, shown
+from keras_inception.errors import InputError, did_you_mean, shown
 from keras_inception.types import Array, Dataset
 
 SHUFFLE_BUFFER: int = 10_000
@@ -151,11 +150,9 @@ def _builder(name: str) -> tfds.core.DatasetBuilder:
         return tfds.builder(name, try_gcs=False)
     except (tfds.core.DatasetNotFoundError, ValueError, TypeError) as error:
         known = sorted({DIGITS, *tfds.list_builders(with_community_datasets=False)})
-        close = difflib.get_close_matches(name, known)
-        hint = f"Did you mean {', '.join(map(repr, close))}? " if close else ""
         raise InputError(
             '`dataset` must be a folder of images, "digits", or the name of a TFDS dataset; there is neither a folder '
-            f"nor a dataset of this name. {hint}Received: dataset={name!r}"
+            f"nor a dataset of this name. {did_you_mean(name, known)}Received: dataset={name!r}"
         ) from error
 
 

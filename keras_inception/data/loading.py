@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,10 @@ from keras_inception import architectures, files
 from keras_inception.architectures import Architecture
 from keras_inception.data import catalog, folder, table
 from keras_inception.data.augmentation import augment, batch_seed, example_seed, mix, order_seed, stream_epochs
+from keras_inception.data.cache import Cache
 from keras_inception.data.collection import Collection
 from keras_inception.data.decoding import decode
-from keras_inception.data.images import read
+from keras_inception.data.images import read, to_input
 from keras_inception.errors import InputError
 from keras_inception.network.googlenet import check_memory, minimum_image_size
 from keras_inception.network.preprocess import check_mode, preprocess_input
@@ -55,6 +56,7 @@ class Data:
         skipped: The paths of unreadable files that were left out.
         added: The files that were left out because they are newer than the record that was given.
         find_bad_images: Function that decodes all images and returns why some cannot be read, by path.
+        cached_bytes: How large the images of `train` and `validation` are about, decoded, where they are kept.
     """
 
     pipeline: "_Pipeline"
@@ -67,6 +69,7 @@ class Data:
     skipped: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
     find_bad_images: Callable[[], dict[str, str]] = dict
+    cached_bytes: int = 0
 
     @cached_property
     def train(self) -> Dataset:
@@ -115,8 +118,20 @@ class Data:
 
         They depend on the seed, the epoch and the step alone: a training that was interrupted sees what it would have
         seen.
+
+        Raises:
+            tf.errors.OpError: While they are read: an image cannot be; see `reading`.
         """
         return self.pipeline.stream(tf.data.Dataset.counter(epoch), step)
+
+    def unaugmented(self, most: int) -> tuple[Dataset, Dataset]:
+        """Returns training images as those of `validation` and, in the same order, as those of `originals`.
+
+        Args:
+            most: How many at most; of more images, every second, third and so on.
+        """
+        every = -(-self.sizes["train"] // most)
+        return self.pipeline.fixed("train", every), self.pipeline.originals("train", every)
 
     def originals(self, split: str) -> Dataset | None:
         """Returns the images of a split as they are, decoded and not scaled, one by one in a fixed order.
@@ -160,6 +175,7 @@ def load(
     augmentation: Augmentation | None = None,
     batch: Callable[..., tf.data.Dataset] | None = None,
     record: Mapping[str, Any] | None = None,
+    cache: PathLike | None = None,
     on_check: Callable[[int, int], None] | None = None,
 ) -> Data:
     """Loads images and labels for training, validation and testing.
@@ -185,11 +201,13 @@ def load(
             examples, that returns batches; `distribute.batch` gives each of several workers its part.
         record: The `record` of earlier data, whose examples and splits are taken: files that came later are left out,
             anything else that is not as it was is refused.
+        cache: Where the images of `train` and `validation` are kept, decoded, when they are first read: `"memory"`, or
+            an empty folder, which is not removed. By default they are decoded each time.
         on_check: Function that is told how many files of a folder were checked, and of how many, from time to time.
 
     Raises:
-        InputError: The dataset is unknown, empty, damaged, cannot be downloaded, or has fewer than two classes; or an
-            argument is out of range.
+        InputError: The dataset is unknown, empty, damaged, cannot be downloaded, has fewer than two classes, or needs
+            more room than there is where it is to be kept; or an argument is out of range.
     """
     check_mode(preprocessing)
     checked_resize(resize)
@@ -237,10 +255,15 @@ def load(
     labels = batch(
         collection.examples("train"), batch_size, lambda source, label: label, count=collection.sizes["train"]
     )
+    kept = None if cache is None else Cache(cache)
+    pipeline = _Pipeline(
+        collection, shape, preprocessing, resize, batch_size, batch, seed, augmentation, labels.options(), kept
+    )
+    cached_bytes = 0 if kept is None else pipeline.decoded_bytes()
+    if kept is not None:
+        kept.check_room(cached_bytes)
     return Data(
-        pipeline=_Pipeline(
-            collection, shape, preprocessing, resize, batch_size, batch, seed, augmentation, labels.options()
-        ),
+        pipeline=pipeline,
         steps_per_epoch=steps,
         class_names=collection.class_names,
         sizes=collection.sizes,
@@ -250,6 +273,7 @@ def load(
         skipped=collection.skipped,
         added=collection.added,
         find_bad_images=collection.find_bad_images,
+        cached_bytes=cached_bytes,
     )
 
 
@@ -275,6 +299,9 @@ def _batch(
     return examples.map(decode_example, tf.data.AUTOTUNE).batch(batch_size)
 
 
+SAMPLE = 64  # images whose sizes tell those of all
+
+
 @dataclass(frozen=True)
 class _Pipeline:
     """How the examples of a collection are read, augmented and batched; the fields are arguments of `load`."""
@@ -288,25 +315,47 @@ class _Pipeline:
     seed: int
     augmentation: Augmentation
     options: tf.data.Options  # of the batches; what these are told about their distribution does not leave `flat_map`
+    cache: Cache | None = None
 
-    def fixed(self, split: str) -> Dataset | None:
-        """Returns the batches of a split in its own order; None if it is empty."""
+    def fixed(self, split: str, every: int = 1) -> Dataset | None:
+        """Returns the batches of a split, or of every so-manieth example, in its own order; None if it is empty."""
         if not self.collection.sizes.get(split):
             return None
-        to_input = self._decoder(lambda encoded: read(encoded, self.image_shape, self.preprocessing, self.resize))
-        return self.batch(self.collection.examples(split), self.batch_size, to_input).prefetch(tf.data.AUTOTUNE)
 
-    def originals(self, split: str) -> Dataset | None:
-        """Returns the decoded images of a split with their labels; None if there are none."""
+        @tf.autograph.experimental.do_not_convert
+        def to_example(index: Tensor, example: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            source = self._source(split, index, example[0])
+            convert = read if source.dtype == tf.string else to_input
+            return convert(source, self.image_shape, self.preprocessing, self.resize), example[1]
+
+        examples = self.collection.examples(split).enumerate().shard(every, 0)
+        return self.batch(examples, self.batch_size, to_example).prefetch(tf.data.AUTOTUNE)
+
+    def originals(self, split: str, every: int = 1) -> Dataset | None:
+        """Returns the decoded images of the examples of `fixed`, with their labels; None if there are none."""
         if not self.collection.sizes.get(split):
             return None
-        to_pixels = self._decoder(partial(decode, channels=self.image_shape[-1]))
-        return self.collection.examples(split).map(to_pixels, tf.data.AUTOTUNE)
+        return self.collection.examples(split).shard(every, 0).map(self._decoded, tf.data.AUTOTUNE)
 
-    def _decoder(self, to_image: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        return tf.autograph.experimental.do_not_convert(
-            lambda source, label: (to_image(self.collection.encoded(source)), label)
-        )
+    def decoded_bytes(self) -> int:
+        """Returns how large the decoded images of training and validation are about, by `SAMPLE` of them."""
+        count = self.collection.sizes["train"]
+        examples = self.collection.examples("train").shuffle(min(count, self.collection.shuffle_buffer), self.seed)
+        sample = examples.take(SAMPLE).map(self._decoded, tf.data.AUTOTUNE).ignore_errors()  # they are found later
+        sizes = [image.nbytes for image, _ in sample.as_numpy_iterator()]
+        return round(np.mean(sizes or [0]) * (count + self.collection.sizes.get("validation", 0)))
+
+    @tf.autograph.experimental.do_not_convert
+    def _decoded(self, source: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        return decode(self.collection.encoded(source), self.image_shape[-1]), label
+
+    def _source(self, split: str, index: Tensor, source: Tensor) -> Tensor:
+        """Returns the bytes of an example's file or, where decoded images are kept, its image."""
+        if self.cache is None or split == "test":  # which is read once
+            return self.collection.encoded(source)
+        # The augmentation decodes colours, what is never augmented the channels of the network.
+        key, channels = (index, 3) if split == "train" else (-1 - index, self.image_shape[-1])
+        return self.cache.image(key, lambda planes: decode(self.collection.encoded(source), planes), channels)
 
     def stream(self, epochs: Dataset, skip: int = 0) -> Dataset:
         """Returns the training batches of some epochs, one after the other, without the first `skip` of them."""
@@ -314,10 +363,10 @@ class _Pipeline:
 
     def _epoch(self, epoch: Tensor) -> Dataset:
         @tf.autograph.experimental.do_not_convert
-        def decode_example(position: Tensor, example: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-            source, label = example
-            seed = example_seed(self.seed, epoch, position)
-            image = augment(self.collection.encoded(source), self.image_shape, seed, self.augmentation, self.resize)
+        def decode_example(position: Tensor, example: tuple[Tensor, tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+            index, (name, label) = example
+            seed, source = example_seed(self.seed, epoch, position), self._source("train", index, name)
+            image = augment(source, self.image_shape, seed, self.augmentation, self.resize)
             return preprocess_input(image, "channels_last", preprocessing=self.preprocessing), label
 
         @tf.autograph.experimental.do_not_convert
@@ -326,10 +375,14 @@ class _Pipeline:
             return mix(*batch, classes, batch_seed(self.seed, epoch, index), self.augmentation)
 
         count = self.collection.sizes["train"]
-        examples = self.collection.examples("train").shuffle(
-            min(count, self.collection.shuffle_buffer),
-            seed=order_seed(self.seed, epoch),
-            reshuffle_each_iteration=False,
+        examples = (
+            self.collection.examples("train")
+            .enumerate()
+            .shuffle(
+                min(count, self.collection.shuffle_buffer),
+                seed=order_seed(self.seed, epoch),
+                reshuffle_each_iteration=False,
+            )
         )
         batches = self.batch(examples.enumerate(), self.batch_size, decode_example, count=count)
         return batches.enumerate().map(mix_batch, tf.data.AUTOTUNE)

@@ -95,9 +95,9 @@ def write(
         "confusion.png": _png(plots.confusion_matrix(confusion, names)),
         "reliability.png": _png(plots.reliability(calibrations)),
     }
-    images |= _sheet(MISTAKES, predictions, originals, answering, names)
-    if training is not None:
-        images |= _sheet(SUSPICIOUS, *training, answering, names)
+    for name, pair in ((MISTAKES, (predictions, originals)), (SUSPICIOUS, training)):
+        if pair is not None and (image := sheet(*pair, names, answering)):
+            images[name] = image
     facts = {**facts, **_facts(models, crops)}
     html = _template().render(
         facts=facts,
@@ -152,16 +152,21 @@ def _facts(models: Sequence[InceptionModel], crops: int | None) -> dict[str, str
     }
 
 
-def _sheet(
-    file: str, predictions: evaluation.Predictions, originals: Any, head: str, names: Sequence[str]
-) -> dict[str, bytes]:
-    """Returns, by the name of its file, the plot of the most confident mistakes of a head, if there are any."""
+def sheet(predictions: evaluation.Predictions, originals: Any, names: Sequence[str], head: str = MAIN) -> bytes | None:
+    """Returns the plot of the most confident mistakes of a head as a PNG file; None if there are none.
+
+    Args:
+        predictions: What `evaluation.predict` returned.
+        originals: The images in that order, with labels, as `evaluation.one_by_one` takes them.
+        names: The names of the classes.
+        head: The name of the head.
+    """
     labels, answers = predictions.labels, predictions.probabilities[head]
     mistakes = evaluation.confident_mistakes(labels, answers)
     if not len(mistakes):
-        return {}
+        return None
     captions = [(names[labels[i]], names[answers[i].argmax()], float(answers[i].max())) for i in mistakes]
-    return {file: _png(plots.mistakes(_thumbnails(originals, mistakes), captions))}
+    return _png(plots.mistakes(_thumbnails(originals, mistakes), captions))
 
 
 def _thumbnails(originals: Any, indices: Array) -> list[Image.Image]:

@@ -1,13 +1,16 @@
 """Models in files: how they are loaded, and why one cannot be."""
 
+import json
 import os
 import shlex
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 
-from keras_inception import files
+from keras_inception import architectures, files
+from keras_inception.architectures import Architecture
 from keras_inception.errors import InputError, MissingPackageError
 from keras_inception.network.model import InceptionModel
 from keras_inception.types import PathLike
@@ -16,6 +19,63 @@ HUB = "hf://"
 
 # Of the folder of a run; see `keras_inception.training.runs`.
 MODEL, CONFIG = "model.keras", "config.json"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a model file says of its network beside the weights.
+
+    Attributes:
+        architecture: The `Architecture`, or None.
+        preprocessing: The mode of `preprocess_input` that the weights learned from, or None.
+        image_shape: The shape of an image, in the order of the network's data format.
+    """
+
+    architecture: Architecture | None
+    preprocessing: str | None
+    image_shape: tuple[int | None, ...]
+
+    def taken_over(
+        self, architecture: str | Architecture | None, width: float | None
+    ) -> tuple[str | Architecture | None, float | None]:
+        """Returns the architecture and the width, of the network where they are not given."""
+        if self.architecture is None:
+            return architecture, width
+        name, own_width = architectures.named(self.architecture)
+        architecture = name if architecture is None else architecture
+        return architecture, own_width if width is None and architecture == name else width
+
+
+def known(weights: PathLike | None) -> Known | None:
+    """Returns what the model file of a training says of its network; it is not loaded, unless it is on the Hub.
+
+    Args:
+        weights: What `load_model` takes, of which something is returned; or anything else that `GoogLeNet` takes.
+
+    Raises:
+        InputError: As `load_model`.
+        MissingPackageError: There is no huggingface_hub.
+        OSError: The file may not be read.
+    """
+    if str(weights).startswith(HUB):
+        model = load_model(str(weights), compiled=False)
+        return Known(model.architecture, model.record.preprocessing, model.input_shape[1:])
+    if weights is None or not (Path(weights).suffix == ".keras" or Path(weights).is_dir()):
+        return None
+    path = _model_file(weights)
+    if reason := _why_unreadable(path):
+        raise _not_readable(path, reason)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))["config"]
+        layers = [(layer["class_name"], layer["config"]) for layer in config["layers"]]
+        shape = next(layer["batch_shape"] for kind, layer in layers if kind == "InputLayer")
+        first = next((layer for kind, layer in layers if kind == "Preprocessing"), config)  # not of earlier versions
+        return Known(architectures.saved(config["architecture"]), first["preprocessing"], tuple(shape[1:]))
+    except (ValueError, KeyError, TypeError, StopIteration) as error:
+        raise InputError(
+            f"{path} holds a Keras model that keras-inception did not build. Use one that it trained."
+        ) from error
 
 
 def load_model(run: PathLike, *, compiled: bool = True) -> InceptionModel:
@@ -34,13 +94,7 @@ def load_model(run: PathLike, *, compiled: bool = True) -> InceptionModel:
     if str(run).startswith(HUB):
         path, reason = str(run), ""
     else:
-        given = files.named(run, "run")
-        place = given / MODEL if given.is_dir() else given
-        if place.suffix != ".keras" or not place.is_file():
-            raise InputError(
-                f"A run is a folder with a {MODEL} that `keras-inception train` wrote, or a .keras file. "
-                f"Received: {given}, {_what_it_is(given)}"
-            )
+        place = _model_file(run)
         path, reason = str(place), _why_unreadable(place)
     try:
         model = None if reason else keras.saving.load_model(path, compile=compiled)
@@ -53,10 +107,26 @@ def load_model(run: PathLike, *, compiled: bool = True) -> InceptionModel:
     except Exception as error:  # Keras raises errors of all kinds for what the file's parts may hold
         reason = str(error) or type(error).__name__
     if reason:
-        raise InputError(f"{path} is no Keras model that can be read here: {' '.join(reason.split())[:200]}.")
+        raise _not_readable(path, reason)
     if not isinstance(model, InceptionModel):
         raise InputError(f"{path} holds a Keras model that keras-inception did not build. Use one that it trained.")
     return model
+
+
+def _model_file(run: PathLike) -> Path:
+    """Returns the file of a run's model; refuses what is no run."""
+    given = files.named(run, "run")
+    place = given / MODEL if given.is_dir() else given
+    if place.suffix != ".keras" or not place.is_file():
+        raise InputError(
+            f"A run is a folder with a {MODEL} that `keras-inception train` wrote, or a .keras file. "
+            f"Received: {given}, {_what_it_is(given)}"
+        )
+    return place
+
+
+def _not_readable(path: PathLike, reason: str) -> InputError:
+    return InputError(f"{path} is no Keras model that can be read here: {' '.join(reason.split())[:200]}.")
 
 
 def resuming(folder: PathLike) -> str:

@@ -47,7 +47,8 @@ def load_trained_weights(
     if source is not None and _trunk(source) != _trunk(model):
         raise InputError(
             "The weights must be of the model's architecture and width, and these are of "
-            f"architecture={architectures.of(source).name!r}. Received: weights={_name(weights)!r}, a model of "
+            f"architecture={architectures.of(source).name!r}; where `architecture` and `width` are left out, "
+            f"`GoogLeNet` and `train` take those of the weights. Received: weights={_name(weights)!r}, a model of "
             f"{architectures.of(model).name!r}"
         )
     names, theirs = class_names or model.class_names, known.get("class_names")

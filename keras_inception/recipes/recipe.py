@@ -7,7 +7,7 @@ A value without a source is ours. The optimizer of a recipe is made in `training
 from dataclasses import dataclass, field
 from typing import Any
 
-from keras_inception.errors import InputError, shown
+from keras_inception.errors import InputError, did_you_mean, shown
 from keras_inception.recipes.augmentation import PAPER_DISTORTIONS, Augmentation
 from keras_inception.rules import ABOVE_0, COUNT, FROM_0, SHARE, between, check, is_number, maybe, one_of, rule
 
@@ -164,6 +164,7 @@ def get(recipe: str | Recipe) -> Recipe:
         return recipe
     if not isinstance(recipe, str) or recipe not in RECIPES:
         raise InputError(
-            f"`recipe` must be a `Recipe` or one of {', '.join(RECIPES)}. Received: recipe={shown(recipe)}"
+            f"`recipe` must be a `Recipe` or one of {', '.join(RECIPES)}. {did_you_mean(recipe, RECIPES)}"
+            f"Received: recipe={shown(recipe)}"
         )
     return RECIPES[recipe]

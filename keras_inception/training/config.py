@@ -3,7 +3,6 @@
 Nothing heavy is imported before a configuration is made, so that `--help` answers at once.
 """
 
-import difflib
 import json
 import re
 import tomllib
@@ -14,7 +13,7 @@ from typing import Any
 
 from keras_inception import architectures, files, recipes
 from keras_inception.architectures import Architecture
-from keras_inception.errors import InputError, shown
+from keras_inception.errors import InputError, did_you_mean, shown
 from keras_inception.recipes import Augmentation, Recipe
 from keras_inception.rules import (
     ABOVE_0,
@@ -26,9 +25,10 @@ from keras_inception.rules import (
     SWITCH,
     TEXT,
     WHOLE,
-    between,
+    Rule,
     check,
     check_value,
+    is_number,
     is_whole,
     maybe,
     one_of,
@@ -38,7 +38,10 @@ from keras_inception.types import PathLike
 
 STRATEGIES: tuple[str, ...] = ("auto", "one", "mirrored", "multi-worker")
 CLASS_WEIGHTS: tuple[str, ...] = ("balanced",)
+CACHES: tuple[str, ...] = ("memory", "disk")
 PRECISIONS: tuple[str, ...] = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+
+NONE_OR_WIDTH: Rule = rule("a number from 0.05 to 10", lambda value: value is None or is_number(value, 0.05, 10))
 
 MOST_CHARACTERS: int = 2**20  # of a file, which would be read for minutes if it is YAML
 
@@ -54,8 +57,10 @@ class TrainConfig:
         dataset: "digits", a folder of class folders, a CSV or Parquet file with the columns path, label and perhaps
             split, or the name of a TFDS dataset.
         architecture: The network: "googlenet", "googlenet_bn", "googlenet_small", "inception_v1_slim" or
-            "inception_v1_torchvision". In Python also an `Architecture`.
-        width: How many times as wide the network's trunk is, from 0.05 to 10.
+            "inception_v1_torchvision"; by default that of the run in `weights`, or "googlenet". In Python also an
+            `Architecture`.
+        width: How many times as wide the network's trunk is, from 0.05 to 10; by default as wide as that of the run in
+            `weights`, or 1.
         recipe: Values of all options of optimization and augmentation: "quick", "paper", "bvlc" or "modern". In Python
             also a `Recipe`; it becomes one.
         augmentation: What happens to the training images; by default what the recipe does, but digits and letters are
@@ -63,7 +68,8 @@ class TrainConfig:
         heads: The rows that auxiliary heads read, such as "inception_3b"; by default the architecture's own, in the
             paper inception_4a and inception_4d.
         aux_heads: Whether to train with the auxiliary heads.
-        image_size: Height and width of the network's input in pixels; by default chosen from the images.
+        image_size: Height and width of the network's input in pixels; by default that of the run in `weights`, or
+            chosen from the images.
         resize: How an image that is not square becomes one: "crop" cuts out its centre, "pad" puts black bars beside
             it, "stretch" changes its aspect ratio; the model file keeps it.
         dropout: Rate of the main head's dropout in [0, 1); by default the architecture's (paper: 0.4).
@@ -89,6 +95,9 @@ class TrainConfig:
             images; `best.keras` is of the best epoch. By default all epochs are trained.
         max_minutes: No epoch begins after so many minutes of training, those before an interruption included. By
             default there is no limit.
+        cache: Where the training and validation images are kept, decoded, after the first epoch, so that later ones do
+            not read and decode them again: "memory", or "disk", the run's folder, from which they are removed at the
+            end. By default nowhere.
         full_check: Whether to decode each file of a folder before the training, rather than to look at its header and
             end; what is found unreadable while it trains is named, or left out, all the same.
         tensorboard: Whether to write TensorBoard logs into the run folder.
@@ -103,14 +112,14 @@ class TrainConfig:
         default="digits",
         metadata=rule("the name of a dataset or the path of a folder", TEXT["rule"][1]),
     )
-    architecture: str | Architecture = field(
-        default="googlenet",
-        metadata=rule(
+    architecture: str | Architecture | None = field(
+        default=None,
+        metadata=maybe(
             "the name of an architecture or an `Architecture`",
             lambda value: isinstance(value, (str, Architecture, Mapping)),
         ),
     )
-    width: float = field(default=1.0, metadata=between(0.05, 10))
+    width: float | None = field(default=None, metadata=NONE_OR_WIDTH)
     recipe: Recipe = field(
         default_factory=lambda: recipes.QUICK,
         metadata=rule(
@@ -140,6 +149,7 @@ class TrainConfig:
     class_weight: str | None = field(default=None, metadata=one_of((None, *CLASS_WEIGHTS)))
     patience: int | None = field(default=None, metadata=maybe(*COUNT["rule"]))
     max_minutes: float | None = field(default=None, metadata=maybe(*ABOVE_0["rule"]))
+    cache: str | None = field(default=None, metadata=one_of((None, *CACHES)))
     full_check: bool = field(default=False, metadata=SWITCH)
     tensorboard: bool = field(default=False, metadata=SWITCH)
     gradient_flow: int = field(default=0, metadata=WHOLE)
@@ -148,6 +158,8 @@ class TrainConfig:
         check(self)
         if isinstance(self.architecture, Mapping):  # from a file
             object.__setattr__(self, "architecture", Architecture.from_dict(self.architecture))
+        if self.architecture is None or self.width is None:
+            self._complete()
         object.__setattr__(self, "recipe", recipes.get(self.recipe))
         if self.augmentation is not None:  # is the recipe's, and stays where the dataset would forbid it to mirror
             object.__setattr__(self, "recipe", replace(self.recipe, augmentation=self.augmentation))
@@ -163,6 +175,17 @@ class TrainConfig:
 
         source_of(self.weights, self.resolved_architecture)  # refuses one that nobody published weights for
         _ = self.loss_weights  # refuses other than one for each head
+
+    def _complete(self) -> None:
+        """Sets the architecture and the width that are not given to those of the run that `weights` names."""
+        architecture, width = self.architecture, self.width
+        if self.weights is not None:
+            from keras_inception.network.saved import known
+
+            if own := known(self.weights):
+                architecture, width = own.taken_over(architecture, width)
+        object.__setattr__(self, "architecture", "googlenet" if architecture is None else architecture)
+        object.__setattr__(self, "width", 1.0 if width is None else width)
 
     @cached_property
     def resolved_architecture(self) -> Architecture:
@@ -253,6 +276,7 @@ OFF: dict[str, float | None] = {
             "class_weight",
             "patience",
             "max_minutes",
+            "cache",
             "crop_area",
             "randaugment",
             "mixup",
@@ -266,8 +290,7 @@ OFF: dict[str, float | None] = {
 def _check_names(options: Mapping[str, Any], where: str = "") -> None:
     for name in options:
         if name not in OPTIONS:
-            close = difflib.get_close_matches(str(name)[:99], OPTIONS, 1)
-            hint = f"Did you mean {close[0]}? " if close else ""
+            hint = did_you_mean(name, OPTIONS)
             raise InputError(f"{where}A training has no option of this name. {hint}Received: {shown(name)}")
 
 
@@ -290,9 +313,9 @@ def to_options(config: TrainConfig) -> dict[str, Any]:
 def changes(was: TrainConfig, now: TrainConfig) -> str:
     """Returns in words what would keep a training of one configuration from going on with another; "" for nothing.
 
-    Other devices would not, nor an image size that was chosen from the images.
+    Other devices would not, nor another cache, nor an image size that was chosen from the images.
     """
-    free = ("strategy", "full_check", "max_minutes", *(("image_size",) if now.image_size is None else ()))
+    free = ("strategy", "full_check", "max_minutes", "cache", *(("image_size",) if now.image_size is None else ()))
     # A run of an earlier version holds the architecture's own weights of the losses, where None stands today.
     before, after = (
         {**to_options(config), "loss_weights": config.loss_weights, "flip": config.resolved_augmentation.flip}

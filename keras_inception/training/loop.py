@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +19,11 @@ from keras_inception import evaluation, files, plots
 from keras_inception.data import BadImagesError, Data, load, without
 from keras_inception.data.folder import root as folder_of
 from keras_inception.errors import InputError, shown
+from keras_inception.evaluation.report import sheet
 from keras_inception.network.googlenet import GoogLeNet, compile_model
 from keras_inception.network.model import InceptionModel
 from keras_inception.network.preprocess import undo_preprocessing
+from keras_inception.network.saved import known
 from keras_inception.training import checkpoint, diagnosis, distribute, optimizers, precision, runs
 from keras_inception.training.config import TrainConfig, changes, to_options
 from keras_inception.training.interruption import termination_signal
@@ -29,6 +32,7 @@ from keras_inception.types import Dataset, PathLike, Shape, Strategy
 from keras_inception.weights import freeze, source_of
 
 SAMPLE_COUNT: int = 8
+MOST_LOOKED_AT: int = 2000  # training images, for those whose labels may be wrong
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,8 @@ def train(
             raise KeyboardInterrupt(
                 f"interrupted after {training.progress.epoch} epochs; go on with {runs.resuming(training.folder)}"
             ) from interrupt
+        finally:
+            training.remove_cache()
 
 
 class Training:
@@ -188,19 +194,27 @@ class Training:
     ) -> None:
         """Loads the data, builds the model, prepares the folder, and goes back to the last checkpoint."""
         keras.utils.set_random_seed(self.config.seed)
+        self.remove_cache()  # of a process that was killed, or of other images
         self.goes_on = self.goes_on or self.reopens
         record = runs.data_record(self.folder) if self.goes_on else None
         if self.goes_on and record is None:
             self._report(runs.unknown_images(self.folder))
         batch = partial(distribute.batch, strategy=self.strategy)
-        self.data = load_data(self.config, batch=batch, record=record, on_check=on_check if self.chief else None)
+        reached = checkpoint.progress(self._checkpoint) if self.goes_on else checkpoint.Progress()
+        self.data = load_data(
+            self.config,
+            batch=batch,
+            record=record,
+            cache=self._cache(self.config.recipe.epochs - reached.epoch),
+            on_check=on_check if self.chief else None,
+        )
         if self.config.patience and self.data.validation is None:
             raise InputError(
                 "`patience` needs validation images: use `validation_fraction`, or a folder called validation. "
                 f"Received: patience={self.config.patience}"
             )
         if on_data is not None and self.chief:
-            on_data(self.data, checkpoint.progress(self._checkpoint) if self.goes_on else checkpoint.Progress())
+            on_data(self.data, reached)
         with self.strategy.scope():
             self.model = compiled_model(
                 self.config,
@@ -261,6 +275,23 @@ class Training:
         if distribute.worker_count(self.strategy) > 1:
             raise InputError(f"{bad} These are left out now: the same command on all workers goes on.") from bad
 
+    def remove_cache(self) -> None:
+        """Removes the decoded images that this process keeps on disk."""
+        shutil.rmtree(self._cache_folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # other workers' are there
+            self._cache_folder.parent.rmdir()
+
+    @property
+    def _cache_folder(self) -> Path:
+        return self.folder / runs.CACHE / str(distribute.worker_index(self.strategy))
+
+    def _cache(self, epochs: int) -> PathLike | None:
+        """Returns where decoded images are kept for a training of so many epochs; None for nowhere."""
+        if self.config.cache and epochs < 2:
+            self._report("`cache` is of no use, for there is no second epoch that would read an image again")
+            return None
+        return self._cache_folder if self.config.cache == "disk" else self.config.cache
+
     @property
     def _checkpoint(self) -> Path:
         return self.folder / runs.CHECKPOINT
@@ -269,7 +300,7 @@ class Training:
         """Makes the folder of a new run, without what an earlier one left there, and writes the configuration."""
         if not self.goes_on:
             runs.clear(self.folder)
-        if self.reopens:
+        if self.reopens and (self.folder / runs.RESULTS).is_file():  # not where it begins again without bad images
             self._reopen()
         with files.writing(self.folder):
             (self.folder / STOP).unlink(missing_ok=True)
@@ -290,6 +321,7 @@ class Training:
                 variable.assign(value)
         rows = files.read_table(self.folder / runs.HISTORY, ("epoch", "loss"))
         history = [{name: float(value) for name, value in row.items() if value != ""} for row in rows]
+        history = [{**row, "epoch": int(row["epoch"])} for row in history]
         best = files.read_json(self.folder / runs.RESULTS)["best"]
         checkpoint.write(self._checkpoint, self.model, checkpoint.Progress(len(history), 0, history, best))
         for name in (runs.EXITS, runs.EXITS_TABLE, runs.EXITS_PLOT):  # of the weights as they are now
@@ -357,6 +389,8 @@ class Training:
             plots.curves(columns, self.model.output_names).savefig(aside, dpi=120)
         runs.save_model(self.model, self.folder)
         self._write_samples()
+        if distribute.worker_count(self.strategy) == 1:
+            self._write_suspicious()
         found = {"test": results, "best": self.progress.best, "sizes": self.data.sizes, "skipped": self.data.skipped}
         files.write_json(self.folder / runs.RESULTS, found)
         self._checkpoint.unlink(missing_ok=True)
@@ -379,12 +413,23 @@ class Training:
             with files.written_aside(folder / f"{index + 1}-{name}.png") as aside:
                 keras.utils.save_img(aside, np.clip(np.round(image), 0, 255), scale=False)
 
+    def _write_suspicious(self) -> None:
+        """Draws the training images that are called otherwise with the highest confidence, of some at most."""
+        inputs, originals = self.data.unaugmented(MOST_LOOKED_AT)
+        image = sheet(evaluation.predict(self.model, inputs), originals, self.data.class_names)
+        if image is None:
+            (self.folder / runs.SUSPICIOUS).unlink(missing_ok=True)
+        else:
+            with files.written_aside(self.folder / runs.SUSPICIOUS) as aside:
+                aside.write_bytes(image)
+
 
 def load_data(
     config: TrainConfig,
     preprocessing: str | None = None,
     batch: Callable[..., Dataset] | None = None,
     record: Mapping[str, Any] | None = None,
+    cache: PathLike | None = None,
     on_check: Callable[[int, int], None] | None = None,
 ) -> Data:
     """Loads the images and labels that a configuration names.
@@ -394,16 +439,15 @@ def load_data(
         preprocessing: What the network wants; by default what the configuration's will.
         batch: How batches are made of examples; see `data.load`.
         record: What a run noted of its data; see `data.load`.
+        cache: Where decoded images are kept; see `data.load`.
         on_check: See `data.load`.
     """
     architecture = config.resolved_architecture
     published: Any = source_of(config.weights, architecture)
     # The images of a training are what those of its weights were, and by default as large.
     wanted, size = published or architecture, architecture.image_size if published else None
-    is_known = published or (config.image_size and preprocessing)
-    if config.weights and not is_known and not config.weights.endswith(".h5"):
-        trained = runs.load_model(config.weights, compiled=False)
-        wanted, size = trained.record, trained.input_shape[1]
+    if not (published or (config.image_size and preprocessing)) and (trained := known(config.weights)):
+        wanted, size = trained, trained.image_shape[0]
     return load(
         config.dataset,
         # Published heads read the maps of images of the architecture's size alone.
@@ -421,6 +465,7 @@ def load_data(
         augmentation=config.resolved_augmentation,
         batch=batch,
         record=record,
+        cache=cache,
         on_check=on_check,
     )
 

@@ -9,7 +9,9 @@ gradients.csv  the norm of the gradient that reaches each row from each head's l
 config.json    all that is needed to run it again
 data.json      what tells its images from others: the classes, and the files of each split with their sizes
 results.json   loss and accuracies of each head on the test images
+suspicious_labels.png  training images that are confidently called otherwise, if there are any
 exits.json     thresholds of early exits, where they were calibrated, with their table in exits.csv and exits.png
+cache/         decoded images, as long as a training with `cache="disk"` is under way
 samples/       some test images to predict on
 """
 
@@ -26,9 +28,9 @@ from keras_inception.network.saved import CONFIG, MODEL, load_model, resuming
 from keras_inception.training.config import TrainConfig
 from keras_inception.types import PathLike
 
-BEST, CHECKPOINT, HISTORY, CURVES, GRADIENTS, DATA, RESULTS, SAMPLES = (
+BEST, CHECKPOINT, HISTORY, CURVES, GRADIENTS, DATA, RESULTS, SUSPICIOUS, SAMPLES, CACHE = (
     "best.keras", "checkpoint.npz", "history.csv", "curves.png", "gradients.csv", "data.json", "results.json",
-    "samples",
+    "suspicious_labels.png", "samples", "cache",
 )  # fmt: skip
 __all__ = ["CONFIG", "MODEL", "load_model", "resuming"]  # handed on
 
@@ -117,7 +119,7 @@ def clear(folder: PathLike) -> None:
     """Removes what an earlier run left in a folder, so that nothing of it is taken for the new one's."""
     exits = (EXITS, EXITS_TABLE, EXITS_PLOT)
     with files.writing(folder):
-        for name in (*exits, RESULTS, CHECKPOINT, HISTORY, CURVES, GRADIENTS, BEST, MODEL, CONFIG, DATA):
+        for name in (*exits, RESULTS, CHECKPOINT, HISTORY, CURVES, GRADIENTS, SUSPICIOUS, BEST, MODEL, CONFIG, DATA):
             (Path(folder) / name).unlink(missing_ok=True)
     shutil.rmtree(Path(folder) / SAMPLES, ignore_errors=True)
 

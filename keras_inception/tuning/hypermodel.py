@@ -21,9 +21,11 @@ from keras_inception.network import losses
 from keras_inception.network.model import InceptionModel
 from keras_inception.rules import is_whole
 from keras_inception.training import optimizers
+from keras_inception.training.checkpoint import Progress
 from keras_inception.training.config import TrainConfig
 from keras_inception.training.diagnosis import NotFiniteError, StopWhenNotFinite
 from keras_inception.training.loop import compiled_model
+from keras_inception.training.saving import Advance
 from keras_inception.tuning import feeding
 from keras_inception.tuning import space as spaces
 
@@ -44,8 +46,9 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
     ```
 
     `fit` applies batch size and augmentation to arrays and `tf.data`, gives the schedule of the learning rate the
-    length of the training, and stops when a loss is not finite. A tuner's own `optimizer`, `loss` and `metrics` win
-    over those of the space; the weights of the losses stay those of the trial.
+    length of the training, and stops when a loss is not finite, or when `patience` or `max_minutes` of `config` say so.
+    A tuner's own `optimizer`, `loss` and `metrics` win over those of the space; the weights of the losses stay those of
+    the trial.
 
     Args:
         input_shape: `(height, width, channels)` of an image.
@@ -155,9 +158,11 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
                 model.compile(optimizer, model.loss, metrics=model.metrics)
         callbacks = list(arguments.pop("callbacks", None) or [])
         _check_objective(callbacks, model, arguments)
+        progress = Progress()
         with _failures():
             try:
-                return model.fit(**arguments, callbacks=[StopWhenNotFinite(), *callbacks])
+                advance = Advance(progress, lambda: progress.is_over(config.patience, config.max_minutes))
+                return model.fit(**arguments, callbacks=[StopWhenNotFinite(), *callbacks, advance])
             except InputError as error:  # of the data, which are those of every trial
                 raise FatalValueError(str(error)) from error
 

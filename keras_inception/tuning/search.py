@@ -252,9 +252,11 @@ class _OnDataset(GoogLeNetHyperModel):
         batch = partial(distribute.batch, strategy=self.strategy)
         data = load_data(config, model.preprocessing, batch, self.record)
         first = kwargs.get("initial_epoch", 0)
-        batches = {"x": data.train_from(first, 0), "steps_per_epoch": data.steps_per_epoch, "shuffle": False}
+        batches = data.train_from(first, 0)
+        batches = data.balanced(batches) if config.class_weight else batches
+        arguments = {"x": batches, "steps_per_epoch": data.steps_per_epoch, "shuffle": False}
         callbacks = [AveragesInValidation(), *kwargs.pop("callbacks", [])]
-        return {**kwargs, **batches, "validation_data": data.validation, "callbacks": callbacks}, data.steps_per_epoch
+        return {**kwargs, **arguments, "validation_data": data.validation, "callbacks": callbacks}, data.steps_per_epoch
 
 
 def _identity(hypermodel: GoogLeNetHyperModel, tuner: str, objective: str, executions: int) -> dict[str, Any]:

@@ -28,7 +28,7 @@ STRONGEST = {
 NOT_SEARCHED = (
     "recipe", "dataset", "seed", "weights", "strategy", "deterministic", "validation_fraction", "test_fraction",
     "skip_bad_images", "full_check", "tensorboard", "gradient_flow", "loss_weights", "image_size", "epochs",
-    "resize", "patience", "max_minutes", "class_weight",
+    "resize", "patience", "max_minutes", "class_weight", "cache",
 )  # fmt: skip
 
 
@@ -214,7 +214,11 @@ def _check_values(space: Space, config: TrainConfig) -> None:
 
 
 def declare(space: Space, hp: keras_tuner.HyperParameters, config: TrainConfig) -> dict[str, Any]:
-    """Returns the values of a trial by name, after declaring their ranges to its `HyperParameters`."""
+    """Returns the values of a trial by name, after declaring their ranges to its `HyperParameters`.
+
+    Raises:
+        KeyError: The space holds a name that `read` refuses for the configuration.
+    """
     architecture = config.resolved_architecture
     defaults = {**to_options(config), **_head_weights(config), "augmentation": 0.0}
     defaults["normalization"] = {name: kind for kind, name in NORMALIZATIONS.items()}.get(architecture.name)

@@ -84,9 +84,13 @@ def test_predict_json_is_the_model_s_answer(run, image_folder, capsys):
 def test_predict_goes_on_after_a_bad_image_and_says_so(run, image_folder, tmp_path, capsys):
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no image")
-    assert main(["predict", str(run.folder), str(bad), str(image_folder / "dark" / "3.png")]) == 2
+    missing = tmp_path / "missing.jpg", tmp_path / "none" / "*"
+    assert main(["predict", str(run.folder), *map(str, (*missing, bad)), str(image_folder / "dark" / "3.png")]) == 2
     printed = capsys.readouterr()
-    assert printed.err == f"keras-inception predict: error: {bad}: it is no JPEG, PNG, BMP, GIF or WebP image\n"
+    assert printed.err.splitlines() == [
+        f"keras-inception predict: error: {bad}: it is no JPEG, PNG, BMP, GIF or WebP image",
+        *(f"keras-inception predict: error: there is no image at {path}" for path in missing),
+    ]
     assert printed.out.startswith(str(image_folder / "dark" / "3.png"))
 
 
@@ -127,6 +131,11 @@ def test_summary_of_a_run(run, capsys):
         (["summary", "--image-size", "0"], "Received: input_shape=(0, 0, 3)"),
         (["summary", "--width", "nan"], "Received: width=nan"),
         (["juggle"], "invalid choice: 'juggle'"),
+        (["trian"], "Did you mean train? (see `keras-inception --help`)"),
+        (["train", "--epoch", "3"], "train: error: unrecognized arguments: --epoch 3. Did you mean --epochs? (see"),
+        (["predict", "x", "y", "--tops=3"], "unrecognized arguments: --tops=3. Did you mean --top?"),
+        (["train", "--recipe", "modrn"], "Did you mean modern?"),
+        (["train", "--architecture", "googlnet"], "Did you mean googlenet? Received: architecture='googlnet'"),
         ([], "required: COMMAND"),
     ],
 )

@@ -65,6 +65,7 @@ def test_out_writes_one_report_with_its_tables_and_plots(two_runs, image_folder,
     assert evaluate(run, "--crops", "1", "--split", "train", "--out", out) == 0
     printed = capsys.readouterr().out
     assert "32 train images" in printed
+    assert "too few" not in printed
     assert f"wrote {out}: results.json, " in printed
     assert names(out) == PLOTS | TABLES
     results = json.loads((out / "results.json").read_text())
@@ -116,8 +117,9 @@ def test_evaluate_prints_the_results_of_the_run(run, capsys):
         assert results[head] == pytest.approx(metrics, abs=1e-5)
     assert evaluate(run.folder, "--split", "validation") == 0
     table = capsys.readouterr().out
-    assert "4 validation images" in table
+    assert "4 validation images: the run's own split" in table
     assert all(word in table for word in ("head", "top-1", "loss", "main", "aux1", "aux2"))
+    assert "too few images to tell: 4 in all, 2 of dark (at least 30, and 10 of each class)" in table
 
 
 @pytest.mark.parametrize(

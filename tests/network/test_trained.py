@@ -60,6 +60,24 @@ def test_a_network_begins_with_the_weights_of_a_training(source, stored, form):
     assert (model.class_names, model.preprocessing, model.resize) == (NAMES, "caffe", "pad")
 
 
+def test_a_network_is_as_that_of_its_weights_where_nothing_else_is_said(source, stored, tmp_path):
+    model = ki.GoogLeNet(weights=stored["run"], classes=3)
+    assert (model.architecture, model.input_shape, same(model, source)) == (TINY, (None, 10, 10, 3), weighted(source))
+    single = ki.GoogLeNet(weights=stored["keras"], classes=3, input_shape=(12, 12, 3), aux_heads=False)
+    assert single.input_shape[1] == 12
+    with pytest.raises(ki.InputError, match=r"must be of the model's architecture and width.* left out, .*googlenet'$"):
+        ki.GoogLeNet(weights=stored["run"], architecture="googlenet", input_shape=(79, 79, 3))
+    config = ki.TrainConfig(weights=str(stored["run"]))
+    assert (config.architecture, config.width, config.resolved_architecture) == (TINY, 1.0, TINY)
+
+    narrow = ki.GoogLeNet(architecture="googlenet_small", width=0.05, aux_heads=False, classes=2)
+    narrow.save(tmp_path / "narrow.keras")
+    for options in ({}, {"architecture": "googlenet_small"}, {"width": 0.05}):
+        config = ki.TrainConfig(weights=str(tmp_path / "narrow.keras"), **options)
+        assert (config.architecture, config.width) == ("googlenet_small", 0.05)
+    assert ki.TrainConfig(weights=str(tmp_path / "narrow.keras"), architecture="googlenet_bn").width == 1
+
+
 CLASSIFIERS = {"loss3_classifier", "loss1_classifier", "loss2_classifier"}
 
 

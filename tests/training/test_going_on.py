@@ -1,0 +1,79 @@
+"""A finished run that goes on, the images that it keeps decoded, and those whose labels may be wrong."""
+
+import csv
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow")
+
+from tiny_network import TINY
+
+from keras_inception import data, evaluation
+from keras_inception.training import TrainConfig, loop, runs, train
+
+
+@pytest.fixture(scope="module")
+def finished(image_folder, tmp_path_factory):
+    """The training of `run`, once more, with images that are kept and may be left out."""
+    root = shutil.copytree(image_folder, tmp_path_factory.mktemp("copy") / "images")
+    config = TrainConfig.of(
+        dataset=str(root), architecture=TINY, epochs=2, batch_size=8, cache="disk", skip_bad_images=True
+    )
+    kept = []
+    found = train(config, root.parent / "run", verbose=0, report=lambda message: None,
+                  on_data=lambda loaded, _: kept.append(loaded.cached_bytes))  # fmt: skip
+    return found, config, kept
+
+
+def test_a_training_whose_images_are_kept_learns_the_same(run, finished):
+    found, _, kept = finished
+    assert kept == [36 * 40 * 36 * 3]
+    for weight, expected in zip(found.model.get_weights(), run.model.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, expected, rtol=1e-6, atol=1e-7)  # threads may add in another order
+    assert not (found.folder / runs.CACHE).exists()
+
+
+def test_training_images_that_are_called_otherwise_are_drawn(finished):
+    found, config, _ = finished
+    images = data.load(config.dataset, architecture=TINY)
+    inputs, originals = images.unaugmented(10)
+    assert [len(list(each)) for each in (inputs.unbatch(), originals)] == [8, 8]  # every fourth of 32
+    wrong = evaluation.predict(found.model, images.unaugmented(100)[0])
+    wrong = (wrong.probabilities["main"].argmax(1) != wrong.labels).sum()
+    assert (found.folder / runs.SUSPICIOUS).exists() == (wrong > 0)
+
+
+def test_a_finished_run_goes_on_without_an_image_that_turns_out_bad(finished):
+    found, config, _ = finished
+    damaged = []
+
+    def damage(loaded, progress):
+        if not damaged:
+            damaged.append(found.folder.parent / "images" / next(iter(loaded.record["splits"]["train"])))
+            damaged[0].write_bytes(b"")
+
+    longer = replace(config, recipe=replace(config.recipe, epochs=3))
+    said = []
+    again = train(longer, found.folder, resume=True, verbose=0, report=said.append, on_data=damage)
+    assert (again.sizes["train"], again.epochs) == (31, 3)
+    with open(found.folder / runs.HISTORY) as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+    assert "`cache` is of no use, for there is no second epoch that would read an image again" in said
+
+
+def test_the_network_of_the_weights_is_loaded_once(finished, monkeypatch):
+    found, config, _ = finished
+    loaded = []
+    load_model = loop.GoogLeNet.__globals__["load_trained_weights"].__globals__["load_model"]
+    for module in ("trained", "saved"):
+        monkeypatch.setattr(
+            f"keras_inception.network.{module}.load_model",
+            lambda *args, **kwargs: loaded.append(args) or load_model(*args, **kwargs),
+        )
+    config = TrainConfig(dataset=config.dataset, weights=str(found.folder), skip_bad_images=True)
+    images = loop.load_data(config)
+    model = loop.compiled_model(config, images.image_shape, 2, images.class_names)
+    assert (images.image_shape, model.architecture, len(loaded)) == ((10, 10, 3), TINY, 1)
