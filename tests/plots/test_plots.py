@@ -41,10 +41,11 @@ def test_an_explanation_shows_the_image_and_for_each_head_map_and_classes():
 
 def test_early_exits_are_drawn_for_both_sets_of_images_with_the_chosen_thresholds():
     table = [
-        ExitPoint({"aux1": share}, 0.9 - 0.1 * share, 0.1 * share, 0.0, 0.0, 3e6 - 2e6 * share, {"aux1": share})
+        ExitPoint({"aux1": share}, {}, 0.9 - 0.1 * share, 0.1 * share, 0.0, 0.0, 3e6 - 2e6 * share, {"aux1": share})
         for share in (0.0, 0.5, 1.0)
     ]
-    calibration = ExitCalibration({"aux1": 0.5}, {"main": 1.0, "aux1": 1.0}, 0.05, 400, 3_000_000, table[1], table)
+    heads = ["aux1", "main"]
+    calibration = ExitCalibration({"aux1": 0.5}, {}, "entropy", heads, 0.05, 400, 3_000_000, table[1], table)
     [axes] = exits_figure(calibration, table[::-1]).axes
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
     assert legend == ["400 images that set the thresholds", "other images"]

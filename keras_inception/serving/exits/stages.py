@@ -189,7 +189,6 @@ class EarlyExitModel(keras.Model):
         """
         # Held by a function and not by an attribute, so that Keras finds each layer once.
         stages = [wrap(stage) for stage in _stages(network, self.heads_in_use)]
-        gives_softmax = {head: not gives_logits(network, head) for head in self.heads_in_use}
         sureness = SURENESS[self.criterion]
 
         def answer_from(depth: int, x: Tensor, passed: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -202,7 +201,7 @@ class EarlyExitModel(keras.Model):
             """
             head = self.heads_in_use[depth]
             stage = stages[depth](x)
-            logits = {**passed, head: _logits(stage["output"], gives_softmax[head])}
+            logits = {**passed, head: tf.cast(stage["logits"], tf.float32)}
             weighed = [weight * logits[name] for name, weight in self.mixtures[head].items()]
             probabilities = tf.nn.softmax(sum(weighed[1:], start=weighed[0]))  # (rows, classes)
             exits = tf.fill(tf.shape(probabilities)[:1], self.exit_names.index(head))
@@ -233,16 +232,22 @@ def _call(stage: keras.Model) -> Callable[[Tensor], dict[str, Tensor]]:
     return lambda x: stage(x, training=False)
 
 
-def _logits(output: Tensor, is_softmax: bool) -> Tensor:
-    return tf.math.log(tf.maximum(output, TINY)) if is_softmax else output
+def _logits(network: InceptionModel, head: str) -> Tensor:
+    """Returns what goes into the softmax of a head."""
+    layer = network.get_layer(head)
+    if gives_logits(network, head):
+        return layer.output
+    if isinstance(layer, keras.layers.Activation):
+        return layer.input
+    return keras.ops.log(keras.ops.maximum(layer.output, TINY))
 
 
 def _stages(network: InceptionModel, heads: list[str]) -> list[keras.Model]:
-    """Returns one model a stage, from tap to tap: `{"output", "tap"}`, no tap where it is the input."""
+    """Returns one model a stage, from tap to tap: `{"logits", "tap"}`, no tap where it is the input."""
     taps = architectures.of(network).taps
     x, stages = network.input, []
     for head in heads:
-        outputs = {"output": network.get_layer(head).output}
+        outputs = {"logits": _logits(network, head)}
         if head != MAIN:
             [tap] = features(network, [taps[head]]).output.values()
             outputs |= {} if tap is x else {"tap": tap}  # two heads may share a tap
