@@ -125,6 +125,7 @@ def _add_field(group: Any, field: Field[Any], text: str) -> None:
         text += f" (default: {default})"
     options = {"dest": field.name, "default": argparse.SUPPRESS, "help": text}
     kind: Any = field.type
+    metavar: str | None
     if isinstance(kind, UnionType):
         kind = next(member for member in get_args(kind) if member is not NoneType)
     if kind is bool:

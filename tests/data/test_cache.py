@@ -1,10 +1,13 @@
+import resource
 import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from image_bytes import blocks, encode, exif
 
 from keras_inception import data
+from keras_inception.cli.command import told
 from keras_inception.data import cache
 from keras_inception.errors import InputError
 from keras_inception.recipes import Augmentation
@@ -79,3 +82,17 @@ def test_images_that_do_not_fit_are_refused_before_the_first(photographs, tmp_pa
     with pytest.raises(InputError, match=r"on the disk of .*there are free for them. Make room there, .*cache='/.*'"):
         load(photographs, place)
     assert not place.parent.exists()
+
+
+def test_a_disk_that_becomes_full_is_one_line(photographs, tmp_path):
+    loaded = load(photographs, tmp_path / "kept")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # of each file: the system refuses as a full disk does
+    try:
+        with pytest.raises(tf.errors.OpError) as caught, loaded.reading():
+            list(loaded.validation)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    said = told(caught.value)
+    assert said.startswith("File too large (")
+    assert said.endswith("kept/-1/-1): choose another place, or make room")

@@ -118,7 +118,10 @@ def test_values_out_of_range_and_of_wrong_types_are_refused(options, message):
         ({"recipe": ["quick"]}, r"`recipe` must be a `Recipe` or one of .*Received: recipe=\('quick',\)"),
         ({"recipe": {"name": "quick"}}, "`recipe` must be a `Recipe` or one of .*Received: recipe={'name': 'quick'}"),
         ({"architecture": {"a": 1}}, "An architecture must be what `Architecture.to_dict` returns"),
-        ({"architecture": ["googlenet"]}, "`architecture` must be the name of an architecture or an `Architecture`"),
+        (
+            {"architecture": ["googlenet"]},
+            "`architecture` must be None or the name of an architecture or an `Architecture`",
+        ),
         ({"augmentation": 3}, "`augmentation` must be None or an `Augmentation`"),
         ({"freeze_through": 3}, "`freeze_through` must be None or a text"),
         ({"dataset": "x" * 10**6, "seed": "y" * 10**6}, r"`seed` must be .*Received: seed='y{20,200}\.\.\.y+'$"),
