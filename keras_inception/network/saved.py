@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -38,12 +38,23 @@ class Known:
     def taken_over(
         self, architecture: str | Architecture | None, width: float | None
     ) -> tuple[str | Architecture | None, float | None]:
-        """Returns the architecture and the width, of the network where they are not given."""
+        """Returns the architecture and the width, of the network where they are not given.
+
+        Raises:
+            InputError: Those given are of another trunk.
+        """
         if self.architecture is None:
             return architecture, width
         name, own_width = architectures.named(self.architecture)
         architecture = name if architecture is None else architecture
-        return architecture, own_width if width is None and architecture == name else width
+        width = own_width if width is None and architecture == name else width
+        chosen = architectures.get(architecture, width)
+        if replace(chosen, auxiliary_heads=()) != replace(self.architecture, auxiliary_heads=()):
+            raise InputError(
+                f"The weights are of architecture={self.architecture.name!r}, and a network that begins with them is "
+                f"too. Leave out `architecture` and `width`, or `weights`. Received: architecture={chosen.name!r}"
+            )
+        return architecture, width
 
 
 def known(weights: PathLike | None) -> Known | None:
