@@ -1,5 +1,9 @@
 """Heads at other rows, trained on a trunk that stays what it is: from the options to a calibrated exit."""
 
+import argparse
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tiny_network import TINY
@@ -7,9 +11,11 @@ from tiny_network import TINY
 import keras_inception as ki
 from keras_inception import architectures
 from keras_inception.architectures import AuxiliaryHead
+from keras_inception.cli import train as command
 from keras_inception.errors import InputError
 from keras_inception.serving.exits import exit_names
 from keras_inception.training import TrainConfig, train
+from keras_inception.training.config import to_options
 
 
 def test_an_architecture_has_heads_where_they_are_asked_for():
@@ -35,6 +41,22 @@ def test_an_architecture_has_heads_where_they_are_asked_for():
 def test_heads_that_are_no_rows_are_refused(heads, message):
     with pytest.raises(InputError, match=message):
         TrainConfig.of(heads=heads)
+
+
+def test_the_command_takes_heads_and_distillation():
+    parser = argparse.ArgumentParser()
+    command.add(parser.add_subparsers())
+    options = "--heads inception_3b inception_4a --distillation 0.5 --distillation-temperature 4 --freeze-through main"
+    config = command.config_of(vars(parser.parse_args(["train", *options.split()])))
+    assert config.resolved_architecture.heads == ("main", "aux_3b", "aux1")
+    assert (config.recipe.distillation, config.recipe.distillation_temperature) == (0.5, 4)
+    assert config.freeze_through == "main"
+    assert TrainConfig.of(**json.loads(json.dumps(to_options(config)))) == config  # as a run's file keeps it
+    own = replace(config.recipe, name="own")
+    earlier = to_options(replace(config, recipe=own))
+    for name in ("distillation", "distillation_temperature"):  # which an earlier version's file lacks
+        del earlier[name]
+    assert TrainConfig.of(**earlier).recipe == replace(own, distillation=0.0, distillation_temperature=3.0)
 
 
 def test_heads_alone_are_trained_on_a_finished_run_and_become_exits(run, image_folder, tmp_path):

@@ -34,7 +34,7 @@ def dataset(count, batch_size=BATCH):
     return tf.data.Dataset.from_tensor_slices(arrays(count)).batch(batch_size)
 
 
-def three_heads(optimizer, *, batch_norm=False, dropout=0.0, loss_weights=None):
+def three_heads(optimizer, *, batch_norm=False, dropout=0.0, loss_weights=None, distillation=0.0):
     """Three heads on one convolution, as GoogLeNet has them."""
     keras.utils.set_random_seed(0)
     image = keras.Input((8, 8, 3), name="image")
@@ -48,7 +48,7 @@ def three_heads(optimizer, *, batch_norm=False, dropout=0.0, loss_weights=None):
     for name in ("main", "aux1", "aux2"):
         y = keras.layers.Dense(CLASSES, name=f"{name}_dense")(x)
         outputs.append(keras.layers.Activation("softmax", name=name)(y))
-    return ki.compile_model(ki.InceptionModel(image, outputs), optimizer, loss_weights)
+    return ki.compile_model(ki.InceptionModel(image, outputs), optimizer, loss_weights, distillation=distillation)
 
 
 def sgd():
@@ -80,6 +80,10 @@ def case_falling(strategy):
     """Weights of the auxiliary losses that fall to 0 over the six steps."""
     falling = keras.optimizers.schedules.CosineDecay(3.0, 6)
     return trained(strategy, sgd, loss_weights=[1.0, falling, falling])
+
+
+def case_taught(strategy):
+    return trained(strategy, sgd, distillation=0.8)
 
 
 def case_own_batches(strategy):

@@ -9,8 +9,8 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]  # each starts processes
 
 # Float32 sums in another order; a mistake in weighting one example of an uneven batch is above 1e-3.
 TOLERANCE = 1e-6
-DEVICES = "sgd,adamw_batch_norm,falling,own_batches,arrays,plain,small_end,untrained,dropout,reads,refusals"
-WORKERS = "seed,sgd,adamw_batch_norm,falling,own_batches,arrays,plain,small_end,untrained,dropout,chief_writes"
+DEVICES = "sgd,adamw_batch_norm,falling,taught,own_batches,arrays,plain,small_end,untrained,dropout,reads,refusals"
+WORKERS = "seed,sgd,adamw_batch_norm,falling,taught,own_batches,arrays,plain,small_end,untrained,dropout,chief_writes"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_there_are_two_replicas(results):
     assert [int(arrays["worker"]) for arrays in results.values()] == [0, 0, 1]
 
 
-CASES = ["sgd", "adamw_batch_norm", "falling", "own_batches", "arrays", "plain", "small_end"]
+CASES = ["sgd", "adamw_batch_norm", "falling", "taught", "own_batches", "arrays", "plain", "small_end"]
 
 
 @pytest.mark.parametrize("case", CASES)
