@@ -68,7 +68,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 __getattr__ = importer(
-    __name__,
+    globals(),
     {
         "": ("data", "evaluation", "recipes"),
         ".architectures": ("ARCHITECTURES", "Architecture"),

@@ -24,7 +24,7 @@ __all__ = [
 
 # What reads one image is imported without what reads a training's.
 __getattr__ = importer(
-    __name__,
+    globals(),
     {
         ".collection": ("fingerprint", "without"),
         ".decoding": ("decode",),

@@ -21,7 +21,7 @@ __all__ = [
 
 # A classifier answers without what only exports need.
 __getattr__ = importer(
-    __name__,
+    globals(),
     {
         ".classifier": ("Classifier",),
         ".exits": ("EarlyExitModel", "ExitCalibration", "calibrate_exits", "early_exit_model"),

@@ -14,7 +14,7 @@ __all__ = ["PreemptedError", "Run", "TrainConfig", "diagnosis", "distribute", "t
 
 # A configuration is made without TensorFlow and Keras, so that `keras-inception --help` answers at once.
 __getattr__ = importer(
-    __name__,
+    globals(),
     {
         "": ("diagnosis", "distribute"),
         ".config": ("TrainConfig",),
