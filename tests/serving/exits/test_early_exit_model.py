@@ -9,6 +9,7 @@ from served_network import build, random_images, random_pixels, with_heads
 import keras_inception as ki
 from keras_inception.errors import InputError
 from keras_inception.serving.exits import EarlyExitModel
+from keras_inception.serving.export import early_exit_network
 from keras_inception.serving.export.c_loader import Server
 
 # A layer that only rows of this stage reach.
@@ -201,6 +202,14 @@ def test_mixed_precision_keeps_the_answers_in_float32(thresholds):
     assert found["probabilities"].dtype == tf.float32
     outputs = dict(zip(network.output_names, network.predict(random_images(64), batch_size=64, verbose=0)))
     expected = np.stack([outputs[HEADS[index]][row] for row, index in enumerate(found["exit"])])
+    np.testing.assert_allclose(found["probabilities"], expected, atol=2e-2)  # 8 bits of mantissa
+    assert len(set(found["exit"].numpy())) == 3
+
+
+def test_exits_are_exported_in_bfloat16(model, answers, thresholds):
+    found = early_exit_network(model, thresholds, "bfloat16")(tf.constant(random_images(64)))
+    assert found["probabilities"].dtype == tf.float32
+    expected = np.stack([answers[HEADS[index]][row] for row, index in enumerate(found["exit"])])
     np.testing.assert_allclose(found["probabilities"], expected, atol=2e-2)  # 8 bits of mantissa
     assert len(set(found["exit"].numpy())) == 3
 
