@@ -29,6 +29,23 @@ def is_of_collective(error: Exception) -> bool:
     return "ollective" in str(error)
 
 
+def workers_that_pack(strategy: Any, cluster_resolver: Any, communication_options: Any) -> Any:
+    """Returns what a `MultiWorkerMirroredStrategy` consists of, which exchanges gradients in its options' packs.
+
+    Why: by TensorFlow's own, `ReplicaContext.all_reduce`, through which Keras sums gradients, packs as the options of
+    the call say, and Keras gives none: all gradients become one pack, of which nothing leaves before all is computed.
+    Since: TensorFlow 2.4, `CollectiveAllReduceExtended` and its `_replica_ctx_all_reduce`.
+    """
+    from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
+
+    class Extended(CollectiveAllReduceExtended):
+        def _replica_ctx_all_reduce(self, reduce_op: Any, value: Any, options: Any = None) -> Any:
+            merged = communication_options if options is None else communication_options.merge(options)
+            return super()._replica_ctx_all_reduce(reduce_op, value, merged)
+
+    return Extended(strategy, cluster_resolver=cluster_resolver, communication_options=communication_options)
+
+
 def plain_message(error: Exception) -> str:
     """Returns the message of an error in one line, without the names of TensorFlow's nodes.
 
@@ -58,6 +75,28 @@ def system_error(error: Exception) -> OSError | None:
     begin, words = r"(?:^|\n|\}\}|: Iterator::[\w:]*: )", "|".join(map(re.escape, numbers))
     found = re.search(rf"(?:.*{begin})? ?([^\n]*); ({words})", error.message)
     return OSError(numbers[found[2]], found[2], found[1]) if found else None
+
+
+def apart(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a function as one node of each TensorFlow graph that calls it, traced once.
+
+    Why: TensorFlow copies a `tf.function` into the graph that calls it, and sends through each node of a branch that is
+    not taken that it is not: what few images need would cost all of them, and each epoch's start.
+    Since: TensorFlow 2.12, the attribute `_noinline` of `experimental_attributes`.
+
+    Called eagerly it is the function itself: of one call, the trace would take longer.
+    """
+    import functools
+
+    import tensorflow as tf
+
+    traced = tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        return (function if tf.executing_eagerly() else traced)(*arguments)
+
+    return call
 
 
 def ignore_missing_optimizers() -> None:

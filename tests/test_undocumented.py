@@ -42,6 +42,7 @@ SETTABLE = {
     "resize": "ours, of an InceptionModel",
     "default_loss_weights": "ours, of an InceptionModel",
     "record": "ours, of an InceptionModel",
+    "whole_size": "ours, of an InceptionModel",
     "epoch": "ours, of a checkpoint's Progress",
     "best": "ours, of a checkpoint's Progress",
     "seconds": "ours, of a checkpoint's Progress",
@@ -309,6 +310,21 @@ def test_keras_says_of_an_untrained_network_that_it_loads_no_optimizer(tmp_path)
 
 
 @pytest.mark.tensorflow
+def test_a_function_that_is_apart_is_one_node_of_the_graphs_that_call_it():
+    tf = pytest.importorskip("tensorflow")
+
+    def doubled(x):
+        return x + x
+
+    called = undocumented.apart(doubled)
+    assert called(tf.constant(2)) == 4
+    graph = tf.function(lambda x: tf.cond(x > 0, lambda: called(x), lambda: x)).get_concrete_function(tf.constant(1))
+    assert (graph(tf.constant(3)), graph(tf.constant(-3))) == (6, -3)
+    library = graph.graph.as_graph_def().library.function
+    of_sum = [each for each in library if any(node.op == "AddV2" for node in each.node_def)]
+    assert [each.attr["_noinline"].b for each in of_sum] == [True]
+
+
 def test_joining_workers_late_is_told_by_its_message():
     import tensorflow as tf
 
@@ -377,3 +393,21 @@ def test_a_failed_collective_is_told_by_its_message():
     run = subprocess.run([sys.executable, "-c", ABORTED], env=environment, capture_output=True, text=True)
     assert run.stdout.startswith("told: True"), run.stdout + run.stderr
     assert not undocumented.is_of_collective(ValueError("no matter"))
+
+
+def test_workers_exchange_gradients_in_the_packs_of_their_options(monkeypatch):
+    tf = pytest.importorskip("tensorflow")
+    alone = tf.distribute.cluster_resolver.SimpleClusterResolver(tf.train.ClusterSpec({}))
+    options = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=8)
+
+    class Strategy(tf.distribute.MultiWorkerMirroredStrategy):
+        def __init__(self):
+            tf.distribute.Strategy.__init__(self, undocumented.workers_that_pack(self, alone, options))
+
+    own = type(tf.distribute.MultiWorkerMirroredStrategy(alone).extended)
+    monkeypatch.setattr(own, "_replica_ctx_all_reduce", lambda self, op, value, options: options.bytes_per_pack)
+    extended = Strategy().extended
+    assert extended._replica_ctx_all_reduce("SUM", []) == 8
+    given = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=12)
+    assert extended._replica_ctx_all_reduce("SUM", [], given) == 12
+    assert "_replica_ctx_all_reduce(" in inspect.getsource(tf.distribute.ReplicaContext.all_reduce)

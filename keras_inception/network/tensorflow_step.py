@@ -38,6 +38,7 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
     test_function: Callable[..., Any] | None
     predict_function: Any
     observers: tuple[Observer, ...] = ()
+    whole_size: Tensor | None = None  # of the batch of all replicas, where it is known while a step is traced
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -77,8 +78,9 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
             loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
             self._update_loss_metric(loss, x)
             if replica_count() > 1 and _first(x).shape[0] is None:  # of a known size, all replicas have as many
-                size = tf.cast(_size(x), loss.dtype)
-                loss = loss * size * replica_count() / sum_over_replicas(size)
+                size = _size(x)
+                whole = sum_over_replicas(size) if self.whole_size is None else self.whole_size
+                loss = loss * tf.cast(size, loss.dtype) * replica_count() / tf.cast(whole, loss.dtype)
             if self.optimizer is not None:
                 loss = self.optimizer.scale_loss(loss)
         if self.trainable_variables:
@@ -195,12 +197,15 @@ def _on_replicas(model: TensorFlowStep, step: Callable[[Any], Any], strategy: An
         replicas = strategy.num_replicas_in_sync
         if replicas == 1 or not training or _has_known_size(batch, strategy):
             return run(step, batch)
-        examples = strategy.reduce("SUM", strategy.run(_size, args=(batch,)), axis=None)
-        return tf.cond(
-            examples >= replicas,  # a replica without an example can take no step
-            lambda: run(step, batch),
-            lambda: run(lambda _: model.get_metrics_result(), batch),
-        )
+        model.whole_size = strategy.reduce("SUM", strategy.run(_size, args=(batch,)), axis=None)
+        try:
+            return tf.cond(
+                model.whole_size >= replicas,  # a replica without an example can take no step
+                lambda: run(step, batch),
+                lambda: run(lambda _: model.get_metrics_result(), batch),
+            )
+        finally:
+            model.whole_size = None
 
     return compute
 
