@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from keras_inception.tuning.trials import TrialResult
 
 COMMON = ("dataset", "architecture", "epochs")
-UNREAD = ("deterministic", "tensorboard", "gradient_flow", "patience", "max_minutes", "class_weight")  # of a trial
+UNREAD = ("deterministic", "tensorboard", "gradient_flow", "cache")  # of a trial
 DEFAULT_HOURS = 0.07  # 252 seconds, so that all of it takes less than five minutes
 
 
