@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         report.check_place(arguments.out)
         if arguments.split == "train" and not arguments.crops:
             raise InputError("training images are shuffled and augmented; a report of them needs --crops")
-    models = [runs.load_model(path) for path in (arguments.model, *arguments.others)]
+    models = [runs.load_model(path, compiled=False) for path in (arguments.model, *arguments.others)]
     if not arguments.crops:
         _check_same_input(models)
     data = dataset.data_of(arguments, models[0])

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         return say_failed("explain", missing)
     if arguments.out:
         _check_out(arguments.out, paths)
-    model = runs.load_model(arguments.model)
+    model = runs.load_model(arguments.model, compiled=False)
     classifier, failed = Classifier(model, model.output_names[0]), 0
     for path in paths:
         image = classifier.read(path)

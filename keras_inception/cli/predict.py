@@ -10,6 +10,8 @@ from keras_inception import files
 from keras_inception.cli.console import BAD_INPUT, command
 from keras_inception.errors import InputError
 
+FEW = 32  # images whose answers take less time than the trace of a graph
+
 
 def add(commands: Any) -> None:
     """Adds the command and its options to the parser."""
@@ -30,9 +32,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.top < 1:
         raise InputError(f"--top must be at least 1. Received: {arguments.top}")
     paths, missing = image_paths(arguments.images)
+    model = runs.load_model(arguments.model, compiled=False)
     if not paths:
         return say_failed("predict", missing)
-    classifier = Classifier(runs.load_model(arguments.model), head=arguments.head)
+    classifier = Classifier(model, head=arguments.head, run_eagerly=len(paths) <= FEW)
     answers, failed = [], 0
     for path, answer in classifier.predict_files(paths, top=arguments.top):
         if isinstance(answer, str):

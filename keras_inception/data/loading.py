@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_inception import architectures, files
 from keras_inception.architectures import Architecture
-from keras_inception.data import catalog, folder, table
+from keras_inception.data import folder, table
 from keras_inception.data.augmentation import augment, batch_seed, example_seed, mix, order_seed, stream_epochs
 from keras_inception.data.cache import Cache
 from keras_inception.data.collection import Collection
@@ -244,6 +244,8 @@ def load(
             on_check=on_check,
         )
     else:
+        from keras_inception.data import catalog  # TFDS takes a while to import, and a folder needs none of it
+
         collection = catalog.read(str(dataset), seed, validation_fraction, test_fraction, record=record)
     if len(collection.class_names) < 2:
         raise InputError(
