@@ -71,7 +71,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         last_is_text = column == "why they differ"
         table.add_column(column, justify="left" if index == 0 or last_is_text else "right", no_wrap=not last_is_text)
@@ -81,4 +81,4 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     console = Console(width=None if sys.stdout.isatty() else 200)
     with console.capture() as text:  # to a reader that is gone, rich itself would end the process
         console.print(table)
-    print(*map(str.rstrip, text.get().splitlines()), sep="\n")
+    print(title, *map(str.rstrip, text.get().splitlines()), sep="\n")  # a title of rich's is as narrow as its table
