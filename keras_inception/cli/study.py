@@ -38,10 +38,17 @@ def add(commands: Any) -> None:
            help="trainings of each network and variant (default: %(default)s)")  # fmt: skip
     option = partial(option, default=argparse.SUPPRESS)
     option("--variants", nargs="+", metavar="NAME",
-           help="which heads learn: none, the name of one, or both; differences are to none (default: all of these)",
+           help="which heads learn: none, the name of one, or both; falling is both with loss weights that fall to 0; "
+                "differences are to none (default: all of these but falling)",
+    )  # fmt: skip
+    option("--initializers", nargs="+", metavar="NAME",
+           help="compare what weights begin with: he, glorot, bvlc (Caffe's xavier, biases of 0.2), normal (of 0.01); "
+                "each network is trained from each of them",
     )  # fmt: skip
     option("--out", metavar="FOLDER",
-           help="where to write (default: studies/DATASET-heads); an unfinished study there goes on")  # fmt: skip
+           help="where to write (default: studies/DATASET-heads); an unfinished study there goes on, also where only "
+                "its trainings.jsonl is left",
+    )  # fmt: skip
     option("--config", metavar="FILE", help="TOML, YAML or JSON file of training options; what is given here wins")
     add_groups(parser, without=(*COMMON, "architecture", "aux_heads", "gradient_flow"))
 
@@ -64,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
                 given.get("out"),
                 seeds=arguments.seeds,
                 architectures=networks,
+                initializers=given.get("initializers"),
                 variants=given.get("variants"),
                 callbacks=[progress],
                 on_check=CheckProgress(),
@@ -76,10 +84,13 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt("interrupted; the same command goes on") from interrupt
     print()
-    for architecture in study.architectures:
-        print_table(architecture, *findings.summary(study, architecture))
-    for architecture in study.architectures:
-        print_table(f"{architecture}: gradient norms", *findings.gradient_table(study, architecture))
+    for network in study.networks:
+        print_table(network, *findings.summary(study, network))
+    for network in study.networks:
+        print_table(f"{network}: gradient norms", *findings.gradient_table(study, network))
+        columns, rows = findings.gradient_table(study, network, "outputs")
+        if rows:
+            print_table(f"{network}: gradient norms at outputs (x the factor of the row's Jacobian)", columns, rows)
     print(findings.budget(study))
     print(f"wrote {study.folder}: {files_of(study.folder)}")
     print(f"next:  open {shlex.quote(str(study.folder / findings.PAGE))}")

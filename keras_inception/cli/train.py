@@ -15,7 +15,7 @@ import docstring_parser
 from keras_inception.architectures import RESIZES
 from keras_inception.cli.console import CheckProgress, command, files_of
 from keras_inception.errors import InputError
-from keras_inception.recipes import OPTIMIZERS, QUICK, RECIPES, SCHEDULES, Augmentation, Recipe
+from keras_inception.recipes import AUX_LOSS_SCHEDULES, OPTIMIZERS, QUICK, RECIPES, SCHEDULES, Augmentation, Recipe
 from keras_inception.training import config as configuration
 from keras_inception.training.config import OF_AUGMENTATION, OF_RECIPE, OF_TRAINING, OPTIONS, TrainConfig
 
@@ -33,6 +33,7 @@ CHOICES = {
     "strategy": configuration.STRATEGIES,
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
+    "aux_loss_schedule": AUX_LOSS_SCHEDULES,
 }
 METAVARS = {"dataset": "NAME|FOLDER|TABLE", "architecture": "NAME", "weights": "NAME|FILE", "freeze_through": "ROW",
             "heads": "ROW", "kernel_initializer": "NAME", "bias_initializer": "NAME"}  # fmt: skip

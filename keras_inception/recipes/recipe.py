@@ -9,10 +9,23 @@ from typing import Any
 
 from keras_inception.errors import InputError, did_you_mean, shown
 from keras_inception.recipes.augmentation import PAPER_DISTORTIONS, Augmentation
-from keras_inception.rules import ABOVE_0, COUNT, FROM_0, SHARE, between, check, is_number, maybe, one_of, rule
+from keras_inception.rules import (
+    ABOVE_0,
+    COUNT,
+    FROM_0,
+    MAYBE_TEXT,
+    SHARE,
+    between,
+    check,
+    is_number,
+    maybe,
+    one_of,
+    rule,
+)
 
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("constant", "exponential", "polynomial", "cosine")
+AUX_LOSS_SCHEDULES = ("constant", "linear", "cosine")
 
 
 def _are_weights(value: Any) -> bool:
@@ -48,6 +61,12 @@ class Recipe:
             the less likely classes count (Hinton et al. 2015).
         loss_weights: Weights of the losses of the main head and of the architecture's auxiliary heads, in its order, at
             least 0; by default the architecture's own (paper: 1, 0.3, 0.3).
+        aux_loss_schedule: How the weights of the auxiliary losses fall: "constant", not at all; "linear" or "cosine",
+            over all steps to 0. What `evaluate` and validation call the loss has the whole weights.
+        kernel_initializer: What all kernels begin with, by Keras's names: "lecun_uniform" (what Caffe calls xavier), or
+            with arguments "random_normal(stddev=0.01)"; by default He's normal, Glorot's uniform in the classifiers.
+        bias_initializer: What the biases of convolutions and of the auxiliary heads' hidden layers begin with, such as
+            "constant(value=0.2)", which is BVLC's; by default 0.
         augmentation: What happens to the training images.
 
     Raises:
@@ -76,6 +95,9 @@ class Recipe:
     loss_weights: tuple[float, ...] | None = field(
         default=None, metadata=maybe("numbers of at least 0, not all 0, in the order of the heads", _are_weights)
     )
+    aux_loss_schedule: str = field(default="constant", metadata=one_of(AUX_LOSS_SCHEDULES))
+    kernel_initializer: str | None = field(default=None, metadata=MAYBE_TEXT)
+    bias_initializer: str | None = field(default=None, metadata=MAYBE_TEXT)
     augmentation: Augmentation = field(
         default_factory=Augmentation,
         metadata=rule("an `Augmentation`", lambda value: isinstance(value, Augmentation)),
@@ -105,7 +127,8 @@ PAPER = Recipe(
 )
 
 # BVLC Caffe, models/bvlc_googlenet: solver.prototxt and train_val.prototxt. There, images are 256x256, of which 224x224
-# are cut out anywhere, and mirrored.
+# are cut out anywhere, and mirrored. The initial weights are this package's; BVLC's are `kernel_initializer` of
+# "lecun_uniform" and `bias_initializer` of "constant(value=0.2)".
 BVLC = Recipe(
     name="bvlc",
     epochs=60,

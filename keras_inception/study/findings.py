@@ -1,17 +1,12 @@
 """What a study found: as tables, and as the files of its folder."""
 
-import os
-import platform
 import statistics
 from collections.abc import Sequence
-
-import keras
-import tensorflow as tf
 
 from keras_inception import files
 from keras_inception.network.blocks import MAIN
 from keras_inception.plots.study import PLOTS, label
-from keras_inception.study.results import WINDOW, Difference, Study, left_at
+from keras_inception.study.results import WINDOW, Difference, Study
 from keras_inception.training.diagnosis import AT_CHANCE
 
 TABLE, PAGE = "study.csv", "study.md"
@@ -21,14 +16,15 @@ def write(study: Study) -> None:
     """Writes the tables, the plots and the page of a study into its folder."""
     rows = [
         {
-            "architecture": run.architecture,
+            "network": run.network,
             "variant": run.variant,
             "seed": run.seed,
             "epochs": len(run.validation_accuracy),
-            "steps": len(run.losses),
+            "steps": run.steps,
+            "training_accuracy": run.training_accuracy[-1] if run.training_accuracy else None,
             "validation_accuracy": run.validation_accuracy[-1],
             "test_accuracy": run.test_accuracy,
-            "left_chance_at_step": left_at(run.losses, study.chance),
+            "left_chance_at_step": run.left_chance_at_step,
             "cpu_seconds": round(run.cpu_seconds, 1),
         }
         for run in study.trainings
@@ -41,50 +37,55 @@ def write(study: Study) -> None:
         aside.write_text(_page(study), encoding="utf-8")
 
 
-def summary(study: Study, architecture: str) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    """Returns the columns of the summary of an architecture, and its rows as texts.
+def summary(study: Study, network: str) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """Returns the columns of the summary of a network, and its rows as texts.
 
     Args:
         study: A finished study.
-        architecture: The name of one of its networks.
+        network: The name of one of its networks.
     """
     columns = ("heads that learn", f"{study.images} accuracy", "difference to none", "main left chance at step")
     rows = []
     for variant in study.variants:
-        accuracies = study.accuracies(architecture, variant)
+        accuracies = study.accuracies(network, variant)
         spread = f" ± {100 * statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
-        left = ("never" if step is None else str(step) for step in study.left(architecture, variant))
-        gain = _told(study.gain(architecture, variant))
+        left = ("never" if step is None else str(step) for step in study.left(network, variant))
+        gain = _told(study.gain(network, variant))
         rows.append((variant, f"{statistics.fmean(accuracies):.2%}{spread}", gain, ", ".join(left)))
     return columns, rows
 
 
-def gradient_table(study: Study, architecture: str) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    """Returns the columns of the gradients of an architecture at the start and at the end, and its rows as texts.
+def gradient_table(study: Study, network: str, at: str = "weights") -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """Returns the columns of the gradients of a network at the start and at the end, and its rows as texts.
 
     Args:
         study: A finished study.
-        architecture: The name of one of its networks.
+        network: The name of one of its networks.
+        at: As in `Study.norms`: with "outputs" each norm is followed by the factor of the row's Jacobian.
     """
     found = {
         f"{head} {stage}": norms
         for stage, epoch in study.stages.items()
         if stage != "in the middle"  # it is in the plot
-        for head, norms in study.norms(architecture, study.richest, epoch).items()
+        for head, norms in study.norms(network, study.richest, epoch, at).items()
     }
-    rows = next(norms for column, norms in found.items() if column.startswith(MAIN))
+    rows: list[str] = next((list(norms) for column, norms in found.items() if column.startswith(MAIN)), [])
     # 0 exactly: the row is behind the head's tap.
-    texts = [(row, *(f"{norms[row]:.1e}" if norms[row] else "0" for norms in found.values())) for row in rows]
-    return ["row", *found], texts
+    texts = {row: [f"{norms[row]:.1e}" if norms[row] else "0" for norms in found.values()] for row in rows}
+    if at == "outputs":
+        for row, before in zip(rows[1:], rows):
+            factors = [norms[before] / norms[row] if norms[row] else 0 for norms in found.values()]
+            texts[row] = [f"{text} (x {factor:.2g})" if factor else text for text, factor in zip(texts[row], factors)]
+    return ["row", *found], [(row, *cells) for row, cells in texts.items()]
 
 
 def budget(study: Study) -> str:
     """Returns what the study was spent on, as one line."""
     first, seconds = study.trainings[0], sum(training.cpu_seconds for training in study.trainings)
-    splits = ", ".join(f"{count:,} {split}" for split, count in first.results["sizes"].items() if count)
+    splits = ", ".join(f"{count:,} {split}" for split, count in first.sizes.items() if count)
     return (
-        f"{len(study.trainings)} trainings ({len(study.architectures)} x {len(study.variants)} x {len(study.seeds)} "
-        f"architectures, variants and seeds) of {len(first.validation_accuracy)} epochs, {len(first.losses)} "
+        f"{len(study.trainings)} trainings ({len(study.networks)} x {len(study.variants)} x {len(study.seeds)} "
+        f"networks, variants and seeds) of {len(first.validation_accuracy)} epochs, {first.steps} "
         f"steps of {study.config.recipe.batch_size} images; {splits} images; {seconds:,.0f} seconds of CPU time"
     )
 
@@ -104,8 +105,7 @@ def _page(study: Study) -> str:
     parts = [
         f"# What the auxiliary heads do: {study.config.dataset}",
         f"{budget(study)}. Recipe `{study.config.recipe.name}`, seeds {seeds}, precision {study.config.precision}. "
-        f"Python {platform.python_version()}, TensorFlow {tf.__version__}, Keras {keras.__version__}, "
-        f"{os.cpu_count()} cores of {platform.machine()}.",
+        f"Trained on {'; '.join(dict.fromkeys(run.machine for run in study.trainings))}.",
         "Every training has all heads. One that does not learn has a loss weight of 0: nothing comes from it, and the "
         "trainings of a seed begin with the same weights, see the same batches and draw the same dropout. The time of "
         "`none` includes its idle heads.",
@@ -115,14 +115,21 @@ def _page(study: Study) -> str:
         f"below {AT_CHANCE:.0%} of {study.chance:.4f}, the loss of the best constant answer (ln(classes) where classes "
         "are even).",
     ]
-    for architecture in study.architectures:
+    for network in study.networks:
         parts += [
-            f"## {architecture}",
-            _markdown(*summary(study, architecture)),
+            f"## {network}",
+            _markdown(*summary(study, network)),
             "The norm of the gradient that reaches each row from each head's loss, times the weight of that loss, with "
             f"{label(study.richest)} (geometric mean over the seeds, one batch of validation images):",
-            _markdown(*gradient_table(study, architecture)),
+            _markdown(*gradient_table(study, network)),
         ]
+        columns, rows = gradient_table(study, network, "outputs")
+        if rows:
+            parts += [
+                "The same at the output of each row, and in brackets the factor of the row's Jacobian: what it "
+                "multiplies that norm by on the way to the row before it.",
+                _markdown(columns, rows),
+            ]
     parts.append("\n".join(f"![{name.removesuffix('.png')}]({name})" for name in PLOTS))
     return "\n\n".join(parts) + "\n"
 

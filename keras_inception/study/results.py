@@ -1,25 +1,22 @@
-"""What a finished study holds, read from the run folders of its trainings and compared seed by seed."""
+"""What a finished study holds: its trainings, compared seed by seed."""
 
 import functools
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from keras_inception import files
-from keras_inception.errors import InputError
 from keras_inception.network.blocks import MAIN
-from keras_inception.recipes import Recipe
-from keras_inception.training import runs
+from keras_inception.rules import is_number, is_whole
 from keras_inception.training.config import TrainConfig
 from keras_inception.training.diagnosis import AT_CHANCE
 from keras_inception.types import Array
 
-STEPS = "steps.csv"
 BASELINE = "none"
 CONFIDENCE = 0.95
 WINDOW = 10  # steps; ours: the loss of 32 images varies by a few percent of ln(classes), the mean of ten by one
@@ -96,117 +93,102 @@ def paired(values: Sequence[float], baseline: Sequence[float]) -> Difference:
 
 @dataclass(frozen=True)
 class StudyRun:
-    """A training of a study: a run folder of `train`, with the losses of its steps beside.
-
-    Its properties read the folder.
-
-    Raises:
-        InputError: A property's file is missing or damaged.
+    """A training of a study that has come to its end: a row of `trainings.jsonl`.
 
     Attributes:
-        architecture: The name of the network.
-        variant: The heads that learned: "none", the name of a head, "both" or "all".
+        network: The name of the network in the study: an architecture's, and an initialisation's behind it where the
+            study compares them, such as "googlenet-glorot".
+        variant: The heads that learned: "none", the name of a head, "both" or "all", or "falling".
         seed: Its seed.
-        folder: Its run folder.
+        options: Its configuration, as `TrainConfig.of` takes it.
+        data: The fingerprint of its images; None of a run that did not note them.
+        sizes: The number of images by split.
+        machine: What it ran on, with the versions.
+        steps: The number of its steps.
+        cpu_seconds: What it took until its last step, validation after the earlier epochs included.
+        chance: The loss of the best constant answer, in nats.
+        left_chance_at_step: See `left_at`; None where the main head did not.
+        loss_steps: Some of its steps, from 1.
+        losses: The moving average of the main head's loss at these steps.
+        training_accuracy: The main head's accuracy on the training images in each epoch, while it trained; empty where
+            it was not noted.
+        validation_accuracy: The same on the validation images after each epoch.
+        test_accuracy: The main head's accuracy on the test images at the end; None without any.
+        gradient_epochs: After how many epochs the gradient was measured.
+        gradients: By head its "loss_weights" at these epochs, and by row of the network the norms of the gradient at
+            the row's "weights" and at its "outputs", unweighted.
     """
 
-    architecture: str
+    network: str
     variant: str
     seed: int
-    folder: Path
+    options: dict[str, Any]
+    data: str | None
+    sizes: dict[str, int]
+    machine: str
+    steps: int
+    cpu_seconds: float
+    chance: float
+    left_chance_at_step: int | None
+    loss_steps: list[int]
+    losses: list[float]
+    training_accuracy: list[float]
+    validation_accuracy: list[float]
+    test_accuracy: float | None
+    gradient_epochs: list[int]
+    gradients: dict[str, Any]
 
     @property
     def name(self) -> str:
         """What it is called in messages."""
-        return f"{self.architecture}, {self.variant}, seed {self.seed}"
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether it has come to its end; what follows can then be read."""
-        return (self.folder / runs.RESULTS).is_file()
-
-    def check(self, recipe: Recipe) -> None:
-        """Refuses what a finished training left where some of it is missing.
-
-        Args:
-            recipe: What it was trained with; says how many steps and epochs there are.
-
-        Raises:
-            InputError: A file is missing, damaged or cut off.
-        """
-        try:
-            steps = -(-self.results["sizes"]["train"] // recipe.batch_size) * recipe.epochs
-            whole = {
-                runs.HISTORY: len(self.validation_accuracy) == recipe.epochs,
-                STEPS: np.array_equal(self.steps["step"], np.arange(1, steps + 1)),
-                runs.GRADIENTS: bool(self.gradients),
-            }
-            for name in (name for name, is_whole in whole.items() if not is_whole):
-                raise InputError(f"{self.folder / name} must hold all of a finished training, and does not.")
-        except InputError as error:
-            raise InputError(f"{error} Remove {self.folder}, and the same command trains it again.") from error
-
-    @functools.cached_property
-    def results(self) -> dict[str, Any]:
-        """What the run's `results.json` holds.
-
-        Raises:
-            InputError: It is missing or damaged.
-        """
-        path = self.folder / runs.RESULTS
-        found = files.read_json(path)
-        try:
-            is_sound = isinstance(found["sizes"]["train"], int) and (
-                not found["test"] or 0 <= found["test"][MAIN]["accuracy"] <= 1
-            )
-        except (KeyError, TypeError):
-            is_sound = False
-        if not is_sound:
-            raise InputError(f"{path} must hold the results of a training, and is damaged.")
-        return found
-
-    @functools.cached_property
-    def validation_accuracy(self) -> list[float]:
-        """The main head's accuracy on the validation images after each epoch."""
-        name = f"val_{MAIN}_accuracy"
-        return [float(row[name]) for row in files.read_table(self.folder / runs.HISTORY, [name])]
-
-    @property
-    def test_accuracy(self) -> float | None:
-        """The main head's accuracy on the test images at the end; None without any."""
-        return self.results["test"][MAIN]["accuracy"] if self.results["test"] else None
+        return named(self.network, self.variant, self.seed)
 
     @property
     def final_accuracy(self) -> float:
         """The accuracy at the end, on the test images, or on the validation images where there are no others."""
         return self.validation_accuracy[-1] if self.test_accuracy is None else self.test_accuracy
 
-    @functools.cached_property
-    def steps(self) -> dict[str, Array]:
-        """The columns of `steps.csv`, each `(steps,)`."""
-        numbers = ("step", f"{MAIN}_loss", "chance", "cpu_seconds")
-        rows = files.read_table(self.folder / STEPS, numbers)
-        return {name: np.array([float(row[name]) for row in rows]) for name in numbers}
+    @classmethod
+    def of(cls, **values: Any) -> "StudyRun":
+        """Returns the training of a row.
 
-    @property
-    def losses(self) -> Array:
-        """The main head's loss at each step, `(steps,)`."""
-        return self.steps[f"{MAIN}_loss"]
+        Raises:
+            ValueError: The row is not whole, or of other types.
+        """
+        run = cls(**values)
+        epochs = len(run.validation_accuracy)
+        numbers = [run.cpu_seconds, run.chance, *run.losses, *run.training_accuracy, *run.validation_accuracy]
+        of_epochs = [
+            each
+            for head in run.gradients.values()
+            for each in (head["loss_weights"], *head["weights"].values(), *head["outputs"].values())
+        ]
+        texts = (run.network, run.variant, run.machine)
+        is_sound = (
+            all(isinstance(text, str) for text in texts)
+            and isinstance(run.options, dict)
+            and isinstance(run.data, (str, NoneType))
+            and is_whole(run.seed, 0)
+            and is_whole(run.sizes["train"], 1)
+            and all(is_whole(size, 0) for size in run.sizes.values())
+            and epochs > 0
+            and len(run.training_accuracy) in (0, epochs)
+            and len(run.loss_steps) == len(run.losses) > 0
+            and all(is_whole(step, 1, run.steps) for step in run.loss_steps)
+            and (run.left_chance_at_step is None or is_whole(run.left_chance_at_step, 1))
+            and (run.test_accuracy is None or is_number(run.test_accuracy, 0, 1))
+            and all(map(is_number, numbers))
+            and MAIN in run.gradients
+            and all(len(each) == len(run.gradient_epochs) and all(map(is_number, each)) for each in of_epochs)
+        )
+        if not is_sound:
+            raise ValueError("A value is missing or of another type.")
+        return run
 
-    @property
-    def smooth_losses(self) -> Array:
-        """The moving average of the same, `(steps,)`."""
-        return moving_average(self.losses)
 
-    @property
-    def cpu_seconds(self) -> float:
-        """What the training took until its last step, validation after the earlier epochs included."""
-        return float(self.steps["cpu_seconds"].sum())
-
-    @functools.cached_property
-    def gradients(self) -> list[dict[str, str]]:
-        """The rows of `gradients.csv`, see `diagnosis.GradientFlow`."""
-        return files.read_table(self.folder / runs.GRADIENTS, ("epoch", "loss_weight", "gradient_norm"))
+def named(network: str, variant: str, seed: int) -> str:
+    """Returns what a training is called in messages."""
+    return f"{network}, {variant}, seed {seed}"
 
 
 @dataclass(frozen=True)
@@ -216,15 +198,15 @@ class Study:
     Attributes:
         folder: Where it was written.
         config: What the trainings share.
-        architectures: The names of the networks.
+        networks: The names of the networks, see `StudyRun`.
         variants: By name, the auxiliary heads that learned.
         seeds: The seeds.
-        trainings: One for each combination of architecture, variant and seed, in this order.
+        trainings: One for each combination of network, variant and seed, in this order.
     """
 
     folder: Path
     config: TrainConfig
-    architectures: tuple[str, ...]
+    networks: tuple[str, ...]
     variants: dict[str, tuple[str, ...]]
     seeds: tuple[int, ...]
     trainings: list[StudyRun]
@@ -232,8 +214,7 @@ class Study:
     @functools.cached_property
     def chance(self) -> float:
         """The loss of the best constant answer: ln(classes) for even classes."""
-        # One of those of the trainings: a training that was interrupted counted its labels from there on.
-        return statistics.median_low(float(training.steps["chance"][-1]) for training in self.trainings)
+        return statistics.median_low(training.chance for training in self.trainings)
 
     @property
     def threshold(self) -> float:
@@ -253,68 +234,81 @@ class Study:
     @functools.cached_property
     def stages(self) -> dict[str, int]:
         """The number of finished epochs at the start, in the middle and at the end, by these words."""
-        measured = sorted({int(row["epoch"]) for training in self.trainings for row in training.gradients})
+        measured = self.trainings[0].gradient_epochs
         found = {"at the start": measured[0], "in the middle": measured[len(measured) // 2], "at the end": measured[-1]}
         if len(measured) < 3:
             del found["in the middle"]
         return found
 
-    def of(self, architecture: str, variant: str) -> list[StudyRun]:
-        """Returns the trainings of one architecture and variant, seed by seed.
+    def of(self, network: str, variant: str) -> list[StudyRun]:
+        """Returns the trainings of one network and variant, seed by seed.
 
         Args:
-            architecture: The name of the network.
+            network: The name of the network.
             variant: The heads that learned.
         """
-        return [run for run in self.trainings if (run.architecture, run.variant) == (architecture, variant)]
+        return [run for run in self.trainings if (run.network, run.variant) == (network, variant)]
 
-    def accuracies(self, architecture: str, variant: str) -> list[float]:
+    def accuracies(self, network: str, variant: str) -> list[float]:
         """Returns the main head's final accuracies in [0, 1], seed by seed.
 
         Args:
-            architecture: The name of the network.
+            network: The name of the network.
             variant: The heads that learned.
         """
-        return [run.final_accuracy for run in self.of(architecture, variant)]
+        return [run.final_accuracy for run in self.of(network, variant)]
 
-    def left(self, architecture: str, variant: str) -> list[int | None]:
+    def left(self, network: str, variant: str) -> list[int | None]:
         """Returns the steps at which the main head left chance, seed by seed; None where it did not.
 
         Args:
-            architecture: The name of the network.
+            network: The name of the network.
             variant: The heads that learned.
         """
-        return [left_at(run.losses, self.chance) for run in self.of(architecture, variant)]
+        return [run.left_chance_at_step for run in self.of(network, variant)]
 
-    def gain(self, architecture: str, variant: str) -> Difference | None:
+    def gain(self, network: str, variant: str) -> Difference | None:
         """Returns the `Difference` of the accuracies to those without heads; None for that variant, or without it.
 
         Args:
-            architecture: The name of the network.
+            network: The name of the network.
             variant: The heads that learned.
         """
         if variant == BASELINE or BASELINE not in self.variants:
             return None
-        return paired(self.accuracies(architecture, variant), self.accuracies(architecture, BASELINE))
+        return paired(self.accuracies(network, variant), self.accuracies(network, BASELINE))
 
-    def norms(self, architecture: str, variant: str, epoch: int) -> dict[str, dict[str, float]]:
+    def gains_by_epoch(self, network: str, variant: str) -> list[Difference]:
+        """Returns the same of the accuracies on the validation images after each epoch; empty where there is none.
+
+        Args:
+            network: The name of the network.
+            variant: The heads that learned.
+        """
+        if self.gain(network, variant) is None:
+            return []
+        ours, theirs = ([run.validation_accuracy for run in self.of(network, each)] for each in (variant, BASELINE))
+        return [paired(values, baseline) for values, baseline in zip(zip(*ours), zip(*theirs))]
+
+    def norms(self, network: str, variant: str, epoch: int, at: str = "weights") -> dict[str, dict[str, float]]:
         """Returns the norm of the gradient from each head's loss times its weight, the geometric mean over the seeds.
 
         Args:
-            architecture: The name of the network.
+            network: The name of the network.
             variant: The heads that learned.
             epoch: After how many epochs it was measured.
+            at: "weights" for the norm over the weights of each row that has some, "outputs" for that at the output of
+                each row of the trunk.
 
         Returns:
             A dict by head of dicts by row, the rows of Table 1 in order. A head whose loss weight is 0 is left out: it
             does not learn. A row behind a head's tap has 0.
         """
         norms: dict[str, dict[str, list[float]]] = {}
-        entries = [entry for training in self.of(architecture, variant) for entry in training.gradients]
-        heads = {entry["head"] for entry in entries}
-        for entry in entries:
-            weight = float(entry["loss_weight"])
-            if int(entry["epoch"]) == epoch and weight and entry["row"] not in heads:
-                norm = weight * float(entry["gradient_norm"])
-                norms.setdefault(entry["head"], {}).setdefault(entry["row"], []).append(norm)
+        for run in self.of(network, variant):
+            index = run.gradient_epochs.index(epoch)
+            for head, found in run.gradients.items():
+                if weight := found["loss_weights"][index]:
+                    for row, values in found[at].items():
+                        norms.setdefault(head, {}).setdefault(row, []).append(weight * values[index])
         return {head: {row: float(stats.gmean(v)) for row, v in rows.items()} for head, rows in norms.items()}

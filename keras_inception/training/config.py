@@ -175,6 +175,11 @@ class TrainConfig:
 
         source_of(self.weights, self.resolved_architecture)  # refuses one that nobody published weights for
         _ = self.loss_weights  # refuses other than one for each head
+        if self.recipe.kernel_initializer or self.recipe.bias_initializer:
+            from keras_inception.network.initializers import initializer
+
+            initializer("kernel_initializer", self.recipe.kernel_initializer)  # refuses one that there is not
+            initializer("bias_initializer", self.recipe.bias_initializer)
 
     def _complete(self) -> None:
         """Sets the architecture and the width that are not given to those of the run that `weights` names."""
@@ -264,7 +269,9 @@ OF_RECIPE: dict[str, Field[Any]] = {
 }
 OF_AUGMENTATION: dict[str, Field[Any]] = {item.name: item for item in fields(Augmentation)}
 # Of the recipe, what the files of earlier versions lack.
-LATER: frozenset[str] = frozenset(("distillation", "distillation_temperature"))
+LATER: frozenset[str] = frozenset(
+    ("distillation", "distillation_temperature", "aux_loss_schedule", "kernel_initializer", "bias_initializer")
+)
 OPTIONS: dict[str, Field[Any]] = OF_TRAINING | OF_RECIPE | OF_AUGMENTATION
 
 # What "off" means in a file or on the command line, for the options that something can be left out with.

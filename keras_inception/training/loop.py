@@ -24,6 +24,7 @@ from keras_inception.network.googlenet import GoogLeNet, compile_model
 from keras_inception.network.model import InceptionModel
 from keras_inception.network.preprocess import undo_preprocessing
 from keras_inception.network.saved import known
+from keras_inception.plots.gradients import of_table
 from keras_inception.training import checkpoint, diagnosis, distribute, optimizers, precision, runs
 from keras_inception.training.config import TrainConfig, changes, to_options
 from keras_inception.training.interruption import termination_signal
@@ -387,6 +388,7 @@ class Training:
         columns = {name: [row[name] for row in history] for name in history[0] if name != "epoch"}
         with files.written_aside(self.folder / runs.CURVES) as aside:
             plots.curves(columns, self.model.output_names).savefig(aside, dpi=120)
+        self._draw_gradients()
         runs.save_model(self.model, self.folder)
         self._write_samples()
         if distribute.worker_count(self.strategy) == 1:
@@ -395,6 +397,14 @@ class Training:
         files.write_json(self.folder / runs.RESULTS, found)
         self._checkpoint.unlink(missing_ok=True)
         (self.folder / STOP).unlink(missing_ok=True)
+
+    def _draw_gradients(self) -> None:
+        """Draws the gradient at each row's output before and after the training, where it was measured."""
+        path = self.folder / runs.GRADIENTS
+        panels = of_table(files.read_table(path, ("epoch", "loss_weight"))) if path.is_file() else {}
+        if any(panels.values()):
+            with files.written_aside(self.folder / runs.GRADIENTS_PLOT) as aside:
+                plots.gradient_flow(panels, len(panels)).savefig(aside, dpi=120)
 
     def _write_samples(self) -> None:
         """Writes some images that were not trained on, for a first prediction; the class stands in the file's name."""
@@ -494,6 +504,8 @@ def compiled_model(
         aux_heads=config.aux_heads,
         dropout=config.dropout,
         aux_dropout=config.aux_dropout,
+        kernel_initializer=config.recipe.kernel_initializer,
+        bias_initializer=config.recipe.bias_initializer,
         class_names=class_names,
         dtype=precision.resolve(config.precision)[0],
     )
@@ -503,7 +515,7 @@ def compiled_model(
     compile_model(
         model,
         optimizers.optimizer(config.recipe, steps_per_epoch),
-        {name: config.loss_weights[name] for name in model.output_names},
+        optimizers.loss_weights(config.recipe, config.loss_weights, model.output_names, steps_per_epoch),
         label_smoothing=config.recipe.label_smoothing,
         distillation=config.recipe.distillation,
         distillation_temperature=config.recipe.distillation_temperature,

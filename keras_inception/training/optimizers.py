@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,8 @@ import keras
 import numpy as np
 from keras.optimizers import schedules
 
+from keras_inception.network.blocks import MAIN
+from keras_inception.network.loss_weights import LossWeight
 from keras_inception.network.replicas import replica_count
 from keras_inception.recipes import Recipe
 from keras_inception.types import Schedule, Tensor
@@ -53,6 +55,27 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int) -> float | Schedule:
     }
     fall = falls[recipe.schedule]()
     return WarmUp(fall, warmup) if warmup else fall
+
+
+def loss_weights(
+    recipe: Recipe, weights: Mapping[str, float], heads: Sequence[str], steps_per_epoch: int
+) -> dict[str, LossWeight]:
+    """Returns the weights of the losses as a recipe lets them fall: the main head's is a number always.
+
+    Args:
+        recipe: A `Recipe`.
+        weights: What they begin with, by head.
+        heads: Those of a model.
+        steps_per_epoch: Steps of one epoch, at least 1.
+    """
+    steps = recipe.epochs * steps_per_epoch
+    falls: dict[str, Callable[[float], LossWeight]] = {
+        "constant": lambda weight: weight,
+        "linear": lambda weight: schedules.PolynomialDecay(weight, steps, 0.0),
+        "cosine": lambda weight: schedules.CosineDecay(weight, steps),
+    }
+    fall = falls[recipe.aux_loss_schedule]
+    return {head: fall(weights[head]) if head != MAIN and weights[head] else weights[head] for head in heads}
 
 
 @keras.saving.register_keras_serializable(package="keras_inception")

@@ -5,7 +5,8 @@ best.keras     the same from the epoch with the best validation accuracy of the 
 checkpoint.npz all that is needed to go on, as long as the training is not finished
 history.csv    losses and metrics of each epoch
 curves.png     the same as a plot
-gradients.csv  the norm of the gradient that reaches each row from each head's loss, where it was asked for
+gradients.csv  the gradient that reaches each row from each head's loss, where it was asked for
+gradients.png  the same at the start and at the end as a plot, with the factors of the rows' Jacobians
 config.json    all that is needed to run it again
 data.json      what tells its images from others: the classes, and the files of each split with their sizes
 results.json   loss and accuracies of each head on the test images
@@ -34,6 +35,7 @@ BEST, CHECKPOINT, HISTORY, CURVES, GRADIENTS, DATA, RESULTS, SUSPICIOUS, SAMPLES
 )  # fmt: skip
 __all__ = ["CONFIG", "MODEL", "load_model", "resuming"]  # handed on
 
+GRADIENTS_PLOT = "gradients.png"
 EXITS, EXITS_TABLE, EXITS_PLOT = "exits.json", "exits.csv", "exits.png"
 
 
@@ -117,9 +119,9 @@ def is_unfinished(folder: PathLike) -> bool:
 
 def clear(folder: PathLike) -> None:
     """Removes what an earlier run left in a folder, so that nothing of it is taken for the new one's."""
-    exits = (EXITS, EXITS_TABLE, EXITS_PLOT)
+    others = (EXITS, EXITS_TABLE, EXITS_PLOT, GRADIENTS_PLOT)
     with files.writing(folder):
-        for name in (*exits, RESULTS, CHECKPOINT, HISTORY, CURVES, GRADIENTS, SUSPICIOUS, BEST, MODEL, CONFIG, DATA):
+        for name in (*others, RESULTS, CHECKPOINT, HISTORY, CURVES, GRADIENTS, SUSPICIOUS, BEST, MODEL, CONFIG, DATA):
             (Path(folder) / name).unlink(missing_ok=True)
     shutil.rmtree(Path(folder) / SAMPLES, ignore_errors=True)
 

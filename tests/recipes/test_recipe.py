@@ -143,3 +143,22 @@ def test_averaged_weights_come_and_go_without_a_rounding(layers):
             assert (np.array(variable) > end).all()
     for variable, value in zip(model.trainable_variables, weights):
         np.testing.assert_array_equal(np.array(variable), value)
+
+
+def test_weights_of_auxiliary_losses_fall_to_0_over_all_steps():
+    weights, heads = {"main": 1.0, "aux1": 0.3, "aux2": 0.0}, ("main", "aux1", "aux2")
+
+    def found(schedule, step):
+        recipe = replace(QUICK, epochs=10, aux_loss_schedule=schedule)
+        fallen = optimizers.loss_weights(recipe, weights, heads, 4).values()
+        return [float(weight(step)) if callable(weight) else weight for weight in fallen]
+
+    assert found("constant", 20) == [1.0, 0.3, 0.0]
+    assert [found("linear", step) for step in (0, 10, 40)] == [
+        pytest.approx([1.0, weight, 0.0], abs=1e-7) for weight in (0.3, 0.225, 0.0)
+    ]
+    half = 0.3 * (1 + math.cos(math.pi / 4)) / 2
+    assert [found("cosine", step) for step in (0, 10, 40)] == [
+        pytest.approx([1.0, weight, 0.0], abs=1e-7) for weight in (0.3, half, 0.0)
+    ]
+    assert list(optimizers.loss_weights(QUICK, weights, heads[:1], 4)) == ["main"]

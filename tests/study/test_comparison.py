@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shutil
 import sys
 import types
 
@@ -17,6 +18,7 @@ from keras_inception.cli import main
 from keras_inception.errors import InputError
 from keras_inception.study.heads import variants_of
 from keras_inception.study.results import moving_average
+from keras_inception.training.config import to_options
 
 THREE = ("none", "aux1", "both")
 
@@ -98,8 +100,9 @@ def test_study_csv_has_a_row_for_each_training(found):
     rows = files.read_table(found.folder / "study.csv")
     assert len(rows) == 18
     assert rows[4] == {
-        "architecture": "googlenet", "variant": "aux1", "seed": "1", "epochs": "2", "steps": "40",
-        "validation_accuracy": "0.2", "test_accuracy": "0.7", "left_chance_at_step": "13", "cpu_seconds": "20.0",
+        "network": "googlenet", "variant": "aux1", "seed": "1", "epochs": "2", "steps": "40",
+        "training_accuracy": "0.4", "validation_accuracy": "0.2", "test_accuracy": "0.7",
+        "left_chance_at_step": "13", "cpu_seconds": "20.0",
     }  # fmt: skip
     assert rows[8]["left_chance_at_step"] == ""
 
@@ -112,19 +115,30 @@ def test_gradient_norms_are_geometric_means_of_the_heads_that_learn(found):
     mean = (1 * 2 * 3) ** (1 / 3)
     assert by_head["aux1"]["inception_4a"] == pytest.approx(0.3 * 0.4 * mean)
     assert by_head["aux1"]["inception_5b"] == 0
+    outputs = found.norms("googlenet", "aux1", 2, "outputs")["main"]
+    assert list(outputs) == ["conv1_7x7_s2", "inception_4a", "inception_5b"]
+    assert outputs["inception_4a"] == pytest.approx(10 * 0.01 * mean)
+
+
+def test_differences_are_paired_after_each_epoch(found):
+    assert found.gains_by_epoch("googlenet", "none") == []
+    gains = found.gains_by_epoch("googlenet", "both")
+    assert [(gain.mean, gain.low) for gain in gains] == [(0, 0), (0, 0)]  # all learn 0.1, and 0.2, in validation
 
 
 def test_the_page_says_what_was_found_also_where_heads_do_not_help(found):
     page = (found.folder / "study.md").read_text()
-    assert "18 trainings (2 x 3 x 3 architectures, variants and seeds) of 2 epochs, 40 steps of 8 images" in page
+    assert "18 trainings (2 x 3 x 3 networks, variants and seeds) of 2 epochs, 40 steps of 8 images" in page
     assert "160 train, 16 validation, 16 test images; 360 seconds of CPU time" in page
     assert "| aux1 | 70.00% ± 10.00 | +10.00 points (+10.00 to +10.00): a gain | 9, 13, never |" in page
     assert "+3.00 points (-4.45 to +10.45): no difference is shown |" in page
     assert "stays below 95% of 0.6930" in page
+    # Of 0.1 at 4a and 0.01 at conv1, 10 times what the weights have, times the geometric mean of the seeds' 1, 2 and 3.
+    assert "| inception_4a | 1.8e-01 (x 0.1) |" in page
 
 
 def test_the_plots_open(found):
-    for name in ("accuracy", "leaving", "final", "gradients"):
+    for name in ("accuracy", "leaving", "final", "gradients", "gradients-by-epoch", "jacobians"):
         with Image.open(found.folder / f"{name}.png") as plot:
             plot.load()
             assert min(plot.size) > 400
@@ -163,6 +177,22 @@ def test_one_seed_without_test_images_is_reported_as_it_is(tmp_path):
         ({"variants": [["none"]]}, r"`variants` must be among .*Received: variants=\[\['none'\]\]"),
         ({"seeds": 10**12}, r"`seed` must be .*Received: seed=999999999999"),
         ({"variants": "none"}, r"`variants` must be a list of names\. Received: variants='none'"),
+        ({"initializers": "glorot"}, r"`initializers` must be a list of names\. Received: initializers='glorot'"),
+        (
+            {"initializers": ["glorot", "xavier"]},
+            r"`initializers` must be among he, glorot, bvlc, normal, at least one and each once\. Received: .*'xavier'",
+        ),
+        ({"initializers": {"own": "zeros"}}, r"must be pairs of a `kernel_initializer` and .*Received: own='zeros'"),
+        ({"initializers": {"a/b": (None, None)}}, r"`initializers` must be a name of letters.*Received: .*'a/b'"),
+        ({"initializers": {"own": ("glorot", None)}}, r"`kernel_initializer` must be the name.*Did you mean glorot_"),
+        (
+            {"initializers": ["glorot"], "config": {"kernel_initializer": "he_normal"}},
+            r"leave out one of them\. Received: \('he_normal', None\)",
+        ),
+        (
+            {"variants": ["none", "falling"], "config": {"aux_loss_schedule": "cosine"}},
+            r'"falling" is compared with weights that stay: .*Received: aux_loss_schedule=\'cosine\'',
+        ),
         ({"config": {"seed": 2**32 - 2}}, r"`seed` must be .*Received: seed=4294967296"),
         ({"architectures": ("lenet",)}, r"`architecture` must be an `Architecture` or one of googlenet, .*'lenet'"),
         ({"config": {"aux_heads": False}}, r"leave out `aux_heads=False`"),
@@ -211,13 +241,14 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path):
         ("steps.csv", None, r"steps\.csv"),
         ("steps.csv", lambda text: text.replace("0.693", "NaN"), r"steps\.csv"),
         ("history.csv", lambda text: text.replace("val_main_accuracy", "accuracy"), r"history\.csv"),
-        ("history.csv", lambda text: text + "3,0.3\n", r"history\.csv must hold all of a finished training"),
+        ("history.csv", lambda text: text + "3,0.6,0.3\n", r"history\.csv must hold all of a finished training"),
         ("history.csv", None, r"history\.csv"),
         (
             "gradients.csv",
             lambda text: text.splitlines()[0] + "\n",
             r"gradients\.csv must have a number .* Remove .*seed-0",
         ),
+        ("gradients.csv", lambda text: text.replace("0.001", "wide", 1), r"gradients\.csv must have a number"),
         ("gradients.csv", lambda text: text[:-9], r"gradients\.csv"),
         ("results.json", lambda text: text[:-9], r"results\.json is missing or no JSON file"),
         ("results.json", lambda text: text.replace("0.5", "NaN"), r"results\.json must hold the results of a training"),
@@ -282,3 +313,101 @@ def test_the_command_prints_the_tables(found, capsys):
     )
     for word in ("70.00% ± 10.00", "(+10.00 to +10.00): a gain", "inception_4a", "aux2 at the end", "study.md"):
         assert word in printed
+
+
+def test_a_folder_that_holds_rows_alone_goes_on_from_there(found, tmp_path, monkeypatch):
+    """As where the file of rows was committed, and is taken up on another machine."""
+    shutil.copy(found.folder / "trainings.jsonl", tmp_path)
+    trained = []
+
+    def train(config, folder, **options):
+        trained.append(folder.relative_to(tmp_path).as_posix())
+        write_run(folder, config.architecture, folder.parts[-2], config.seed)
+
+    monkeypatch.setattr(sys.modules[study.heads.__module__], "train", train)
+    again = finished(tmp_path)
+    assert trained == []
+    for name in ("study.csv", "study.md"):
+        assert (tmp_path / name).read_text() == (found.folder / name).read_text()
+    rows = (tmp_path / "trainings.jsonl").read_text().splitlines(keepends=True)
+    assert len(rows) == 18 == len(again.trainings)
+    (tmp_path / "trainings.jsonl").write_text("".join(row for row in rows if '"seed":1' not in row))
+    assert len(finished(tmp_path).trainings) == 18
+    names = [f"{network}/{variant}/seed-1" for network in ("googlenet", "googlenet_bn") for variant in THREE]
+    assert trained == names
+    assert sorted((tmp_path / "trainings.jsonl").read_text().splitlines(keepends=True)) == sorted(rows)
+
+
+def test_rows_of_the_same_images_in_another_place_are_taken_up(found, tmp_path):
+    shutil.copy(found.folder / "trainings.jsonl", tmp_path)
+    options = {"variants": THREE, "seeds": 3}
+    assert len(study.heads(config(dataset="elsewhere/pictures"), tmp_path, **options).trainings) == 18
+    with pytest.raises(InputError, match="holds another study: dataset was pictures and is elsewhere/others"):
+        study.heads(config(dataset="elsewhere/others"), tmp_path, **options)
+    with pytest.raises(InputError, match="holds another study: epochs was 2 and is 3"):
+        study.heads(config(epochs=3), tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text[:-100] + "\n",
+        lambda text: text.replace('"chance":0.693', '"chance":null', 1),
+        lambda text: text.replace('"seed":0', '"seed":-1', 1),
+        lambda text: text.replace('"losses":[', '"losses":["a",', 1),
+        lambda text: text.replace('"steps":40', '"stages":40', 1),
+        lambda text: text.replace('"gradient_epochs":[0,1,2]', '"gradient_epochs":[0,1]', 1),
+        lambda text: "[]\n" + text,
+    ],
+    ids=["cut", "null", "seed", "text", "name", "epochs", "list"],
+)
+def test_a_damaged_row_is_named_with_the_way_out(change, found, tmp_path):
+    text = (found.folder / "trainings.jsonl").read_text()
+    (tmp_path / "trainings.jsonl").write_text(change(text))
+    with pytest.raises(
+        InputError, match=r"trainings\.jsonl is .* \(line \d+ is no finished training: .*trains it again"
+    ):
+        finished(tmp_path)
+
+
+def test_initialisations_are_compared_network_by_network(tmp_path):
+    kernels = {"glorot": "glorot_uniform", "bvlc": "lecun_uniform"}
+    biases = {"glorot": None, "bvlc": "constant(value=0.2)"}
+    for name, kernel in kernels.items():
+        for variant in ("none", "both"):
+            folder = tmp_path / f"googlenet-{name}" / variant / "seed-0"
+            write_run(folder, "googlenet", variant, 0, kernel_initializer=kernel, bias_initializer=biases[name])
+    options = {"seeds": 1, "architectures": ["googlenet"], "variants": ["none", "both"]}
+    found = study.heads(config(), tmp_path, initializers=["glorot", "bvlc"], **options)
+    assert found.networks == ("googlenet-glorot", "googlenet-bvlc")
+    assert "## googlenet-bvlc" in (tmp_path / "study.md").read_text()
+    assert study.heads(config(), tmp_path, initializers=["bvlc"], **options).networks == ("googlenet-bvlc",)
+    own = {"bvlc": ("he_normal", None)}  # another meaning of a name that is there
+    with pytest.raises(InputError, match="kernel_initializer was lecun_uniform and is he_normal, bias_initializer was"):
+        study.heads(config(), tmp_path, initializers=own, **options)
+
+
+def test_falling_weights_are_a_variant_on_request(tmp_path):
+    planned = []
+
+    def begin(missing, count):
+        planned.append((missing, count))
+        raise KeyboardInterrupt
+
+    for variants, count in ((None, 4), (["none", "both", "falling"], 3)):
+        with pytest.raises(KeyboardInterrupt):
+            study.heads(config(), tmp_path, seeds=1, architectures=["googlenet"], variants=variants, on_begin=begin)
+        assert planned.pop() == (count, count)
+    weights = (1.0, 0.3, 0.3)
+    falling = config(architecture="googlenet", loss_weights=weights, aux_loss_schedule="linear", gradient_flow=1)
+    write_run(tmp_path / "googlenet" / "both" / "seed-0", "googlenet", "both", 0)
+    folder = tmp_path / "googlenet" / "falling" / "seed-0"
+    shutil.copytree(tmp_path / "googlenet" / "both" / "seed-0", folder)
+    files.write_json(folder / "config.json", to_options(dataclasses.replace(falling, image_size=96)))
+    found = study.heads(config(), tmp_path, seeds=1, architectures=["googlenet"], variants=["both", "falling"])
+    assert found.variants == {"both": ("aux1", "aux2"), "falling": ("aux1", "aux2")}
+    shutil.rmtree(folder.parent)
+    shutil.copytree(tmp_path / "googlenet" / "both", folder.parent)  # whose weights did not fall
+    (tmp_path / "trainings.jsonl").unlink()
+    with pytest.raises(InputError, match="aux_loss_schedule was constant and is linear"):
+        study.heads(config(), tmp_path, seeds=1, architectures=["googlenet"], variants=["both", "falling"])

@@ -13,7 +13,7 @@ from tiny_network import TINY, images_and_labels
 import keras_inception as ki
 from keras_inception import study
 from keras_inception.errors import InputError
-from keras_inception.files import read_table
+from keras_inception.files import read_json, read_table
 from keras_inception.training.config import TrainConfig
 from keras_inception.training.interruption import PreemptedError
 
@@ -54,25 +54,25 @@ def found(arguments, tmp_path_factory):
     return study.heads(folder=tmp_path_factory.mktemp("studies") / "study", seeds=2, **arguments)
 
 
-def columns(run):
-    """Returns what `steps.csv` says of each step, by column."""
-    rows = read_table(run.folder / "steps.csv")
-    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
-
-
 def run_folder(found, variant, seed):
     return found.folder / "tiny" / variant / f"seed-{seed}"
 
 
+def columns(found, run):
+    """Returns what `steps.csv` says of each step, by column."""
+    rows = read_table(run_folder(found, run.variant, run.seed) / "steps.csv")
+    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+
+
 @pytest.mark.slow
 def test_the_trainings_of_a_seed_begin_alike_and_then_part(found):
-    steps = {(run.variant, run.seed): columns(run) for run in found.trainings}
+    steps = {(run.variant, run.seed): columns(found, run) for run in found.trainings}
     heads = ("main_loss", "aux1_loss", "aux2_loss")
     for seed in (0, 1):
         none, both = steps["none", seed], steps["both", seed]
         assert [none[head][0] for head in heads] == [both[head][0] for head in heads]  # weights, batch and dropout
         assert not np.allclose(none["main_loss"][1:], both["main_loss"][1:], rtol=1e-4)
-        first = [read_table(run_folder(found, variant, seed) / "gradients.csv")[:18] for variant in ("none", "both")]
+        first = [read_table(run_folder(found, variant, seed) / "gradients.csv")[:21] for variant in ("none", "both")]
         assert [row["gradient_norm"] for row in first[0]] == [row["gradient_norm"] for row in first[1]]
         weights = [{row["head"]: row["loss_weight"] for row in rows} for rows in first]
         assert weights == [
@@ -85,19 +85,23 @@ def test_the_trainings_of_a_seed_begin_alike_and_then_part(found):
 @pytest.mark.slow
 def test_the_losses_of_the_steps_make_up_those_of_the_epochs(found):
     for run in found.trainings:
-        history = read_table(run.folder / "history.csv")
+        folder, steps = run_folder(found, run.variant, run.seed), columns(found, run)
+        history = read_table(folder / "history.csv")
         for head in ("main", "aux1", "aux2"):
-            by_epoch = columns(run)[f"{head}_loss"].reshape(2, 8).mean(axis=1)  # batches of 4, none smaller
+            by_epoch = steps[f"{head}_loss"].reshape(2, 8).mean(axis=1)  # batches of 4, none smaller
             np.testing.assert_allclose(by_epoch, [float(row[f"{head}_loss"]) for row in history], rtol=1e-4)
-        assert run.steps["step"].tolist() == list(range(1, 17))
-        assert run.steps["chance"][-1] == pytest.approx(np.log(2), abs=0.02)  # 16 or 17 of 32 images are of one class
-        assert run.final_accuracy == run.results["test"]["main"]["accuracy"]
+        assert run.loss_steps == steps["step"].tolist() == list(range(1, 17))
+        assert run.chance == pytest.approx(np.log(2), abs=0.02)  # 16 or 17 of 32 images are of one class
+        assert run.final_accuracy == read_json(folder / "results.json")["test"]["main"]["accuracy"]
+        assert run.training_accuracy == pytest.approx([float(row["main_accuracy"]) for row in history], rel=1e-5)
 
 
 @pytest.mark.slow
 def test_more_seeds_train_what_is_missing_alone(found, arguments, tmp_path, monkeypatch):
     shutil.copytree(found.folder, tmp_path / "study")
     shutil.rmtree(tmp_path / "study" / "tiny" / "both" / "seed-1")
+    rows = (tmp_path / "study" / "trainings.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "study" / "trainings.jsonl").write_text("".join(rows[:3]))
     before = read_table(found.folder / "study.csv")
     folders = []
     module = sys.modules[study.heads.__module__]
@@ -132,12 +136,12 @@ def test_an_interrupted_training_goes_on_with_its_steps(found, arguments, tmp_pa
     # What a kill leaves behind the checkpoint does not count.
     with open(tmp_path / "study" / "tiny" / "both" / "seed-0" / "steps.csv", "a") as file:
         file.write("12,0.1,0.69,9.0,9.0,9.0\n13,0.1,0.")
-    again = study.heads(**options).trainings[1]
-    whole = found.trainings[2]
+    gone_on = study.heads(**options)
+    again, whole = gone_on.trainings[1], found.trainings[2]
     assert (whole.variant, whole.seed) == (again.variant, again.seed) == ("both", 0)
-    assert again.steps["step"].tolist() == list(range(1, 17))
+    assert columns(gone_on, again)["step"].tolist() == list(range(1, 17))
     # Sums over threads come in any order.
-    np.testing.assert_allclose(again.steps["main_loss"], whole.steps["main_loss"], rtol=1e-3)
+    np.testing.assert_allclose(again.losses, whole.losses, rtol=1e-3)
 
 
 @pytest.mark.slow

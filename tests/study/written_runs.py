@@ -30,15 +30,15 @@ def write_study(root, architectures=("googlenet", "googlenet_bn"), seeds=3, test
                 write_run(root / architecture / variant / f"seed-{seed}", architecture, variant, seed, test_images)
 
 
-def write_run(folder, architecture, variant, seed, test_images=True):
+def write_run(folder, architecture, variant, seed, test_images=True, **options):
     weights, accuracies, at_chance = VARIANTS[variant]
     folder.mkdir(parents=True)
-    its = config(architecture=architecture, seed=seed, loss_weights=weights, gradient_flow=1, image_size=96)
+    its = config(architecture=architecture, seed=seed, loss_weights=weights, gradient_flow=1, image_size=96, **options)
     (folder / "config.json").write_text(json.dumps(to_options(its)))
     test = {"main": {"accuracy": accuracies[seed], "loss": 0.5}} if test_images else {}
     sizes = {"train": 160, "validation": 16, "test": 16 if test_images else 0}
     (folder / "results.json").write_text(json.dumps({"test": test, "best": None, "sizes": sizes, "skipped": []}))
-    history = [{"epoch": epoch, "val_main_accuracy": 0.1 * epoch} for epoch in (1, 2)]
+    history = [{"epoch": epoch, "main_accuracy": 0.2 * epoch, "val_main_accuracy": 0.1 * epoch} for epoch in (1, 2)]
     files.write_table(folder / "history.csv", history)
     losses = [CHANCE] * at_chance[seed] + [0.1] * (STEPS - at_chance[seed])
     heads = {"aux1_loss": 1, "aux2_loss": 1}
@@ -48,9 +48,10 @@ def write_run(folder, architecture, variant, seed, test_images=True):
     ]
     files.write_table(folder / "steps.csv", steps)
     gradients = [
-        {"epoch": epoch, "head": head, "loss_weight": weight, "row": row, "gradient_norm": norm * (1 + seed)}
+        {"epoch": epoch, "head": head, "loss_weight": weight, "row": row, "gradient_norm": norm * (1 + seed),
+         "output_gradient_norm": "" if row in ("linear", "aux1") else 10 * norm * (1 + seed)}
         for epoch in (0, 1, 2)
         for weight, (head, rows) in zip(weights, NORMS.items())
         for row, norm in rows.items()
-    ]
+    ]  # fmt: skip
     files.write_table(folder / "gradients.csv", gradients)

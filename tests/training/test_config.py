@@ -105,6 +105,14 @@ def test_what_is_not_given_follows_from_what_is():
         ({"aux_heads": "yes"}, "`aux_heads` must be True or False"),
         ({"freeze_through": "inception_9z"}, "`freeze_through` must be a row of 'googlenet'"),
         ({"epoch": 3}, "Did you mean epochs\\? Received: 'epoch'"),
+        ({"aux_loss_schedule": "step"}, r"`aux_loss_schedule` must be one of \('constant', 'linear', 'cosine'\)\. Rec"),
+        (
+            {"kernel_initializer": "xavier_uniform"},
+            "`kernel_initializer` must be the name .*Received: .*'xavier_uniform'",
+        ),
+        ({"kernel_initializer": "lecun_unifrom"}, r"Did you mean lecun_uniform\? Received: .*'lecun_unifrom'"),
+        ({"kernel_initializer": 0.01}, "`kernel_initializer` must be None or a text"),
+        ({"bias_initializer": "constant(0.2)"}, "`bias_initializer` must be the name .*This one does not do: "),
     ],
 )
 def test_values_out_of_range_and_of_wrong_types_are_refused(options, message):

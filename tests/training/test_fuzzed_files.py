@@ -13,7 +13,7 @@ from tiny_network import TINY
 pytest.importorskip("tensorflow")
 
 from keras_inception.errors import InputError
-from keras_inception.study.results import StudyRun
+from keras_inception.study import rows
 from keras_inception.training import checkpoint, loop
 from keras_inception.training.config import OPTIONS, TrainConfig, to_options
 from keras_inception.training.loop import train
@@ -171,7 +171,9 @@ def test_mutants_of_the_files_of_a_run_are_refused_in_a_line_or_go_on(unfinished
 
 def test_mutants_of_a_study_s_files_are_refused_in_a_line_or_read(tmp_path):
     chance, refused, count = random.Random(2), 0, 0
+    config = TrainConfig.of(epochs=2, batch_size=4)
     contents = {
+        "config.json": json.dumps(to_options(config)),
         "results.json": json.dumps({"test": {"main": {"accuracy": 0.5}}, "sizes": {"train": 4, "test": 2}}),
         "history.csv": "epoch,val_main_accuracy\r\n1,0.5\r\n2,0.75\r\n",
         "steps.csv": "step,cpu_seconds,chance,main_loss\r\n1,0.5,0.69,0.7\r\n2,0.5,0.69,0.6\r\n",
@@ -179,9 +181,7 @@ def test_mutants_of_a_study_s_files_are_refused_in_a_line_or_read(tmp_path):
     }
 
     def read():
-        training = StudyRun("tiny", "none", 0, tmp_path)
-        return (training.results, training.validation_accuracy, training.final_accuracy, training.cpu_seconds,
-                training.smooth_losses, training.gradients)  # fmt: skip
+        return rows.of_folder(tmp_path, "tiny", "none", 0, config.recipe)
 
     for name, text in contents.items():
         for other, whole in contents.items():

@@ -63,6 +63,20 @@ def test_config_json_runs_again_with_the_same_first_epoch(run, tmp_path):
     np.testing.assert_allclose(first["main_loss"][0], second["main_loss"][0], rtol=1e-2)
 
 
+def test_a_recipe_decides_the_initial_weights_and_how_the_weights_of_losses_fall(image_folder, tmp_path):
+    config = TrainConfig.of(
+        dataset=str(image_folder), architecture=TINY, epochs=2, batch_size=16, aux_loss_schedule="linear",
+        kernel_initializer="random_normal(stddev=0.01)", bias_initializer="constant(value=0.2)", learning_rate=1e-9,
+    )  # fmt: skip
+    run = train(config, tmp_path / "run", verbose=0, report=lambda message: None)
+    rows = files.read_table(run.folder / "history.csv", ["aux1_loss_weight", "aux2_loss_weight"])
+    # Of four steps those of each epoch's last, the second and the fourth.
+    assert [float(row["aux1_loss_weight"]) for row in rows] == pytest.approx([0.3 * 3 / 4, 0.3 / 4])
+    assert np.abs(run.model.get_layer("conv4_3x3").get_weights()[0]).max() < 0.06
+    assert run.model.get_layer("loss1_fc").get_weights()[1] == pytest.approx(0.2, rel=1e-5)
+    assert TrainConfig.from_file(run.folder / "config.json").recipe == config.recipe
+
+
 def test_gradients_of_each_head_are_written_on_request(image_folder, tmp_path):
     config = TrainConfig.of(dataset=str(image_folder), architecture=TINY, epochs=1, batch_size=16, gradient_flow=1)
     run = train(config, tmp_path / "run", verbose=0, report=lambda message: None)

@@ -131,6 +131,16 @@ def test_values_become_a_configuration():
     assert isinstance(config.recipe.batch_size, int)
 
 
+def test_initializers_and_falling_weights_may_be_searched():
+    space = {"kernel_initializer": ["he_normal", "lecun_uniform"], "aux_loss_schedule": ["constant", "linear"]}
+    hp = keras_tuner.HyperParameters()
+    hp.values = {"kernel_initializer": "lecun_uniform", "aux_loss_schedule": "linear"}
+    recipe = ki.GoogLeNetHyperModel((96, 96, 3), 10, space=space).config(hp).recipe
+    assert (recipe.kernel_initializer, recipe.aux_loss_schedule) == ("lecun_uniform", "linear")
+    with pytest.raises(ki.InputError, match=r"no training takes: .*='lecun_normul'\. .*Did you mean lecun_normal"):
+        ki.GoogLeNetHyperModel((96, 96, 3), 10, space={"kernel_initializer": ["he_normal", "lecun_normul"]})
+
+
 @pytest.mark.parametrize(
     ("name", "entry", "expected"),
     [

@@ -8,7 +8,13 @@ callbacks do it. `callbacks()` returns those that belong in every training.
 """
 
 from keras_inception.training.diagnosis.at_chance import HeadsAtChance, ValidationAtChance
-from keras_inception.training.diagnosis.gradients import GradientFlow, gradient_norms, head_gradients
+from keras_inception.training.diagnosis.gradients import (
+    GradientFlow,
+    RowGradients,
+    gradient_norms,
+    head_gradients,
+    row_gradients,
+)
 from keras_inception.training.diagnosis.input_pipeline import InputPipeline
 from keras_inception.training.diagnosis.not_finite import NotFiniteError, StopWhenNotFinite
 from keras_inception.training.diagnosis.standard import callbacks
@@ -22,11 +28,13 @@ __all__ = [
     "InputPipeline",
     "NotFiniteError",
     "Report",
+    "RowGradients",
     "StopWhenNotFinite",
     "ValidationAtChance",
     "Watcher",
     "callbacks",
     "gradient_norms",
     "head_gradients",
+    "row_gradients",
     "warn",
 ]  # fmt: skip

@@ -1,5 +1,7 @@
 """The gradient that each head sends to each row of Table 1."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,27 @@ import tensorflow as tf
 from keras_inception import architectures, files
 from keras_inception.errors import InputError
 from keras_inception.network import losses
+from keras_inception.network.loss_weights import at
 from keras_inception.network.model import InceptionModel
 from keras_inception.training.diagnosis.watcher import head_losses_of
 from keras_inception.types import Logs, PathLike, Tensor
+
+
+@dataclass(frozen=True)
+class RowGradients:
+    """The gradient of one head's loss at one row.
+
+    Attributes:
+        weights: The L2 norm over all trainable weights of the row; None for a row without any, such as a pooling.
+        output: The norm at the row's output, over the batch; None for what is not of the trunk: the heads' own layers.
+        factor: By what the row's Jacobian multiplies that norm on its way to the image: the norm at the output of the
+            row before it, divided by `output`. The product of the factors of several rows is what a gradient gains or
+            loses on its way through them. None where there is no row before it, or no gradient.
+    """
+
+    weights: float | None
+    output: float | None
+    factor: float | None
 
 
 def head_gradients(model: InceptionModel, images: Tensor, labels: Any) -> dict[str, dict[str, Tensor]]:
@@ -32,21 +52,72 @@ def head_gradients(model: InceptionModel, images: Tensor, labels: Any) -> dict[s
     Raises:
         InputError: The model is not compiled, or a label names no class.
     """
+    return {head: weights for head, (weights, _) in _backward(model, images, labels, {}).items()}
+
+
+def row_gradients(model: InceptionModel, images: Tensor, labels: Any) -> dict[str, dict[str, RowGradients]]:
+    """Measures the gradient of each head's loss at each row of Table 1, at its weights and at its output, unweighted.
+
+    Args:
+        model: A compiled `InceptionModel` that knows its architecture.
+        images: `(batch, height, width, channels)`, preprocessed.
+        labels: `(batch,)` or one-hot, or by head.
+
+    Returns:
+        A dict by output name of dicts by row: all rows of the architecture, in order, then `"linear"` (the main
+        classifier) and the auxiliary heads. A row behind a head's tap has exactly 0 from that head.
+
+    Raises:
+        InputError: The model is not compiled, or does not know its architecture.
+    """
+    head_losses_of(model)
+    owners = architectures.layers_by_owner(model)
+    trunk = [row.name for row in architectures.of(model).rows if row.name in owners]
+    paths = {owner: [w.path for layer in layers for w in layer.trainable_variables] for owner, layers in owners.items()}
+    found = _backward(model, images, labels, {row: owners[row][-1].output for row in trunk})
+    return {head: dict(_by_row(paths, trunk, *gradients)) for head, gradients in found.items()}
+
+
+def _by_row(
+    paths: Mapping[str, Sequence[str]], trunk: Sequence[str], weights: Mapping[str, Tensor], maps: Mapping[str, Tensor]
+) -> Iterator[tuple[str, RowGradients]]:
+    outputs = {row: _norm([maps[row]]) for row in trunk}
+    before = dict(zip(trunk[1:], trunk))
+    for owner, names in paths.items():
+        output = outputs.get(owner)
+        factor = outputs[before[owner]] / output if output and owner in before else None
+        yield owner, RowGradients(_norm([weights[name] for name in names]) if names else None, output, factor)
+
+
+def _norm(tensors: Sequence[Tensor]) -> float:
+    return float(tf.linalg.global_norm([tf.cast(x, tf.float32) if x.dtype.size < 4 else x for x in tensors]))
+
+
+def _backward(
+    model: InceptionModel, images: Tensor, labels: Any, maps: Mapping[str, keras.KerasTensor]
+) -> dict[str, tuple[dict[str, Tensor], dict[str, Tensor]]]:
+    """Returns by head the gradients of its loss, by the path of each trainable weight and by the names of the maps."""
     head_losses = head_losses_of(model)
     model.check_batch(images, labels)
     names, weights = model.output_names, model.trainable_variables
+    network = keras.Model(model.inputs, [*model.outputs, *maps.values()]) if maps else model
     kept = [(variable, keras.ops.copy(variable.value)) for variable in model.non_trainable_variables]
+    images = tf.convert_to_tensor(images)
     with tf.GradientTape(persistent=True) as tape:
-        predictions = keras.tree.flatten(model(images, training=True))
+        if maps:
+            tape.watch(images)  # also the maps of rows that do not learn
+        outputs = keras.tree.flatten(network(images, training=True))
+        predictions, found_maps = outputs[: len(names)], outputs[len(names) :]
         spread = zip(names, head_losses.losses, losses.spread(labels, names, "y"), predictions)
         values = {name: loss(y, y_pred) for name, loss, y, y_pred in spread if loss is not None}
     for variable, value in kept:
         variable.assign(value)
-    zero = tf.UnconnectedGradients.ZERO
+    sources, zero = [*(weight.value for weight in weights), *found_maps], tf.UnconnectedGradients.ZERO
     found = {}
     for name, value in values.items():
-        gradients = tape.gradient(value, [weight.value for weight in weights], unconnected_gradients=zero)
-        found[name] = {weight.path: gradient for weight, gradient in zip(weights, gradients)}
+        gradients = tape.gradient(value, sources, unconnected_gradients=zero)
+        of_weights, of_maps = gradients[: len(weights)], gradients[len(weights) :]
+        found[name] = dict(zip((weight.path for weight in weights), of_weights)), dict(zip(maps, of_maps))
     return found
 
 
@@ -66,21 +137,19 @@ def gradient_norms(model: InceptionModel, images: Tensor, labels: Any) -> dict[s
     Raises:
         InputError: The model is not compiled, or does not know its architecture.
     """
-    owners = architectures.layers_by_owner(model)
-    paths = {row: [w.path for layer in layers for w in layer.trainable_variables] for row, layers in owners.items()}
-    rows = {row: found for row, found in paths.items() if found}
     return {
-        head: {row: float(tf.linalg.global_norm([gradients[path] for path in paths])) for row, paths in rows.items()}
-        for head, gradients in head_gradients(model, images, labels).items()
+        head: {row: found.weights for row, found in rows.items() if found.weights is not None}
+        for head, rows in row_gradients(model, images, labels).items()
     }
 
 
 class GradientFlow(keras.callbacks.Callback):
-    """Logs the gradient norm that reaches each row of Table 1 from each of the losses, on one batch.
+    """Logs the gradient of each of the losses at each row of Table 1, on one batch.
 
     A row of the CSV file is one head and one row of the network: `epoch` (epochs finished; 0 is before the first),
-    `head`, `loss_weight` (by which training multiplies the head's gradient; the norm is without it), `row`,
-    `gradient_norm`. A training that is resumed goes on in the same file.
+    `head`, `loss_weight` (by which training multiplies the head's gradient; the norms are without it), `row`,
+    `gradient_norm` (over the row's weights), `output_gradient_norm` and `jacobian_factor`, see `RowGradients`; a cell
+    is empty where there is no such thing. A training that is resumed goes on in the same file.
 
     Args:
         images: The batch, `(batch, height, width, channels)`, preprocessed.
@@ -92,7 +161,7 @@ class GradientFlow(keras.callbacks.Callback):
         InputError: `every` is below 1.
     """
 
-    FIELDS = ("epoch", "head", "loss_weight", "row", "gradient_norm")
+    FIELDS = ("epoch", "head", "loss_weight", "row", "gradient_norm", "output_gradient_norm", "jacobian_factor")
 
     def __init__(self, images: Tensor, labels: Any, path: PathLike, *, every: int = 1):
         super().__init__()
@@ -121,8 +190,10 @@ class GradientFlow(keras.callbacks.Callback):
             self._measure(epoch + 1)
 
     def _measure(self, epoch: int) -> None:
+        steps = int(self.model.optimizer.iterations)
         weights = dict(zip(self.model.output_names, head_losses_of(self.model).weights))
-        for head, norms in gradient_norms(self.model, self.images, self.labels).items():
-            found = ((epoch, head, weights[head], row, norm) for row, norm in norms.items())
-            self._rows += [dict(zip(self.FIELDS, values)) for values in found]
+        for head, rows in row_gradients(self.model, self.images, self.labels).items():
+            for row, found in rows.items():
+                values = (epoch, head, at(weights[head], steps), row, found.weights, found.output, found.factor)
+                self._rows.append(dict(zip(self.FIELDS, values)))
         files.write_table(self.path, self._rows, self.FIELDS)

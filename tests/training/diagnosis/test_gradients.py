@@ -65,6 +65,61 @@ def test_the_weighted_sum_of_the_heads_is_the_gradient_of_the_total_loss(gradien
         np.testing.assert_allclose(ours, gradient, rtol=1e-4, atol=1e-5 * np.abs(gradient).max())
 
 
+# All of the trunk's rows, typed again: those with weights, and the poolings and normalizations between.
+TRUNK = [
+    "conv1_7x7_s2", "pool1_3x3_s2", "pool1_norm1", "conv2_3x3", "conv2_norm2", "pool2_3x3_s2", "inception_3a",
+    "inception_3b", "pool3_3x3_s2", *ROWS[4:9], "pool4_3x3_s2", *ROWS[9:11],
+]  # fmt: skip
+
+
+def test_norms_at_outputs_are_the_product_of_the_rows_factors(googlenet, images):
+    labels = np.array([0, 3, 6, 2])
+    found = diagnosis.row_gradients(googlenet, images, labels)
+    taps = {"main": "inception_5b", "aux1": "inception_4a", "aux2": "inception_4d"}
+    for head, by_row in found.items():
+        assert list(by_row) == [*TRUNK, "linear", "aux1", "aux2"]
+        reached = TRUNK[: TRUNK.index(taps[head]) + 1]
+        assert [row for row in TRUNK if by_row[row].output > 0] == reached
+        assert [row for row in TRUNK if by_row[row].factor is not None] == reached[1:]
+        product = np.prod([by_row[row].factor for row in reached[1:]]) * by_row[taps[head]].output
+        assert by_row["conv1_7x7_s2"].output == pytest.approx(product, rel=1e-6)
+        assert {row for row in by_row if by_row[row].output is None} == {"linear", "aux1", "aux2"}
+        without_weights = {row for row in by_row if by_row[row].weights is None}
+        assert without_weights == {row for row in TRUNK if "pool" in row or "norm" in row}
+
+
+def test_norms_at_outputs_equal_an_independent_computation(googlenet, images):
+    """From the map of 4d on the heads are computed by their own layers, and the gradient is taken at the map."""
+    labels = np.array([0, 3, 6, 2])
+    found = diagnosis.row_gradients(googlenet, images, labels)
+    state = [np.array(variable) for variable in googlenet.non_trainable_variables]
+    tap = googlenet.get_layer("inception_4d_output").output
+    lower = keras.Model(googlenet.input, tap)
+    upper = keras.Model(tap, [googlenet.get_layer(name).output for name in ("main", "aux2")])
+    maps = lower(images, training=True)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(maps)
+        outputs = upper(maps, training=True)
+        values = [-tf.reduce_mean(tf.math.log(tf.gather(p, labels, axis=1, batch_dims=1))) for p in outputs]
+    for variable, value in zip(googlenet.non_trainable_variables, state):
+        variable.assign(value)
+    for head, value in zip(("main", "aux2"), values):
+        norm = np.sqrt(np.square(tape.gradient(value, maps).numpy().astype("float64")).sum())
+        np.testing.assert_allclose(found[head]["inception_4d"].output, norm, rtol=1e-4)
+
+
+def test_rows_that_do_not_learn_pass_the_gradient_on(googlenet, images):
+    labels = np.array([0, 3, 6, 2])
+    expected = diagnosis.row_gradients(googlenet, images, labels)["main"]["conv2_3x3"].output
+    layers_of_the_stem = [googlenet.get_layer(name) for name in ("conv1_7x7_s2", "conv2_3x3_reduce", "conv2_3x3")]
+    for layer in layers_of_the_stem:
+        layer.trainable = False
+    found = diagnosis.row_gradients(googlenet, images, labels)["main"]["conv2_3x3"]
+    for layer in layers_of_the_stem:
+        layer.trainable = True
+    assert (found.weights, found.output) == (None, pytest.approx(expected, rel=1e-5))
+
+
 def rows_of_dense_layers(dropout=0.2):
     """A model with the names of rows of the paper's network, which trains at once."""
     x = image = keras.Input((8,))
@@ -107,12 +162,17 @@ def test_gradient_flow_logs_start_and_every_nth_epoch_also_of_a_resumed_training
             return list(csv.DictReader(file))
 
     rows = fit(epochs=5)
-    assert list(rows[0]) == ["epoch", "head", "loss_weight", "row", "gradient_norm"]
+    columns = ["epoch", "head", "loss_weight", "row", "gradient_norm", "output_gradient_norm", "jacobian_factor"]
+    assert list(rows[0]) == columns
     assert list(dict.fromkeys(row["epoch"] for row in rows)) == ["0", "2", "4"]
     assert {(row["head"], row["loss_weight"]) for row in rows} == {("main", "1.0"), ("aux1", "0.3"), ("aux2", "0.3")}
     first = {(row["head"], row["row"]): float(row["gradient_norm"]) for row in rows if row["epoch"] == "0"}
     assert first == {(head, row): norm for head, norms in at_start.items() for row, norm in norms.items()}
     assert first["aux1", "inception_5b"] == 0 < first["aux1", "inception_4a"]
+    of_4a, of_conv1 = (next(row for row in rows if (row["head"], row["row"]) == ("aux1", name)) for name in
+                       ("inception_4a", "conv1_7x7_s2"))  # fmt: skip
+    factor = float(of_conv1["output_gradient_norm"]) / float(of_4a["output_gradient_norm"])
+    assert (float(of_4a["jacobian_factor"]), of_conv1["jacobian_factor"]) == (pytest.approx(factor), "")
     # Killed in the fourth epoch, and resumed after the third: what was written later is written again.
     resumed = fit(initial_epoch=3, epochs=4)
     assert resumed[: 2 * len(first)] == rows[: 2 * len(first)]

@@ -20,11 +20,12 @@ pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.slow
 
 PROGRAM = pathlib.Path(__file__).parent / "program.py"
-# 32 training images: 8 steps an epoch. Dropout, augmentation, MixUp, warm-up, averages, class weights: all go on.
+# 32 training images: 8 steps an epoch. Dropout, augmentation, MixUp, warm-up, averages, class weights, weights of
+# losses that fall: all go on.
 OPTIONS = (
     *("--epochs", 3, "--batch-size", 4, "--seed", 3),
     *("--crop-area", 0.5, 1, "--brightness", 0.3, "--mixup", 0.2, "--ema-epochs", 1, "--deterministic"),
-    *("--class-weight", "balanced", "--patience", 3, "--max-minutes", 600),
+    *("--class-weight", "balanced", "--patience", 3, "--max-minutes", 600, "--aux-loss-schedule", "linear"),
 )
 LIMIT_SECONDS = 600
 PREEMPTED = 75
