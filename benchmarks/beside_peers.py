@@ -1,4 +1,4 @@
-"""Measures training step, inference and input pipeline beside their peers, on one core, in one run and one table.
+"""Measures training step and inference beside their peers, on one core, in one run and one table.
 
 Each engine is a process of its own with one thread, which does nothing while another one is measured. Within each
 repeat all of them take their turns, so that a slow moment of the machine meets all, and the ratio is taken there. The
@@ -26,14 +26,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from machine import cell, machine, ratios, row, table, version, versions
 from processes import Measured, in_turns, last_core
 
-ROWS = ("training", "inference", "input")
+ROWS = ("training", "inference")
 TORCHVISION = {
     "torchvision": {},
     "torchvision, channels last": {"channels_last": True},
     "torchvision, channels last, torch.compile": {"channels_last": True, "compiled": True},
 }
 SAME_GRAPH = "inception_v1_torchvision"
-PHOTOGRAPHS = {"count": 100, "height": 375, "width": 500, "quality": 90}
 
 
 def compare(what, precision, batch, ours, theirs, *, command, images, repeats):
@@ -110,21 +109,6 @@ def compare_engines(architecture, image_shape, files, precision, batch, argument
     compare("inference", precision, batch, ours, theirs, command="forward", images=batch, repeats=repeats)
 
 
-def input_pipeline(arguments):
-    from input_pipeline import write_images
-
-    with tempfile.TemporaryDirectory() as folder:
-        write_images(folder, *PHOTOGRAPHS.values())
-        options = {"folder": folder, "size": 224, "warm": ["epoch"], "cores": last_core()}
-        theirs = {}
-        if arguments.torchvision:
-            theirs["torchvision's transforms and Pillow"] = Measured("input pipeline", whose="torchvision", **options)
-        compare(
-            "input pipeline", "uint8", "", {"tf.data": Measured("input pipeline", whose="ours", **options)}, theirs,
-            command="epoch", images=PHOTOGRAPHS["count"], repeats=arguments.repeats,
-        )  # fmt: skip
-
-
 def find_peers(arguments, *, compiled):
     """Adds to the arguments which of the peers are installed."""
     has = {name for name in ("torchvision", "onnxruntime", "openvino") if version(name) != "not installed"}
@@ -139,10 +123,8 @@ def find_peers(arguments, *, compiled):
 def begin_table(repeats):
     table(
         f"One core, one thread, images of 224x224, 1000 classes. Training: SGD with momentum, three heads, ours counts "
-        f"its metrics too, bfloat16 is mixed. Inference: pixels in [0, 255] to softmax. Input: JPEG files of "
-        f"{PHOTOGRAPHS['width']}x{PHOTOGRAPHS['height']}, decoded, cropped to 8% to 100%, resized, flipped, "
-        f"normalised. Ratio: our time to the peer's, median (quartiles) of at least {repeats} repeats in turns; below "
-        "1 is faster.",
+        f"its metrics too, bfloat16 is mixed. Inference: pixels in [0, 255] to softmax. Ratio: our time to the peer's, "
+        f"median (quartiles) of at least {repeats} repeats in turns; below 1 is faster.",
         "what", "type", "batch", "our images a second", "peer", "its images a second", "ratio",
     )  # fmt: skip
 
@@ -165,7 +147,7 @@ def main():
     print(f"{versions(**names, ONNX_Runtime='onnxruntime', OpenVINO='openvino')}; seeds 0")
     begin_table(arguments.repeats)
     for name in arguments.rows:
-        {"training": training, "inference": inference, "input": input_pipeline}[name](arguments)
+        {"training": training, "inference": inference}[name](arguments)
     print(f"\n{time.perf_counter() - begin:.0f} seconds in all")
 
 

@@ -73,7 +73,7 @@ def centred_window(size: Tensor, height: int | Tensor, width: int | Tensor) -> T
 
 def cut(image: Tensor, window: Tensor) -> Tensor:
     """Returns the part of an image that a window, `(top, left, height, width)` in pixels, shows."""
-    part = tf.slice(image, [window[0], window[1], 0], [window[2], window[3], -1])
+    part = tf.slice(image, tf.concat([window[:2], [0]], 0), tf.concat([window[2:], [-1]], 0))
     part.set_shape((None, None, image.shape[-1]))
     return part
 

@@ -13,9 +13,12 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from keras_inception.types import Tensor
+from keras_inception.undocumented import apart
 
 # Of a file, segments or chunks among which EXIF is looked for: a bound on the time that a strange one takes.
 MOST_PARTS: int = 4096
+# Of a JPEG, bytes in which EXIF is looked for: it stands at the beginning, at most behind profiles of colours.
+MOST_BEFORE: int = 2**18
 # Of a PNG's text, bytes that are read, compressed or not: hexadecimal digits of as much EXIF as a JPEG can hold.
 MOST_TEXT: int = 2**17
 _EXIF = b"Exif\0\0"
@@ -26,36 +29,33 @@ _REVERSED = [[False, False], [False, True], [True, True], [True, False]] * 2
 
 def orientation(encoded: Tensor) -> Tensor:
     """Returns how the image of a file is stored, from 1 (upright) to 8, int32, from its bytes; both are scalars."""
-    # Of one file the search takes less time than its trace.
-    return _orientation(encoded) if tf.executing_eagerly() else _traced_orientation(encoded)
-
-
-def _orientation(encoded: Tensor) -> Tensor:
     kind = tf.strings.substr(encoded, 0, tf.minimum(tf.strings.length(encoded), 1))
     is_jpeg, is_png, is_webp = (tf.equal(kind, first) for first in (b"\xff", b"\x89", b"R"))
     name = tf.where(is_png, b"eXIf", tf.where(is_webp, b"EXIF", _EXIF))
-
-    def parsed() -> Tensor:
-        padded = encoded + b"\0" * 16  # what is read at the end of a file is not too short
-        exif = tf.case(
-            [
-                (is_jpeg, lambda: _exif_of_jpeg(padded)),
-                (is_png & named, lambda: _exif_of_chunks(padded, 8, b"eXIf", 4, little_endian=False)),
-                (is_png, lambda: _exif_of_text(profile)),
-                (is_webp, lambda: _exif_of_chunks(padded, 12, b"EXIF", 0, little_endian=True)),
-            ],
-            default=lambda: tf.constant(b""),
-        )
-        return _orientation_of_exif(exif)
-
     # Most files have no EXIF, and to know that takes one search, of a PNG two.
-    named = tf.size(_cut(encoded, name, 1)) > 1
+    searched = tf.strings.substr(encoded, 0, tf.where(is_jpeg, MOST_BEFORE, 2**31 - 1))
+    named = tf.size(_cut(searched, name, 1)) > 1
     profile = tf.cond(is_png & ~named, lambda: _cut(encoded, _PROFILE, 1), lambda: tf.constant([b""]))
-    return tf.cond(named | (tf.size(profile) > 1), parsed, lambda: tf.constant(1))
+    return tf.cond(
+        named | (tf.size(profile) > 1), lambda: _parsed(encoded, kind, named, profile), lambda: tf.constant(1)
+    )
 
 
-# Traced once, and called by every graph that reads images.
-_traced_orientation = tf.function(_orientation, autograph=False)
+@apart
+def _parsed(encoded: Tensor, kind: Tensor, named: Tensor, profile: Tensor) -> Tensor:
+    """Returns the orientation of a file in which a name of EXIF was found, or a profile, cut there."""
+    is_jpeg, is_png, is_webp = (tf.equal(kind, first) for first in (b"\xff", b"\x89", b"R"))
+    padded = encoded + b"\0" * 16  # what is read at the end of a file is not too short
+    exif = tf.case(
+        [
+            (is_jpeg, lambda: _exif_of_jpeg(padded)),
+            (is_png & named, lambda: _exif_of_chunks(padded, 8, b"eXIf", 4, little_endian=False)),
+            (is_png, lambda: _exif_of_text(profile)),
+            (is_webp, lambda: _exif_of_chunks(padded, 12, b"EXIF", 0, little_endian=True)),
+        ],
+        default=lambda: tf.constant(b""),
+    )
+    return _orientation_of_exif(exif)
 
 
 def upright(image: Tensor, stored: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What changes the pixels of an image: colours, moves, and RandAugment, which draws from both.
 
 The operations take and return float32 images `(height, width, channels)` in [0, 255], of 1 or 3 channels; their
-`factor`, `turn`, `degrees`, `x`, `y` and `strength` are scalars, a `seed` is `(2,)`, int32. They are Pillow's,
+`factor`, `turn`, `degrees`, `x`, `y` and `strength` are scalars, `draws` are numbers in [0, 1). They are Pillow's,
 of `ImageEnhance`, `ImageOps` and `Image.transform`.
 """
 
@@ -15,32 +15,64 @@ from keras_inception.recipes.augmentation import Augmentation
 from keras_inception.types import Tensor
 
 GREY: float = 128.0  # what comes in at the edges, as in AutoAugment
+GREY_WEIGHTS: tuple[float, ...] = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R 601, as in Pillow
 
 
-def distort_colours(image: Tensor, seed: Tensor, augmentation: Augmentation) -> Tensor:
-    """Changes brightness, contrast, saturation and hue in a random order, then the light."""
-    image = tf.cast(image, tf.float32)
+def distort_colours(image: Tensor, draws: Tensor, seed: Tensor, augmentation: Augmentation) -> Tensor:
+    """Changes brightness, contrast, saturation and hue in a random order, then the light.
+
+    But for hue, each step is one product of the pixels with a matrix of the channels, and an offset. They are clipped
+    after each, as Pillow's are, so that they do not become a single one.
+
+    Args:
+        image: `(height, width, channels)`.
+        draws: `(8,)` in [0, 1): for the order of the four steps and for their factors.
+        seed: Decides the light.
+        augmentation: How strong they are.
+    """
     is_colour = image.shape[-1] == 3
-    amounts: list[tuple[Callable[[Tensor, Tensor], Tensor], float]] = [
-        (adjust_brightness, augmentation.brightness),
-        (adjust_contrast, augmentation.contrast),
-    ]
+    lighting = augmentation.lighting if is_colour else 0.0
+    amounts = {"brightness": augmentation.brightness, "contrast": augmentation.contrast}
     if is_colour:
-        amounts += [(adjust_saturation, augmentation.saturation), (adjust_hue, augmentation.hue)]
-    amounts = [(step, amount) for step, amount in amounts if amount]
-    seeds = tf.random.split(seed, 3)
+        amounts |= {"saturation": augmentation.saturation, "hue": augmentation.hue}
+    amounts = {step: amount for step, amount in amounts.items() if amount}
+    image = tf.cast(image, tf.float32)
+    if not (amounts or lighting):
+        return image
+    # Products of the planes of the channels take a fifth of the time of products of pixels.
+    planes = tf.transpose(image, (2, 0, 1))
     if amounts:
-        order = tf.argsort(tf.random.stateless_uniform((len(amounts),), seeds[0]))
-        draws = tf.random.stateless_uniform((len(amounts),), seeds[1], -1.0, 1.0)
-        for place in range(len(amounts)):
-            steps = [
-                partial(step, image, draws[index] * amount + (0.0 if step is adjust_hue else 1.0))
-                for index, (step, amount) in enumerate(amounts)
-            ]
-            image = tf.switch_case(order[place], steps)
-    if is_colour and augmentation.lighting:
-        image = add_lighting(image, tf.random.stateless_normal((3,), seeds[2]) * augmentation.lighting)
-    return image
+        planes = _change_in_any_order(planes, draws, amounts)
+    if lighting:
+        light = _light(tf.random.stateless_normal((3,), tf.random.fold_in(seed, 1)) * lighting)
+        planes = tf.clip_by_value(planes + light[:, tf.newaxis, tf.newaxis], 0.0, 255.0)
+    return tf.transpose(planes, (1, 2, 0))
+
+
+def _change_in_any_order(planes: Tensor, draws: Tensor, amounts: dict[str, float]) -> Tensor:
+    """Does the steps of `distort_colours` that are named, to `(channels, height, width)`."""
+    count, steps = len(amounts), list(amounts)
+    order = tf.argsort(draws[:count])
+    strengths = tf.gather((2.0 * draws[4 : 4 + count] - 1.0) * list(amounts.values()), order)
+    weights = tf.constant(GREY_WEIGHTS if planes.shape[0] == 3 else (1.0,))
+    grey = tf.tile(weights[tf.newaxis], (planes.shape[0], 1))  # (channels, channels)
+    own = tf.gather([tf.eye(planes.shape[0])] * count, order)
+    others = tf.gather([grey if step == "saturation" else tf.zeros_like(grey) for step in steps], order)
+    # Each step blends with black, the mean grey, or the grey values.
+    matrices = own + strengths[:, tf.newaxis, tf.newaxis] * (own - others)
+    shares = -strengths * tf.gather([float(step == "contrast") for step in steps], order)
+    for place in range(count):
+
+        def affine(planes: Tensor = planes, place: int = place) -> Tensor:
+            mean = tf.reduce_sum(weights * tf.reduce_mean(planes, (1, 2)))
+            changed = tf.tensordot(matrices[place], planes, 1) + shares[place] * mean
+            return tf.clip_by_value(changed, 0.0, 255.0)
+
+        def turned(planes: Tensor = planes, place: int = place) -> Tensor:
+            return tf.transpose(adjust_hue(tf.transpose(planes, (1, 2, 0)), strengths[place]), (2, 0, 1))
+
+        planes = tf.cond(order[place] == steps.index("hue"), turned, affine) if "hue" in steps else affine()
+    return planes
 
 
 def blend(base: Tensor, image: Tensor, factor: Tensor) -> Tensor:
@@ -71,7 +103,7 @@ def adjust_hue(image: Tensor, turn: Tensor) -> Tensor:
 def _grey(image: Tensor) -> Tensor:
     if image.shape[-1] == 1:
         return image
-    return tf.tensordot(image, (0.299, 0.587, 0.114), 1)[..., tf.newaxis]  # ITU-R 601, as in Pillow
+    return tf.tensordot(image, GREY_WEIGHTS, 1)[..., tf.newaxis]
 
 
 # Eigenvalues and eigenvectors (columns) of the covariance of ImageNet's red, green and blue in [0, 1], as in
@@ -84,18 +116,20 @@ IMAGENET_EIGENVECTORS: tuple[tuple[float, ...], ...] = (
 )
 
 
-def add_lighting(image: Tensor, amounts: Tensor) -> Tensor:
-    """Shifts all pixels of a colour image along ImageNet's principal colours by `(3,)` shares of their eigenvalues."""
-    light = 255.0 * tf.linalg.matvec(IMAGENET_EIGENVECTORS, tf.multiply(amounts, IMAGENET_EIGENVALUES))  # (3,)
-    return tf.clip_by_value(image + light, 0.0, 255.0)
+def _light(amounts: Tensor) -> Tensor:
+    """Returns what `(3,)` shares of the eigenvalues of ImageNet's principal colours add to red, green and blue."""
+    return 255.0 * tf.linalg.matvec(IMAGENET_EIGENVECTORS, tf.multiply(amounts, IMAGENET_EIGENVALUES))
 
 
-def move(image: Tensor, seed: Tensor, augmentation: Augmentation) -> Tensor:
-    """Shifts, rotates about the centre and zooms an image, bilinearly; what comes in at the edges is its reflection."""
+def move(image: Tensor, draws: Tensor, augmentation: Augmentation) -> Tensor:
+    """Shifts, rotates about the centre and zooms an image, bilinearly; what comes in at the edges is its reflection.
+
+    `draws` is `(4,)`: for the shift along x and y, the rotation and the zoom.
+    """
     shift, rotation_degrees, zoom = augmentation.shift, augmentation.rotation_degrees, augmentation.zoom
     if not (shift or rotation_degrees or zoom):
         return image
-    draws = tf.random.stateless_uniform((4,), seed, -1.0, 1.0)
+    draws = 2.0 * draws - 1.0
     height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
     offset = (draws[0] * shift * width, draws[1] * shift * height)
     angle = draws[2] * math.radians(rotation_degrees)
@@ -144,21 +178,21 @@ def _affine(
     )[0]
 
 
-def rand_augment(image: Tensor, seed: Tensor, layers: int, magnitude: float) -> Tensor:
+def rand_augment(image: Tensor, draws: Tensor, magnitude: float) -> Tensor:
     """Applies operations drawn evenly from the 14 of RandAugment, one after the other.
 
     Args:
         image: The image.
-        seed: Decides which operations, and the direction of those that have two.
-        layers: Number of operations, at least 1.
+        draws: Two numbers for each layer, at least one, in [0, 1): those that choose the operations, then those that
+            choose the direction of such as have two.
         magnitude: Strength of all of them, in [0, 10].
 
     Reference: Cubuk et al., RandAugment: Practical Automated Data Augmentation with a Reduced Search Space, 2019.
     """
     image = tf.round(tf.cast(image, tf.float32))
-    seeds = tf.random.split(seed, 2)
-    indices = tf.random.stateless_uniform((layers,), seeds[0], maxval=len(OPERATIONS), dtype=tf.int32)
-    strengths = tf.where(tf.random.stateless_uniform((layers,), seeds[1]) < 0.5, -1.0, 1.0) * magnitude / 10.0
+    layers = draws.shape[0] // 2
+    indices = tf.cast(draws[:layers] * len(OPERATIONS), tf.int32)
+    strengths = tf.where(draws[layers:] < 0.5, -1.0, 1.0) * magnitude / 10.0
     for layer in range(layers):
         branches = [partial(operation, image, strengths[layer]) for operation in OPERATIONS.values()]
         image = tf.switch_case(indices[layer], branches)

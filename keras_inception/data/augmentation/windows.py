@@ -11,6 +11,13 @@ from keras_inception.data.images import cut, scale, window_of
 from keras_inception.data.orientation import orientation, stored_window, swapped, upright
 from keras_inception.recipes.augmentation import Augmentation
 from keras_inception.types import Tensor
+from keras_inception.undocumented import apart
+
+# How many numbers each step draws: window, size, flip, move, order and factors of the colours. RandAugment's, two a
+# layer, come last. A step that is added draws behind these, so that they keep what they drew.
+DRAWS: tuple[int, ...] = (4, 1, 1, 4, 8)
+
+_decode_apart = apart(decode)
 
 
 @tf.autograph.experimental.do_not_convert  # it has nothing to convert, and the attempt takes seconds
@@ -32,37 +39,43 @@ def augment(
         `image_shape`, float32 in [0, 255].
     """
     height, width, channels = image_shape
-    # A new step takes a new seed at the end, so that those before it keep what they drew.
-    window_seed, resize_seed, flip_seed, move_seed, randaugment_seed, colour_seed = tf.unstack(tf.random.split(seed, 6))
+    layers, magnitude = augmentation.randaugment or (0, 0.0)
+    draws = tf.random.stateless_uniform((sum(DRAWS) + 2 * layers,), seed)  # at once: an operation costs more than these
+    for_window, for_size, for_flip, for_move, for_colours, for_layers = tf.split(draws, (*DRAWS, 2 * layers))
+    to_size: Callable[..., Tensor] | None = None  # as in validation
+    if augmentation.random_interpolation:
+        to_size = partial(resize_randomly, draw=for_size[0])
+    elif augmentation.crop_area is not None:
+        to_size = resize_by_scale
+    at_least = max(height, width) if to_size is resize_by_scale else None
     if augmentation.crop_area is None:
         choose_window = partial(window_of, height=height, width=width, mode=mode)
     else:
         area, aspect = augmentation.crop_area, augmentation.crop_aspect
-        choose_window = partial(random_window, seed=window_seed, area=area, aspect=aspect)
+        choose_window = partial(random_window, draws=for_window, area=area, aspect=aspect)
     if source.dtype == tf.string:
-        image = decode_window(source, choose_window, channels)
+        image = decode_window(source, choose_window, channels, at_least)
     else:
         image = with_channels(cut(source, choose_window(tf.shape(source)[:2])), channels)
-    to_size = partial(resize_randomly, seed=resize_seed) if augmentation.random_interpolation else None
     image = scale(image, height, width, mode, to_size)
     image.set_shape(image_shape)
     if augmentation.flip:
-        image = tf.image.stateless_random_flip_left_right(image, flip_seed)
-    image = move(image, move_seed, augmentation)
+        image = tf.cond(for_flip[0] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
+    image = move(image, for_move, augmentation)
     if augmentation.randaugment:
-        image = rand_augment(image, randaugment_seed, *augmentation.randaugment)
-    return distort_colours(image, colour_seed, augmentation)
+        image = rand_augment(image, for_layers, magnitude)
+    return distort_colours(image, for_colours, seed, augmentation)
 
 
-def random_window(size: Tensor, seed: Tensor, area: tuple[float, float], aspect: tuple[float, float]) -> Tensor:
-    """Draws a window of an image, its area evenly, its aspect ratio from those that fit, its place evenly.
+def random_window(size: Tensor, draws: Tensor, area: tuple[float, float], aspect: tuple[float, float]) -> Tensor:
+    """Chooses a window of an image, its area evenly, its aspect ratio from those that fit, its place evenly.
 
     Samplers that draw both and reject what does not fit make large areas rare. Drawing the area first keeps it even, as
     the paper has it. In a panorama the largest area is the largest that fits.
 
     Args:
         size: `(2,)`, height and width of the image in pixels.
-        seed: Decides all three.
+        draws: `(4,)` in [0, 1): for area, aspect ratio, top and left.
         area: Smallest and largest area as shares of the image's, in (0, 1].
         aspect: Smallest and largest ratio of width to height.
 
@@ -71,7 +84,6 @@ def random_window(size: Tensor, seed: Tensor, area: tuple[float, float], aspect:
     """
     sides = tf.cast(size, tf.float32)
     height, width = tf.unstack(sides)
-    draws = tf.random.stateless_uniform((4,), seed)
     whole = height * width
     most = tf.reduce_min([area[1] * whole, aspect[1] * height**2, width**2 / aspect[0]])
     least = tf.minimum(area[0] * whole, most)
@@ -85,16 +97,21 @@ def random_window(size: Tensor, seed: Tensor, area: tuple[float, float], aspect:
 
 
 @tf.autograph.experimental.do_not_convert
-def decode_window(encoded: Tensor, choose_window: Callable[[Tensor], Tensor], channels: int) -> Tensor:
+def decode_window(
+    encoded: Tensor, choose_window: Callable[[Tensor], Tensor], channels: int, at_least: int | None = None
+) -> Tensor:
     """Decodes one window of an image file; of a JPEG file only the blocks that it touches.
 
     Args:
         encoded: Scalar string tensor with the bytes of a file that `decode` reads.
         choose_window: Function from the image's height and width, `(2,)` int32, to a window as `random_window` gives.
         channels: 1 or 3.
+        at_least: A side in pixels. Where both sides of a JPEG's window are 2, 4 or 8 times as long, it is decoded at a
+            half, a quarter or an eighth. By default it never is.
 
     Returns:
-        `(height, width, channels)` of the window, uint8: the pixels that `decode` gives there, bit by bit.
+        `(height, width, channels)` of the window, uint8: the pixels that `decode` gives there, bit by bit, unless it is
+        decoded at a fraction, which gives means of them.
     """
     is_jpeg = tf.io.is_jpeg(encoded)
 
@@ -103,24 +120,48 @@ def decode_window(encoded: Tensor, choose_window: Callable[[Tensor], Tensor], ch
         return tf.zeros((0, 0, 3), tf.uint8), swapped(tf.io.extract_jpeg_shape(encoded)[:2], stored), stored
 
     def whole() -> tuple[Tensor, Tensor, Tensor]:
-        image = decode(encoded)
+        image = _decode_apart(encoded)
         return image, tf.shape(image)[:2], tf.constant(1)
 
     # The window is chosen between two branchings: inside, its many small operations would be there twice.
     image, size, stored = tf.cond(is_jpeg, header, whole)
     size.set_shape((2,))
     window = stored_window(choose_window(size), size, stored)
+    end = swapped(size, stored)
+    fractions = (1,) if at_least is None else (1, 2, 4, 8)
+    index = tf.constant(0)
+    if at_least is not None:
+        times = tf.where(is_jpeg, tf.reduce_min(window[2:]) // at_least, 1)
+        index = tf.reduce_sum(tf.cast(times >= fractions[1:], tf.int32))
+        window, end = window // tf.gather(fractions, index), -(-end // tf.gather(fractions, index))
     # Chroma is interpolated from the neighbours, which the decoder lacks at the edges of what it decodes. With two
     # pixels more on each side, the pixels of the window are those of the whole image.
     begin = tf.maximum(window[:2] - 2, 0)
-    wider = tf.concat([begin, tf.minimum(window[:2] + window[2:] + 2, swapped(size, stored)) - begin], 0)
-    image = tf.cond(is_jpeg, lambda: tf.io.decode_and_crop_jpeg(encoded, wider, channels=3), lambda: cut(image, wider))
+    wider = tf.concat([begin, tf.minimum(window[:2] + window[2:] + 2, end) - begin], 0)
+    decoders = [partial(tf.io.decode_and_crop_jpeg, encoded, wider, 3, ratio) for ratio in fractions]
+    ways = [*decoders, lambda: cut(image, wider)]
+    image = tf.switch_case(tf.where(is_jpeg, index, len(decoders)), ways)
     image.set_shape((None, None, 3))
     return with_channels(upright(cut(image, tf.concat([window[:2] - begin, window[2:]], 0)), stored), channels)
 
 
-def resize_randomly(image: Tensor, height: int | Tensor, width: int | Tensor, seed: Tensor) -> Tensor:
-    """Resizes with bilinear, area, nearest-neighbour or cubic interpolation, each one time in four.
+def resize_by_scale(image: Tensor, height: int | Tensor, width: int | Tensor) -> Tensor:
+    """Resizes bilinearly what becomes larger, and what becomes smaller by the means of areas.
+
+    On photographs it is nearer to antialiased bilinear interpolation than that is to bicubic (root mean square 1.1 and
+    2.3 of 255), and TensorFlow takes half as long for it.
+    """
+    size = tf.shape(image)
+    resized = tf.cond(
+        size[0] * size[1] > height * width,
+        lambda: tf.image.resize(image, (height, width), "area"),
+        lambda: tf.image.resize(image, (height, width)),
+    )
+    return tf.cast(resized, tf.float32)
+
+
+def resize_randomly(image: Tensor, height: int | Tensor, width: int | Tensor, draw: Tensor) -> Tensor:
+    """Resizes with bilinear, area, nearest-neighbour or cubic interpolation, each for a quarter of [0, 1).
 
     Bilinear and cubic interpolation are antialiased, as in validation.
     """
@@ -130,5 +171,5 @@ def resize_randomly(image: Tensor, height: int | Tensor, width: int | Tensor, se
         resized = tf.image.resize(image, (height, width), method, antialias=method in ("bilinear", "bicubic"))
         return tf.clip_by_value(tf.cast(resized, tf.float32), 0.0, 255.0)
 
-    index = tf.random.stateless_uniform((), seed, maxval=4, dtype=tf.int32)
-    return tf.switch_case(index, [partial(resize, method) for method in ("bilinear", "area", "nearest", "bicubic")])
+    ways = [partial(resize, method) for method in ("bilinear", "area", "nearest", "bicubic")]
+    return tf.switch_case(tf.cast(4.0 * draw, tf.int32), ways)

@@ -31,6 +31,11 @@ def seed_of(number):
     return example_seed(0, 0, number)
 
 
+def numbers_of(seed, count):
+    """The first numbers that a seed gives, in [0, 1)."""
+    return tf.random.stateless_uniform((count,), seed)
+
+
 def draw(function, count):
     """Returns what `function` gives for the seeds of the first examples, traced once."""
     dataset = tf.data.Dataset.range(count).map(lambda number: function(seed_of(number))).batch(count)

@@ -7,7 +7,7 @@ from PIL import Image, ImageEnhance, ImageOps
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("tensorflow_datasets")
 
-from photographs import draw, photograph, seed_of  # noqa: E402, after the skip
+from photographs import draw, numbers_of, photograph, seed_of  # noqa: E402, after the skip
 
 from keras_inception.data.augmentation import augment, operations  # noqa: E402, after the skip
 from keras_inception.data.augmentation.operations import OPERATIONS, distort_colours  # noqa: E402, after the skip
@@ -117,7 +117,7 @@ def test_operations_are_drawn_equally_often(monkeypatch):
         monkeypatch.setitem(
             OPERATIONS, name, lambda image, strength, index=index: image + 2 * index + tf.cast(strength > 0, tf.float32)
         )
-    found = draw(lambda seed: operations.rand_augment(tf.zeros((1, 1, 1)), seed, 1, 10), 1400).ravel()
+    found = draw(lambda seed: operations.rand_augment(tf.zeros((1, 1, 1)), numbers_of(seed, 2), 10), 1400).ravel()
     drawn = np.bincount(found.astype(int), minlength=2 * count)  # each operation in either direction
     assert len(drawn) == 2 * count
     assert np.all(np.abs(drawn - 50) < 28)  # four standard deviations
@@ -134,9 +134,12 @@ def test_hue_turns_round_the_circle():
 
 def test_lighting_follows_the_principal_colours():
     image = tf.fill((2, 2, 3), 100.0)
-    lighter = operations.add_lighting(image, (-0.1, 0.0, 0.0)).numpy()
-    # 255 * 0.1 * 0.2175 * (0.5675, 0.5808, 0.5836)
-    np.testing.assert_allclose(lighter - image, np.broadcast_to([3.147, 3.221, 3.237], (2, 2, 3)), atol=1e-2)
+    light = draw(lambda seed: distort_colours(image, numbers_of(seed, 8), seed, Augmentation(lighting=0.1)), 400) - 100
+    assert np.ptp(light, (1, 2)).max() == 0  # all pixels alike
+    # 255 * 0.1 times eigenvalue and eigenvector: the deviation along each principal colour.
+    axes = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+    found = (light[:, 0, 0] @ np.linalg.inv(axes).T).std(0)
+    np.testing.assert_allclose(found, [5.546, 0.479, 0.115], rtol=0.15)  # four standard deviations of a deviation
 
 
 @pytest.mark.parametrize(
@@ -145,7 +148,7 @@ def test_lighting_follows_the_principal_colours():
 def test_factors_are_drawn_evenly_within_their_range(name, channels):
     image = tf.constant([[[100.0, 100.0, 100.0], [120.0, 110.0, 90.0]]])[..., :channels]
     adjust = getattr(operations, f"adjust_{name}")
-    found = draw(lambda seed: distort_colours(image, seed, Augmentation(**{name: 0.5})), 400)
+    found = draw(lambda seed: distort_colours(image, numbers_of(seed, 8), seed, Augmentation(**{name: 0.5})), 400)
     least, most = (adjust(image, factor).numpy()[0, 1, 0] for factor in (0.5, 1.5))
     share = (found[:, 0, 1, 0] - least) / (most - least)
     assert -1e-4 < share.min() < 0.03
@@ -157,12 +160,11 @@ def test_distortions_come_in_every_order():
     image = tf.constant([[[250.0, 128.0, 10.0], [30.0, 60.0, 90.0]]])
     steps = (operations.adjust_brightness, operations.adjust_contrast, operations.adjust_saturation)
     what = Augmentation(brightness=0.5, contrast=0.5, saturation=0.5)
-    found = draw(lambda seed: distort_colours(image, seed, what), 40)
+    found = draw(lambda seed: distort_colours(image, numbers_of(seed, 8), seed, what), 40)
     orders = set()
     for number in range(40):
-        seeds = tf.random.split(seed_of(number), 3)
-        order = np.argsort(tf.random.stateless_uniform((3,), seeds[0]))
-        factors = 1 + 0.5 * tf.random.stateless_uniform((3,), seeds[1], -1.0, 1.0)
+        numbers = numbers_of(seed_of(number), 8).numpy()
+        order, factors = np.argsort(numbers[:3]), 0.5 + numbers[4:7]
         expected = image
         for index in order:
             expected = steps[index](expected, factors[index])
@@ -186,7 +188,8 @@ def centroids(row, column, **options):
     """Moves a dot of a 41x41 image 200 times; returns how far from the centre it comes to lie, `(200, 2)`."""
     image = np.zeros((41, 41, 1), "float32")
     image[row - 1 : row + 2, column - 1 : column + 2] = 90
-    found = draw(lambda seed: operations.move(tf.constant(image), seed, Augmentation(**options)), 200)[..., 0]
+    what = Augmentation(**options)
+    found = draw(lambda seed: operations.move(tf.constant(image), numbers_of(seed, 4), what), 200)[..., 0]
     return np.stack([(places * found).sum((1, 2)) / found.sum((1, 2)) for places in np.indices((41, 41))], -1) - 20
 
 
@@ -214,4 +217,4 @@ def test_move_zooms_by_up_to_its_share():
 def test_move_fills_with_the_reflection():
     image = tf.fill((9, 9, 3), 77.0)
     what = Augmentation(shift=0.5, zoom=0.5)
-    np.testing.assert_allclose(draw(lambda seed: operations.move(image, seed, what), 5), 77, rtol=1e-6)
+    np.testing.assert_allclose(draw(lambda seed: operations.move(image, numbers_of(seed, 4), what), 5), 77, rtol=1e-6)

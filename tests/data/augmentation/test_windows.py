@@ -7,7 +7,7 @@ from PIL import Image
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("tensorflow_datasets")
 
-from photographs import STRONG, augmented, draw, encode, photograph, seed_of  # noqa: E402, after the skip
+from photographs import STRONG, augmented, draw, encode, numbers_of, photograph, seed_of  # noqa: E402, after the skip
 
 from keras_inception import data  # noqa: E402, after the skip
 from keras_inception.data.augmentation import augment, windows  # noqa: E402, after the skip
@@ -15,7 +15,7 @@ from keras_inception.recipes import PAPER_DISTORTIONS, Augmentation  # noqa: E40
 
 
 def random_windows(size, count, area=(0.08, 1)):
-    return draw(lambda seed: windows.random_window(size, seed, area, (3 / 4, 4 / 3)), count)
+    return draw(lambda seed: windows.random_window(size, numbers_of(seed, 4), area, (3 / 4, 4 / 3)), count)
 
 
 @pytest.fixture(scope="module")
@@ -114,13 +114,43 @@ def test_without_augmentation_training_sees_what_validation_sees(size, mode):
         np.testing.assert_array_equal(found, data.resize(image, 20, 16, mode))
 
 
+@pytest.mark.parametrize("at_least", [10, 20, 40, 80, 81, 320])
+def test_a_large_window_of_a_jpeg_is_decoded_at_a_fraction(at_least):
+    image = photograph(480, 640)
+    decode_window = tf.function(
+        lambda window: windows.decode_window(encode(image), lambda size: window, 3, at_least),
+        input_signature=[tf.TensorSpec((4,), tf.int32)],
+    )
+    top, left, height, width = window = np.array([96, 32, 160, 240], "int32")
+    # The largest of 1, 2, 4, 8 by which both sides keep `at_least` pixels.
+    fraction = {10: 8, 20: 8, 40: 4, 80: 2}.get(at_least, 1)
+    found = decode_window(window).numpy().astype(float)
+    assert found.shape == (height // fraction, width // fraction, 3)
+    part = image[top : top + height, left : left + width].astype(float)
+    means = part.reshape(height // fraction, fraction, width // fraction, fraction, 3).mean((1, 3))
+    assert np.sqrt(np.mean((found - means) ** 2)) < 3  # the loss of JPEG
+
+
+def test_a_crop_is_scaled_as_if_it_were_antialiased():
+    image = tf.constant(photograph(48, 64))
+    larger = windows.resize_by_scale(image, 60, 70)
+    np.testing.assert_allclose(larger, tf.image.resize(image, (60, 70), antialias=True), atol=1e-3)
+    smaller = windows.resize_by_scale(image, 30, 36)
+    expected = np.asarray(Image.fromarray(image.numpy()).resize((36, 30), Image.Resampling.BILINEAR))
+    assert np.sqrt(np.mean((smaller - expected) ** 2.0)) < 3
+
+
+def test_the_draws_of_a_step_do_not_depend_on_how_many_follow():
+    assert numbers_of(seed_of(3), 18).numpy().tolist() == numbers_of(seed_of(3), 30).numpy().tolist()[:18]
+
+
 def test_interpolations_are_drawn_equally_often():
     image = tf.constant(photograph(9, 9), tf.float32)
     expected = [
         tf.clip_by_value(tf.image.resize(image, (5, 5), method, antialias=True), 0, 255).numpy()
         for method in ("bilinear", "area", "nearest", "bicubic")
     ]
-    found = draw(lambda seed: windows.resize_randomly(image, 5, 5, seed), 400)
+    found = draw(lambda seed: windows.resize_randomly(image, 5, 5, numbers_of(seed, 1)[0]), 400)
     equal = np.array([[np.array_equal(image, wanted) for wanted in expected] for image in found])
     assert np.all(equal.sum(1) == 1)
     assert np.all(np.abs(equal.sum(0) - 100) < 35)  # four standard deviations
