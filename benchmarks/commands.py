@@ -115,9 +115,26 @@ def print_rows(runs, repeats):
     return wall, cpu
 
 
+def answer_table(repeats):
+    with tempfile.TemporaryDirectory() as folder:
+        write_run(folder)
+        [image] = (str(path) for path in Path(folder).glob("*.jpg"))
+        predict = [str(Path(sys.executable).with_name("keras-inception")), "predict", folder, image]
+        runs = {
+            '`python -c "import keras"`': lambda: of_process([sys.executable, "-c", "import keras"]),
+            "`keras-inception predict RUN image`": lambda: of_process(predict),
+            "the answer alone": lambda: of_part("answer", folder, image),
+        }
+        for times, what in zip(print_rows(runs, repeats), ("wall-clock", "CPU")):
+            imported, predicted, answered = times.values()
+            beside = [(a - b) / c for a, b, c in zip(predicted, answered, imported)]
+            print(f"without the answer, beside the import, {what} time: {cell(beside)}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5, help="times that every row is measured, at least 2")
+    parser.add_argument("--tables", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part:
@@ -127,28 +144,16 @@ def main():
     print(versions(TensorFlow="tensorflow", Keras="keras"))
     columns = "wall-clock time", "CPU time", "ratio of wall-clock time", "of CPU time"
     form = "median (quartiles), seconds; ratio: to the first row"
-    with tempfile.TemporaryDirectory() as folder:
-        write_run(folder)
-        [image] = (str(path) for path in Path(folder).glob("*.jpg"))
-        table(
-            f"The paper's network, {SIZE}x{SIZE}; median (quartiles), seconds; ratio: to the first row.", "", *columns
-        )
-        predict = [str(Path(sys.executable).with_name("keras-inception")), "predict", folder, image]
+    if "answer" in arguments.tables:
+        table(f"The paper's network, {SIZE}x{SIZE}; {form}.", "", *columns)
+        answer_table(arguments.repeats)
+    if "first step" in arguments.tables:
+        table(f"`compile` and the first step of `fit`, batch {BATCH}; {form}.", "", *columns)
         runs = {
-            '`python -c "import keras"`': lambda: of_process([sys.executable, "-c", "import keras"]),
-            "`keras-inception predict RUN image`": lambda: of_process(predict),
-            "the answer alone": lambda: of_part("answer", folder, image),
+            "plain Keras on the same graph": lambda: of_part("first step", "plain"),
+            "this package": lambda: of_part("first step", "ours"),
         }
-        for times, what in zip(print_rows(runs, arguments.repeats), ("wall-clock", "CPU")):
-            imported, predicted, answered = times.values()
-            beside = [(a - b) / c for a, b, c in zip(predicted, answered, imported)]
-            print(f"without the answer, beside the import, {what} time: {cell(beside)}")
-    table(f"`compile` and the first step of `fit`, batch {BATCH}; {form}.", "", *columns)
-    runs = {
-        "plain Keras on the same graph": lambda: of_part("first step", "plain"),
-        "this package": lambda: of_part("first step", "ours"),
-    }
-    print_rows(runs, arguments.repeats)
+        print_rows(runs, arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -155,18 +155,39 @@ def inference(*, engine, shape, **options):
     return {"forward": timed(lambda: forward(images))}, {}
 
 
-def input_pipeline(*, whose, folder, size):
-    """An epoch of our input pipeline, or of torchvision's, on a folder of files: crop, resize, flip, normalise."""
-    import input_pipeline as pipelines
+class Stamps:
+    """The steps of a call of `fit`: the time between warm points within it, and what remains."""
 
-    paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
-    if whose == "torchvision":
-        return {"epoch": timed(pipelines.torchvision_pipeline(paths, size))}, {}
-    return {"epoch": timed(pipelines.pipeline(paths, size, pipelines.CROP_AND_FLIP))}, {}
+    def __init__(self, warm):
+        import keras
+
+        self._times, self._warm = [], warm
+        self.callback = keras.callbacks.LambdaCallback(on_train_batch_end=self._stamp)
+
+    def _stamp(self, step, logs):
+        float(logs["loss"])  # waits for the result
+        self._times.append((time.perf_counter(), time.process_time()))
+
+    def of(self, fit):
+        """Calls `fit`; returns seconds a step between warm points, and seconds of the call beside its steps."""
+        self._times.clear()
+        begin = time.perf_counter()
+        fit()
+        whole = time.perf_counter() - begin
+        (start, start_cpu), (end, end_cpu) = self._times[self._warm - 1], self._times[-1]
+        steps = len(self._times) - self._warm
+        seconds = (end - start) / steps
+        return {
+            "seconds": seconds,
+            "cpu_seconds": (end_cpu - start_cpu) / steps,
+            "start": whole - len(self._times) * seconds,
+        }
 
 
-def worker(*, architecture, batch_size, size, steps):
-    """An epoch of `fit` on global batches, in one process or in one of the workers that TF_CONFIG names."""
+def worker(*, architecture, batch_size, size, steps, warm_steps=1):
+    """Steps of `fit` in one of the workers that TF_CONFIG names, alone or together, and the exchange of gradients."""
+    import contextlib
+
     import keras
     import numpy as np
     import tensorflow as tf
@@ -175,24 +196,95 @@ def worker(*, architecture, batch_size, size, steps):
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     strategy = ki.distribute.get_strategy()
-    keras.utils.set_random_seed(SEED)
-    with strategy.scope():
-        model = ki.GoogLeNet(architecture=architecture, input_shape=(size, size, 3))
-    random = np.random.default_rng(SEED)
-    images = random.uniform(-1, 1, (batch_size, size, size, 3)).astype("float32")
-    examples = tf.data.Dataset.from_tensor_slices((images, random.integers(0, 1000, batch_size)))
-    batches = examples.repeat(steps).batch(batch_size, drop_remainder=True)
-    return {"fit": timed(lambda: model.fit(batches, shuffle=False, verbose=0))}, {}
+    random, stamps = np.random.default_rng(SEED), Stamps(warm_steps)
+
+    def command(scope, images_a_step):
+        keras.utils.set_random_seed(SEED)
+        with scope:
+            model = ki.GoogLeNet(architecture=architecture, input_shape=(size, size, 3))
+            ki.compile_model(model, keras.optimizers.SGD(0.01, momentum=0.9))
+        images = random.uniform(-1, 1, (images_a_step, size, size, 3)).astype("float32")
+        examples = tf.data.Dataset.from_tensor_slices((images, random.integers(0, 1000, images_a_step)))
+        batches = ki.distribute.batch(
+            examples.repeat(warm_steps + steps), images_a_step, strategy=model.distribute_strategy
+        )
+        return model, lambda: stamps.of(
+            lambda: model.fit(batches, shuffle=False, verbose=0, callbacks=[stamps.callback])
+        )
+
+    _, alone = command(contextlib.nullcontext(), batch_size)
+    model, together = command(strategy.scope(), batch_size * strategy.num_replicas_in_sync)
+    gradients = [tf.ones(weight.shape) for weight in model.trainable_weights]
+
+    def exchange(bytes_per_pack):
+        options = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=bytes_per_pack)
+
+        def replica():
+            context = tf.distribute.get_replica_context()
+            return tf.reduce_sum(context.all_reduce(tf.distribute.ReduceOp.SUM, gradients, options)[0])
+
+        return timed(tf.function(lambda: strategy.run(replica)))
+
+    facts = {"gradients": sum(int(tf.size(gradient)) for gradient in gradients)}
+    exchanges = {"exchange": exchange(0), "exchange in one pack": exchange(2**30)}
+    return {"alone": alone, "together": together, **exchanges}, facts
+
+
+def data_parallel(*, batch_size, size, steps, rank, port, warm_steps=1):
+    """Steps of torchvision's network in PyTorch, alone and in two processes that exchange gradients over gloo."""
+    from peers import import_torchvision
+
+    torch, torchvision = import_torchvision()
+    torch.set_num_threads(1)
+    torch.set_num_interop_threads(1)
+    torch.manual_seed(SEED)
+    torch.distributed.init_process_group("gloo", f"tcp://localhost:{port}", rank=rank, world_size=2)
+    images, labels = torch.rand(batch_size, 3, size, size) * 2 - 1, torch.randint(0, 1000, (batch_size,))
+    entropy = torch.nn.CrossEntropyLoss()
+
+    def network():
+        return torchvision.models.GoogLeNet(num_classes=1000, transform_input=False, init_weights=False).train()
+
+    def command(forward):
+        optimizer = torch.optim.SGD(forward.parameters(), lr=0.01, momentum=0.9)
+
+        def step():
+            optimizer.zero_grad()
+            outputs = forward(images)
+            loss = entropy(outputs.logits, labels)
+            loss = loss + 0.3 * entropy(outputs.aux_logits1, labels) + 0.3 * entropy(outputs.aux_logits2, labels)
+            loss.backward()
+            optimizer.step()
+            return float(loss.detach())
+
+        def run():
+            for _ in range(warm_steps):
+                step()
+            return {name: value / steps for name, value in timed(lambda: [step() for _ in range(steps)])().items()}
+
+        return run
+
+    together = torch.nn.parallel.DistributedDataParallel(network())
+    gradients = [torch.ones_like(weight) for weight in together.parameters()]
+
+    def exchange():
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        torch.distributed.all_reduce(flat)
+
+    return {"alone": command(network()), "together": command(together), "exchange": timed(exchange)}, {}
 
 
 WHAT = {
     "ours": ours,
     "torchvision": torchvisions,
     "inference": inference,
-    "input pipeline": input_pipeline,
     "worker": worker,
+    "data parallel": data_parallel,
 }
-PINNED_FROM_THE_START = ("input pipeline", "worker")  # their threads are counted when TensorFlow is imported
+PINNED_FROM_THE_START = (
+    "worker",
+    "data parallel",
+)  # their threads are counted at the import
 
 
 def main():

@@ -3,7 +3,8 @@
 Each cell is a process of its own on one core and one thread, and takes turns with the reference: the paper's network,
 224x224, 16 images. Multiply-adds and times are an image's, as multiples of the reference's; the time is the
 processor's. Two workers, on loopback and one core each, take turns with one process on one core at the same number of
-images a core; there it is wall-clock time, which needs a machine that does nothing else.
+images a core, with two that exchange nothing, and with PyTorch's DistributedDataParallel over gloo; there it is the
+wall-clock time of a step within a call of `fit`, which needs a machine that does nothing else.
 
     python benchmarks/scaling.py
 """
@@ -58,34 +59,63 @@ def workers_table(arguments):
     cores = sorted(os.sched_getaffinity(0))[-2:]
     if len(cores) < 2:
         raise SystemExit("Two workers need two cores.")
-    table(
-        f"Training of {arguments.architecture} at {arguments.size}x{arguments.size}, float32, {arguments.per_core} "
-        f"images a core and step, {arguments.steps} steps, {arguments.repeats} repeats in turns, wall-clock time.",
-        "workers", "images a second", "times one",
-    )  # fmt: skip
-    options = {"architecture": arguments.architecture, "size": arguments.size, "steps": arguments.steps}
-    options["warm"] = ["fit"]
     addresses = [f"localhost:{port}" for port in free_ports(2)]
+    tasks = [{"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}} for index in range(2)]
+    [port] = free_ports(1)
+    options = {"size": arguments.size, "steps": arguments.steps, "batch_size": arguments.per_core}
     with ExitStack() as stack:
-        alone = stack.enter_context(Measured("worker", batch_size=arguments.per_core, cores=cores[1:], **options))
-        alone.ready()
-        workers = []
-        for index, core in enumerate(cores):
-            task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        ours, theirs = [], []
+        for rank, (core, task) in enumerate(zip(cores, tasks)):
             environment = {"TF_CONFIG": json.dumps(task)}
-            together = {"batch_size": 2 * arguments.per_core, "cores": [core], "environment": environment}
-            workers.append(stack.enter_context(Measured("worker", **together, **options)))
-        for worker in workers:
-            worker.ready()
-        one, two = [], []
+            process = Measured(
+                "worker", cores=[core], environment=environment, architecture=arguments.architecture,
+                warm=["alone", "together", "exchange", "exchange in one pack"], **options,
+            )  # fmt: skip
+            ours.append(stack.enter_context(process))
+            warm = ["alone", "together", "exchange"]
+            process = Measured("data parallel", cores=[core], rank=rank, port=port, warm=warm, **options)
+            theirs.append(stack.enter_context(process))
+        turns = {
+            "one process": (ours[:1], "alone"),
+            "two processes that exchange nothing": (ours, "alone"),
+            "two workers": (ours, "together"),
+            "PyTorch, one process": (theirs[:1], "alone"),
+            "PyTorch, two processes that exchange nothing": (theirs, "alone"),
+            "PyTorch, DistributedDataParallel over gloo": (theirs, "together"),
+            "exchange": (ours, "exchange"),
+            "exchange in one pack": (ours, "exchange in one pack"),
+            "PyTorch, exchange": (theirs, "exchange"),
+        }
+        gradients = [each.ready() for each in (*theirs, *ours)][-1]["gradients"]
+        answers = {name: [] for name in turns}
         for _ in range(arguments.repeats):
-            one.append(alone.ask("fit")["seconds"])
-            for worker in workers:
-                worker.send("fit")
-            two.append(max(worker.answer()["seconds"] for worker in workers))
-    images = arguments.per_core * arguments.steps
-    row(1, f"{images / statistics.median(one):.1f}", "1")
-    row(2, f"{2 * images / statistics.median(two):.1f}", cell([2 * ratio for ratio in ratios(one, two)]))
+            for name, (processes, command) in turns.items():
+                for each in processes:
+                    each.send(command)
+                answers[name].append([each.answer() for each in processes])
+
+    def slowest(name, key="seconds"):
+        return [max(answer[key] for answer in repeat) for repeat in answers[name]]
+
+    table(
+        f"Training of {arguments.architecture} at {arguments.size}x{arguments.size}, float32, one core and "
+        f"{arguments.per_core} images a process, {arguments.repeats} repeats in turns of {arguments.steps} steps after "
+        "a warm one, wall-clock time.",
+        "", "seconds a step", "of it CPU time", "images a second", "times one",
+    )  # fmt: skip
+    for name, (processes, command) in turns.items():
+        if "exchange" in command:
+            continue
+        seconds, images = slowest(name), len(processes) * arguments.per_core
+        one = slowest("PyTorch, one process" if name.startswith("PyTorch") else "one process")
+        times = [len(processes) * ratio for ratio in ratios(one, seconds)]
+        rate = f"{images / statistics.median(seconds):.1f}"
+        row(name, cell(seconds), cell(slowest(name, "cpu_seconds")), rate, cell(times))
+    table(f"Beside the steps: seconds; the gradients are {gradients:,} numbers.", "", "seconds", "of it CPU time")
+    for name in ("exchange", "exchange in one pack", "PyTorch, exchange"):
+        row(f"{name}, alone", *(cell(slowest(name, key)) for key in ("seconds", "cpu_seconds")))
+    for name in ("one process", "two workers"):
+        row(f"start and end of a call of `fit`, {name}", cell(slowest(name, "start")), "-")
 
 
 def free_ports(count):
@@ -103,7 +133,7 @@ def main():
     parser.add_argument("--architecture", default="googlenet", help="of the workers")
     parser.add_argument("--size", type=int, default=224, help="height and width of the workers' images")
     parser.add_argument("--per-core", type=int, default=16, help="images of a worker's step")
-    parser.add_argument("--steps", type=int, default=4, help="in each epoch of a worker")
+    parser.add_argument("--steps", type=int, default=6, help="of a worker that are measured together")
     arguments = parser.parse_args()
 
     begin = time.perf_counter()
