@@ -38,10 +38,10 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
     test_function: Callable[..., Any] | None
     predict_function: Any
     observers: tuple[Observer, ...] = ()
-    whole_size: Tensor | None = None  # of the batch of all replicas, where it is known while a step is traced
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.whole_size: Tensor | None = None  # of the batch of all replicas, where it is known while a step is traced
         self._begins = False  # whether no batch of this call of `fit` was seen yet
 
     def observe(self, observer: Observer) -> None:
