@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from keras_inception.network.model import InceptionModel
 
 FORMATS = ("savedmodel", "onnx", "litert", "openvino")
+INT8 = ("onnx", "litert")
 
 
 def add(commands: Any) -> None:
@@ -35,7 +36,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--early-exit", action="store_true",
                         help="let images leave early, as `keras-inception exits RUN` calibrated it")  # fmt: skip
     parser.add_argument("--int8", action="store_true",
-                        help="quantize litert to 8 bits, calibrated on validation images")  # fmt: skip
+                        help="quantize onnx or litert to 8 bits, calibrated on validation images")  # fmt: skip
     dataset.add_options(parser.add_argument_group("images to calibrate --int8 on"))
 
 
@@ -71,8 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> None:
     if arguments.top < 1:
         raise InputError(f"--top must be at least 1. Received: {arguments.top}")
-    if arguments.int8 and arguments.format != "litert":
-        raise InputError(f"--int8 is for --format litert. Received: --format {arguments.format}")
+    if arguments.int8 and arguments.format not in INT8:
+        raise InputError(f"--int8 is for --format {' or '.join(INT8)}. Received: --format {arguments.format}")
     if arguments.format != "savedmodel":
         served = {
             "--precision": arguments.precision != "float32",
@@ -88,7 +89,8 @@ def _check(arguments: argparse.Namespace) -> None:
 def _export_format(arguments: argparse.Namespace, model: "InceptionModel", out: Path) -> None:
     """Writes the model for another engine."""
     from keras_inception import evaluation
-    from keras_inception.serving.export import export_accuracy, export_format
+    from keras_inception.serving.export import export_accuracy, export_format, export_seconds
+    from keras_inception.training.precision import resolve
 
     kind, data = arguments.format, dataset.data_of(arguments, model) if arguments.int8 else None
     if data and data.validation is None:
@@ -103,6 +105,11 @@ def _export_format(arguments: argparse.Namespace, model: "InceptionModel", out: 
         before = evaluation.predict(model, batches).scores((1,))["main"]["accuracy"]
         after = export_accuracy(version, kind, batches, model.preprocessing)
         print(f"accuracy on {data.sizes[split]} images: {before:.2%} in float32, {after:.2%} in int8")
+        precision = "bfloat16" if resolve("auto")[0] == "mixed_bfloat16" else "float32"
+        for batch_size in (1, 16):
+            int8, other = export_seconds(version, kind, model, batch_size, precision)
+            share = f"{int8 / other:.2f} of the SavedModel's in {precision}"
+            print(f"a batch of {batch_size}: {1e3 * int8:.1f} ms, {share}")
 
 
 def _megabytes(folder: Path) -> str:

@@ -3,6 +3,8 @@
 import importlib.util
 import itertools
 import os
+import statistics
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -20,7 +22,8 @@ from keras_inception.network.checks import check_input
 from keras_inception.network.model import InceptionModel
 from keras_inception.network.preprocess import preprocess_input, undo_preprocessing
 from keras_inception.serving.export import versions
-from keras_inception.serving.export.inference_graph import serving_network
+from keras_inception.serving.export.inference_graph import frozen, serving_network
+from keras_inception.serving.export.int8 import quantize_onnx
 from keras_inception.types import Array, PathLike, Tensor
 
 Predict = Callable[[Array], Array]
@@ -28,6 +31,9 @@ Predict = Callable[[Array], Array]
 # How far a probability may be from the SavedModel's: several engines' roundings in float32.
 TOLERANCE: float = 1e-4
 CALIBRATION_IMAGES: int = 200
+
+# The formats that have 8 bits here.
+INT8: tuple[str, ...] = ("onnx", "litert")
 
 
 class Format(NamedTuple):
@@ -91,9 +97,9 @@ def export_format(
         folder: The folder of the versions.
         kind: `"onnx"`, `"litert"` or `"openvino"`.
         version: The number of the version; by default one more than the highest, or 1.
-        calibration: For `"litert"`: batches of preprocessed images, `(batch, height, width, channels)`, or of pairs of
-            them and labels, whose first 200 images say how weights and maps are rounded to 8 bits; by default they
-            stay float32.
+        calibration: For `"onnx"` and `"litert"`: batches of preprocessed images, `(batch, height, width, channels)`, or
+            of pairs of them and labels, whose first 200 images say how weights and maps are rounded to 8 bits; by
+            default they stay float32.
 
     Returns:
         The path of the version, and the largest difference of a probability from the SavedModel's.
@@ -104,8 +110,9 @@ def export_format(
     """
     if kind not in FORMATS:
         raise InputError(f"`kind` must be one of {list(FORMATS)}. Received: kind={kind!r}")
-    if calibration is not None and kind != "litert":
-        raise InputError(f'`calibration` is for `kind="litert"`, which has 8 bits here. Received: kind={kind!r}')
+    if calibration is not None and kind not in INT8:
+        kinds = " and ".join(map(repr, INT8))
+        raise InputError(f"`calibration` is for {kinds}, which have 8 bits here. Received: kind={kind!r}")
     folder, network = files.named(folder, "folder"), _with_preprocessing(model)
     missing = [package for package in FORMATS[kind].packages if importlib.util.find_spec(package) is None]
     if missing:
@@ -113,11 +120,19 @@ def export_format(
             f"The format {kind} needs {' and '.join(FORMATS[kind].packages)}, to write it and to compare it with the "
             f'SavedModel. Install them with: pip install "keras-inception[{kind}]". Missing: {", ".join(missing)}'
         )
-    differences: list[float] = []
+    images, differences = None if calibration is None else _calibration_images(calibration, model), []
 
     def write(aside: Path) -> None:
         path = aside / FORMATS[kind].file
-        _convert(network, path, kind, _quantization(calibration, model))
+        if images is None:
+            _convert(network, path, kind)
+        elif kind == "litert":
+            optimizations = [tf.lite.Optimize.DEFAULT]
+            representative = lambda: ({"images": image} for image in images)  # noqa: E731
+            _convert(network, path, kind, optimizations=optimizations, representative_dataset=representative)
+        else:
+            _convert(network, path, kind)
+            quantize_onnx(path, "images", images)
         names = "".join(f"{name}\n" for name in model.class_labels)
         (aside / "class_names.txt").write_text(names, encoding="utf-8")
         differences.append(_difference(network, FORMATS[kind].load(path)))
@@ -146,6 +161,37 @@ def export_accuracy(version: PathLike, kind: str, data: Iterable[Any], preproces
     return float(np.concatenate(right).mean())
 
 
+def export_seconds(
+    version: PathLike, kind: str, model: InceptionModel, batch_size: int, precision: str = "float32", repeats: int = 9
+) -> tuple[float, float]:
+    """Returns how long a batch takes an exported network of a format, and the network of a SavedModel.
+
+    Both run on all cores of this machine, in turns.
+
+    Args:
+        version: The folder that `export_format` returned.
+        kind: The format, a key of `FORMATS`.
+        model: The model that was exported.
+        batch_size: How many images a batch has.
+        precision: That of the SavedModel's network, `"float32"` or `"bfloat16"`.
+        repeats: How often each is measured, after a first time that does not count.
+
+    Returns:
+        Two medians, in seconds of wall-clock time: the format's, and the SavedModel's.
+    """
+    network = frozen(serving_network(model, precision=precision))
+    compiled = tf.function(lambda x: network(preprocess_input(x, preprocessing=model.preprocessing))[MAIN])
+    images = np.random.default_rng(0).uniform(0, 255, (batch_size, *model.input_shape[1:])).astype("float32")
+    engines = (FORMATS[kind].load(Path(version) / FORMATS[kind].file), lambda images: compiled(images).numpy())
+    seconds: tuple[list[float], ...] = ([], [])
+    for _ in range(1 + repeats):
+        for engine, measured in zip(engines, seconds):
+            begin = time.perf_counter()
+            engine(images)
+            measured.append(time.perf_counter() - begin)
+    return statistics.median(seconds[0][1:]), statistics.median(seconds[1][1:])
+
+
 def _with_preprocessing(model: InceptionModel) -> keras.Model:
     network = serving_network(model, rearranged=False)
     images = keras.Input(network.input_shape[1:], name="images")
@@ -154,17 +200,15 @@ def _with_preprocessing(model: InceptionModel) -> keras.Model:
     return keras.Model(images, {"probabilities": network(inputs)[MAIN]}, name=model.name)
 
 
-def _convert(network: keras.Model, path: Path, kind: str, options: dict[str, Any]) -> None:
+def _convert(network: keras.Model, path: Path, kind: str, **options: Any) -> None:
     signature = keras.InputSpec(shape=(None, *network.input_shape[1:]), dtype="float32", name="images")
     with warnings.catch_warnings():  # about NumPy's and TensorFlow's names, for whom writes the converters
         warnings.simplefilter("ignore")
         network.export(os.fspath(path), format=kind, verbose=False, input_signature=[signature], **options)
 
 
-def _quantization(calibration: Iterable[Any] | None, model: InceptionModel) -> dict[str, Any]:
-    """Returns the converter's options."""
-    if calibration is None:
-        return {}
+def _calibration_images(calibration: Iterable[Any], model: InceptionModel) -> list[Array]:
+    """Returns the first images as pixels, each `(1, height, width, channels)`."""
 
     def pixels(batch: Any, index: int) -> Array:
         images = batch[0] if isinstance(batch, (tuple, list)) else batch
@@ -179,10 +223,7 @@ def _quantization(calibration: Iterable[Any] | None, model: InceptionModel) -> d
     chosen = [image[None] for image in itertools.islice(images, CALIBRATION_IMAGES)]
     if not chosen:
         raise InputError("`calibration` must hold at least one image. Received: none")
-    return {
-        "optimizations": [tf.lite.Optimize.DEFAULT],
-        "representative_dataset": lambda: ({"images": image} for image in chosen),
-    }
+    return chosen
 
 
 def _pixels(images: Tensor, preprocessing: str | None) -> Array:

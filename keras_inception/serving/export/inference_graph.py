@@ -120,7 +120,7 @@ def _check(model: InceptionModel, heads: Sequence[str], precision: str) -> None:
     if quantized:
         raise InputError(
             "An export rearranges floating-point weights, which a network no longer has after `quantize`. Export the "
-            "network as it was trained; `keras-inception export --format litert --int8` quantizes it. "
+            "network as it was trained; `keras-inception export --format onnx --int8` quantizes it. "
             f"Received: a model with quantized layers: {', '.join(quantized)}"
         )
     check_image_shape(model)

@@ -1,6 +1,7 @@
 """`keras-inception export` as people type it."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def test_a_keras_file_and_the_options_are_taken(saved, tmp_path, capsys):
 def test_what_cannot_be_exported_is_refused_in_one_line(saved, tmp_path, capsys, monkeypatch):
     assert "--top must be at least 1. Received: 0" in refused(capsys, saved, "--top", 0)
     assert "Received: /nowhere" in refused(capsys, "/nowhere")
-    assert "--int8 is for --format litert" in refused(capsys, saved, "--int8")
+    assert "--int8 is for --format onnx or litert" in refused(capsys, saved, "--int8")
     assert "--all-heads is for a SavedModel" in refused(capsys, saved, "--format", "onnx", "--all-heads")
     (tmp_path / "file").write_text("")
     assert "must be a folder, and this is a file" in refused(capsys, saved, "--out", tmp_path / "file")
@@ -67,11 +68,15 @@ def test_what_cannot_be_exported_is_refused_in_one_line(saved, tmp_path, capsys,
 
 
 @pytest.mark.slow
-def test_int8_prints_the_accuracy_before_and_after(run, tmp_path, capsys):
-    pytest.importorskip("ai_edge_litert")
-    arguments = ("--format", "litert", "--int8", "--out", str(tmp_path / "int8"))
+@pytest.mark.parametrize("kind", ["onnx", "litert"])
+def test_int8_prints_accuracy_and_time_before_and_after(run, tmp_path, capsys, kind):
+    for package in formats.FORMATS[kind].packages:
+        pytest.importorskip(package)
+    arguments = ("--format", kind, "--int8", "--out", str(tmp_path / "int8"))
     assert main(["export", str(run.folder), *arguments]) == 0
     printed = capsys.readouterr().out
     assert "accuracy on 4 images: " in printed
     assert "% in float32, " in printed
-    assert (tmp_path / "int8" / "1" / "model.tflite").is_file()
+    assert re.search(r"\na batch of 1: [0-9.]+ ms, [0-9.]+ of the SavedModel's in (float32|bfloat16)\n", printed)
+    assert "\na batch of 16: " in printed
+    assert (tmp_path / "int8" / "1" / formats.FORMATS[kind].file).is_file()

@@ -1,12 +1,13 @@
 """Other engines: what is missing is said; what is written agrees with the SavedModel."""
 
+import keras
 import numpy as np
 import pytest
 from served_network import CLASS_NAMES, SERVED, SIDE, build
 
 import keras_inception as ki
 from keras_inception.errors import InputError, MissingPackageError
-from keras_inception.serving.export import FORMATS, export_accuracy, export_format, formats
+from keras_inception.serving.export import FORMATS, export_accuracy, export_format, export_seconds, formats
 from keras_inception.serving.export.c_loader import Server
 
 PACKAGES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",), "openvino": ("openvino",)}
@@ -24,12 +25,12 @@ def test_a_missing_package_is_named_with_what_to_install(model, tmp_path, monkey
 def test_unknown_formats_and_needless_calibrations_are_refused(model, tmp_path):
     with pytest.raises(InputError, match=r"`kind` must be one of.*kind='tflite'"):
         export_format(model, tmp_path, "tflite")
-    with pytest.raises(InputError, match='`calibration` is for `kind="litert"`'):
-        export_format(model, tmp_path, "onnx", calibration=[])
+    with pytest.raises(InputError, match=r"`calibration` is for 'onnx' and 'litert'.*kind='openvino'"):
+        export_format(model, tmp_path, "openvino", calibration=[])
 
 
 def test_what_gives_other_probabilities_is_not_written(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "_convert", lambda network, path, kind, options: path.write_bytes(b""))
+    monkeypatch.setattr(formats, "_convert", lambda network, path, kind: path.write_bytes(b""))
     wrong = formats.Format("model.onnx", (), lambda path: lambda images: np.full((len(images), 7), 1 / 7))
     monkeypatch.setitem(FORMATS, "onnx", wrong)
     with pytest.raises(InputError, match="onnx gives other probabilities than the SavedModel, so nothing was written"):
@@ -60,19 +61,58 @@ def test_an_engine_agrees_with_the_c_loader(architecture, kind, tmp_path):
 
 
 @pytest.mark.slow
-def test_int8_is_smaller_and_near(model, tmp_path):
-    needs("litert")
+@pytest.mark.parametrize("kind", ["onnx", "litert"])
+def test_int8_answers_nearly_as_float32(model, tmp_path, kind):
+    needs(kind)
     random = np.random.default_rng(0)
     batches = [(random.uniform(-1, 1, (8, SIDE, SIDE, 3)).astype("float32"), np.arange(8) % 7) for _ in range(4)]
-    plain, _ = export_format(model, tmp_path, "litert")
-    small, difference = export_format(model, tmp_path, "litert", calibration=batches)
-    sizes = [(version / "model.tflite").stat().st_size for version in (plain, small)]
-    assert sizes[1] < 0.7 * sizes[0]  # not a quarter: so small a network is mostly its graph
+    plain, _ = export_format(model, tmp_path, kind)
+    small, difference = export_format(model, tmp_path, kind, calibration=batches)
     assert difference < 0.1
     labelled = [(images, ki.inference_model(model).predict(images, verbose=0).argmax(-1)) for images, _ in batches]
-    assert export_accuracy(plain, "litert", labelled, model.preprocessing) == 1.0
-    assert export_accuracy(small, "litert", labelled, model.preprocessing) > 0.7
+    assert export_accuracy(plain, kind, labelled, model.preprocessing) == 1.0
+    assert export_accuracy(small, kind, labelled, model.preprocessing) > 0.7
     one_hot = [(images, np.eye(7)[labels]) for images, labels in labelled]
-    assert export_accuracy(plain, "litert", one_hot, model.preprocessing) == 1.0
+    assert export_accuracy(plain, kind, one_hot, model.preprocessing) == 1.0
     with pytest.raises(InputError, match="`calibration` must hold at least one image"):
-        export_format(model, tmp_path, "litert", calibration=[])
+        export_format(model, tmp_path, kind, calibration=[])
+
+
+@pytest.mark.slow
+def test_int8_holds_integers_alone_where_it_multiplies(model, tmp_path):
+    needs("onnx")
+    import onnx
+
+    images = np.random.default_rng(0).uniform(-1, 1, (3, SIDE, SIDE, 3)).astype("float32")
+    version, _ = export_format(model, tmp_path, "onnx", calibration=[images])
+    graph = onnx.load(version / "model.onnx").graph
+    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    source = {node.output[0]: node for node in graph.node}
+    kernels = [source[node.input[1]] for node in graph.node if node.op_type == "Conv"]
+    layers = ki.inference_model(model).layers
+    assert len(kernels) == sum(isinstance(layer, keras.layers.Conv2D) for layer in layers)
+    assert {node.op_type for node in kernels} == {"DequantizeLinear"}
+    assert {kinds[node.input[0]] for node in kernels} == {onnx.TensorProto.INT8}
+    assert sorted(path.name for path in version.iterdir()) == ["class_names.txt", "model.onnx"]
+
+
+@pytest.mark.slow
+def test_seconds_are_those_of_the_batch(model, tmp_path, monkeypatch):
+    needs("onnx")
+    version, _ = export_format(model, tmp_path, "onnx")
+    sizes, clock = [], iter(range(100))
+    load = FORMATS["onnx"].load
+    watched = FORMATS["onnx"]._replace(load=lambda path: lambda images: sizes.append(len(images)) or load(path)(images))
+    monkeypatch.setitem(FORMATS, "onnx", watched)
+    monkeypatch.setattr(formats.time, "perf_counter", lambda: next(clock))
+    assert export_seconds(version, "onnx", model, 5, repeats=3) == (1, 1)
+    assert sizes == [5, 5, 5, 5]
+
+
+@pytest.mark.slow
+def test_litert_in_int8_is_smaller(model, tmp_path):
+    needs("litert")
+    images = np.random.default_rng(0).uniform(-1, 1, (3, SIDE, SIDE, 3)).astype("float32")
+    plain, small = (export_format(model, tmp_path, "litert", calibration=given)[0] for given in (None, [images]))
+    sizes = [(version / "model.tflite").stat().st_size for version in (plain, small)]
+    assert sizes[1] < 0.7 * sizes[0]  # not a quarter: so small a network is mostly its graph
