@@ -91,7 +91,7 @@ def matching(pattern: str) -> list[str]:
         paths = _all_in(path for path in _named_by(pattern) if not is_hidden(os.path.basename(path)))
     if not paths:
         raise InputError(f"there is no image at {pattern}")
-    return paths
+    return [str(Path(path)) for path in paths]  # without "./"
 
 
 def _named_by(pattern: str) -> list[str]:

@@ -9,6 +9,7 @@ import pathlib
 import numpy as np
 import published_networks as published
 import pytest
+import tensorflow as tf
 
 import keras_inception as ki
 from keras_inception.weights import load_published_weights
@@ -60,6 +61,9 @@ def test_a_thousand_classes_of_slim_leave_out_the_background(loaded, outputs, ve
 def test_channels_first_networks_compute_the_same(files, outputs, vectors, channels_first):
     model = load_published_weights(ki.GoogLeNet(input_shape=(3, 224, 224)), "bvlc", files("bvlc"))
     inputs = ki.preprocess_input(published.images(224).transpose(0, 3, 1, 2), preprocessing="caffe")
-    found = outputs(model, inputs)
+    try:
+        found = outputs(model, inputs)
+    except tf.errors.UnimplementedError:
+        pytest.skip("TensorFlow has no channels_first convolution on this processor")
     for head in HEADS["bvlc"]:
         np.testing.assert_allclose(found[head], vectors("bvlc")[f"{head}_224"], rtol=0, atol=TOLERANCE)
