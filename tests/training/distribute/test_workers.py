@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import sys
 
 import pytest
@@ -17,13 +18,13 @@ PROGRAM = pathlib.Path(__file__).parents[1] / "survival" / "program.py"
 
 @pytest.fixture
 def two_workers(start, image_folder, tmp_path):
-    """Returns `run(moments)`: `train` on two workers; `moments` are those of `survival/program.py`."""
+    """Returns `run(moments, *options)`: `train` on two workers; `moments` are those of `survival/program.py`."""
 
-    def run(moments=("never 0", "never 0")):
+    def run(moments=("never 0", "never 0"), *options, dataset=image_folder):
         config = tmp_path / "config.json"
         config.write_text(json.dumps({"architecture": TINY.to_dict()}))
-        command = [sys.executable, str(PROGRAM), "train", "--dataset", str(image_folder), "--config", str(config)]
-        command += ["--epochs", "2", "--batch-size", "8", "--out", str(tmp_path / "run")]
+        command = [sys.executable, str(PROGRAM), "train", "--dataset", str(dataset), "--config", str(config)]
+        command += ["--epochs", "2", "--batch-size", "8", "--out", str(tmp_path / "run"), *options]
         return start(command, [found | {"MOMENT": moment} for found, moment in zip(cluster_of(2), moments)])
 
     return run
@@ -48,6 +49,29 @@ def test_two_workers_train_one_run_that_the_chief_writes_also_after_a_worker_was
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert set(results["test"]) == {"main", "aux1", "aux2"}
     assert (tmp_path / "run" / "model.keras").is_file()
+
+
+@pytest.mark.slow
+def test_an_image_that_is_damaged_within_is_left_out_by_all_workers(two_workers, image_folder, tmp_path):
+    images = shutil.copytree(image_folder, tmp_path / "images")
+    damaged = images / "dark" / "3.png"
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:60] + bytes(8) + content[68:])  # the header and the end tell nothing
+    options = ("--skip-bad-images", "--test-fraction", "0")
+
+    ended = two_workers(("never 0", "never 0"), *options, dataset=images)
+    assert [each.code for each in ended] == [2, 2]
+    told = "".join(each.complained for each in ended)
+    assert "dark/3.png" in told
+    assert "These are left out now: the same command on all workers goes on." in told
+    assert "defect" not in told
+
+    chief, other = two_workers(("never 0", "never 0"), *options, dataset=images)
+    assert (chief.code, other.code) == (0, 0), chief.complained + other.complained
+    assert "35 training, 4 validation, 0 test images" in chief.said  # of 40
+    record = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert record["skipped"] == ["dark/3.png"]
+    assert "dark/3.png" not in str(record["splits"])
 
 
 @pytest.mark.slow
