@@ -108,6 +108,13 @@ def ours(*, architecture, dtype, batch_size, size, threads=None, optimizer=None,
     return commands, {"before": before, "multiply_adds": sum(row.multiply_adds for row in cost.rows(model))}
 
 
+def torchvisions_loss(torch, outputs, labels):
+    """The paper's loss of torchvision's three outputs."""
+    entropy = torch.nn.functional.cross_entropy
+    heads = 0.3 * entropy(outputs.aux_logits1, labels) + 0.3 * entropy(outputs.aux_logits2, labels)
+    return entropy(outputs.logits, labels) + heads
+
+
 def torchvisions(*, dtype, batch_size, size, channels_last=False, compiled=False, threads=1):
     """A training step of torchvision's network with the losses, the weights of the heads and the SGD of ours."""
     from peers import import_torchvision
@@ -123,15 +130,13 @@ def torchvisions(*, dtype, batch_size, size, channels_last=False, compiled=False
         network = network.to(memory_format=torch.channels_last)
         images = images.contiguous(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.train().parameters(), lr=0.01, momentum=0.9)
-    entropy = torch.nn.CrossEntropyLoss()
     forward = torch.compile(network) if compiled else network
 
     def step():
         optimizer.zero_grad()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "mixed_bfloat16"):
             outputs = forward(images)
-            loss = entropy(outputs.logits, labels)
-            loss = loss + 0.3 * entropy(outputs.aux_logits1, labels) + 0.3 * entropy(outputs.aux_logits2, labels)
+            loss = torchvisions_loss(torch, outputs, labels)
         loss.backward()
         optimizer.step()
         return float(loss.detach())
@@ -240,7 +245,6 @@ def data_parallel(*, batch_size, size, steps, rank, port, warm_steps=1):
     torch.manual_seed(SEED)
     torch.distributed.init_process_group("gloo", f"tcp://localhost:{port}", rank=rank, world_size=2)
     images, labels = torch.rand(batch_size, 3, size, size) * 2 - 1, torch.randint(0, 1000, (batch_size,))
-    entropy = torch.nn.CrossEntropyLoss()
 
     def network():
         return torchvision.models.GoogLeNet(num_classes=1000, transform_input=False, init_weights=False).train()
@@ -251,8 +255,7 @@ def data_parallel(*, batch_size, size, steps, rank, port, warm_steps=1):
         def step():
             optimizer.zero_grad()
             outputs = forward(images)
-            loss = entropy(outputs.logits, labels)
-            loss = loss + 0.3 * entropy(outputs.aux_logits1, labels) + 0.3 * entropy(outputs.aux_logits2, labels)
+            loss = torchvisions_loss(torch, outputs, labels)
             loss.backward()
             optimizer.step()
             return float(loss.detach())
@@ -281,10 +284,7 @@ WHAT = {
     "worker": worker,
     "data parallel": data_parallel,
 }
-PINNED_FROM_THE_START = (
-    "worker",
-    "data parallel",
-)  # their threads are counted at the import
+PINNED_FROM_THE_START = ("worker", "data parallel")  # their threads are counted at the import
 
 
 def main():

@@ -71,7 +71,10 @@ def known(weights: PathLike | None) -> Known | None:
     if str(weights).startswith(HUB):
         model = load_model(str(weights), compiled=False)
         return Known(model.architecture, model.record.preprocessing, model.input_shape[1:])
-    if not isinstance(weights, (str, os.PathLike)) or not (Path(weights).suffix == ".keras" or Path(weights).is_dir()):
+    if not isinstance(weights, (str, os.PathLike)):
+        return None
+    weights = files.named(weights, "weights")
+    if not (weights.suffix == ".keras" or weights.is_dir()):
         return None
     path = _model_file(weights)
     if reason := _why_unreadable(path):

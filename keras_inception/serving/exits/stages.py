@@ -22,7 +22,7 @@ from keras_inception.types import Array, Tensor
 TINY = np.finfo(np.float32).tiny
 
 # `CRITERIA` of the calibration as TensorFlow computes them: of probabilities (rows, classes), (rows,).
-SURENESS: dict[str, Callable[[Tensor], Tensor]] = {
+TENSOR_CRITERIA: dict[str, Callable[[Tensor], Tensor]] = {
     "confidence": lambda p: tf.reduce_max(p, axis=-1),
     "entropy": lambda p: 1 + tf.reduce_sum(p * tf.math.log(tf.maximum(p, TINY)), axis=-1) / math.log(p.shape[-1]),
     "margin": lambda p: (lambda two: two[:, 0] - two[:, 1])(tf.math.top_k(p, 2).values),
@@ -103,7 +103,7 @@ class EarlyExitModel(keras.Model):
         check_finite(model)
         names = exit_names(model)
         thresholds = _numbers_by_head(thresholds, names[:-1], "thresholds", 0)
-        criterion = argument("criterion", criterion, one_of(tuple(SURENESS)))
+        criterion = argument("criterion", criterion, one_of(tuple(TENSOR_CRITERIA)))
         # A probability is never above 1.
         used = [*(head for head, threshold in thresholds.items() if threshold <= 1), MAIN]
         mixtures = {head: {head: 1.0} for head in used} if mixtures is None else mixtures
@@ -189,7 +189,7 @@ class EarlyExitModel(keras.Model):
         """
         # Held by a function and not by an attribute, so that Keras finds each layer once.
         stages = [wrap(stage) for stage in _stages(network, self.heads_in_use)]
-        sureness = SURENESS[self.criterion]
+        confidence = TENSOR_CRITERIA[self.criterion]
 
         def answer_from(depth: int, x: Tensor, passed: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
             """Returns probabilities and exits of the rows of `x`, the input of a stage; there is at least one.
@@ -207,7 +207,7 @@ class EarlyExitModel(keras.Model):
             exits = tf.fill(tf.shape(probabilities)[:1], self.exit_names.index(head))
             if head == MAIN:
                 return probabilities, exits
-            rest = tf.where(~(sureness(probabilities) >= self.thresholds[head]))  # (rows that go on, 1)
+            rest = tf.where(~(confidence(probabilities) >= self.thresholds[head]))  # (rows that go on, 1)
 
             def go_on() -> tuple[Tensor, Tensor]:
                 needed = {name for later in self.heads_in_use[depth + 1 :] for name in self.mixtures[later]}

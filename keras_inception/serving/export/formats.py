@@ -6,7 +6,7 @@ import os
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,14 +124,8 @@ def export_format(
 
     def write(aside: Path) -> None:
         path = aside / FORMATS[kind].file
-        if images is None:
-            _convert(network, path, kind)
-        elif kind == "litert":
-            optimizations = [tf.lite.Optimize.DEFAULT]
-            representative = lambda: ({"images": image} for image in images)  # noqa: E731
-            _convert(network, path, kind, optimizations=optimizations, representative_dataset=representative)
-        else:
-            _convert(network, path, kind)
+        _convert(network, path, kind, images if kind == "litert" else None)
+        if images is not None and kind == "onnx":
             quantize_onnx(path, "images", images)
         names = "".join(f"{name}\n" for name in model.class_labels)
         (aside / "class_names.txt").write_text(names, encoding="utf-8")
@@ -200,7 +194,12 @@ def _with_preprocessing(model: InceptionModel) -> keras.Model:
     return keras.Model(images, {"probabilities": network(inputs)[MAIN]}, name=model.name)
 
 
-def _convert(network: keras.Model, path: Path, kind: str, **options: Any) -> None:
+def _convert(network: keras.Model, path: Path, kind: str, images: Sequence[Array] | None) -> None:
+    """Writes the file of a format; images are those that LiteRT's converter quantizes by."""
+    options: dict[str, Any] = {}
+    if images is not None:
+        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
+        options["representative_dataset"] = lambda: ({"images": image} for image in images)
     signature = keras.InputSpec(shape=(None, *network.input_shape[1:]), dtype="float32", name="images")
     with warnings.catch_warnings():  # about NumPy's and TensorFlow's names, for whom writes the converters
         warnings.simplefilter("ignore")

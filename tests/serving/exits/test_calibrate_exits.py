@@ -13,7 +13,7 @@ import keras_inception as ki
 from keras_inception.network import cost
 from keras_inception.serving import exits
 from keras_inception.serving.exits import calibration as calibrating
-from keras_inception.serving.exits.stages import SURENESS
+from keras_inception.serving.exits.stages import TENSOR_CRITERIA
 
 ALL = ("aux1", "aux2", "main")
 
@@ -92,7 +92,7 @@ def test_how_sure_an_answer_is(criterion, expected):
     probabilities = np.array([[1 / 4, 1 / 2, 1 / 8, 1 / 8], [1 / 4] * 4, [0, 0, 1, 0]])
     assert calibrating.CRITERIA[criterion](probabilities) == pytest.approx(expected, abs=1e-6)
     tensor = tf.constant(probabilities, tf.float32)
-    np.testing.assert_allclose(SURENESS[criterion](tensor), expected, atol=1e-6)
+    np.testing.assert_allclose(TENSOR_CRITERIA[criterion](tensor), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("criterion", ["confidence", "entropy", "margin"])

@@ -30,7 +30,7 @@ def test_unknown_formats_and_needless_calibrations_are_refused(model, tmp_path):
 
 
 def test_what_gives_other_probabilities_is_not_written(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "_convert", lambda network, path, kind: path.write_bytes(b""))
+    monkeypatch.setattr(formats, "_convert", lambda network, path, kind, images: path.write_bytes(b""))
     wrong = formats.Format("model.onnx", (), lambda path: lambda images: np.full((len(images), 7), 1 / 7))
     monkeypatch.setitem(FORMATS, "onnx", wrong)
     with pytest.raises(InputError, match="onnx gives other probabilities than the SavedModel, so nothing was written"):
