@@ -50,7 +50,7 @@ def add(commands: Any) -> None:
                 "its trainings.jsonl is left",
     )  # fmt: skip
     option("--config", metavar="FILE", help="TOML, YAML or JSON file of training options; what is given here wins")
-    add_groups(parser, without=(*COMMON, "architecture", "aux_heads", "gradient_flow"))
+    add_groups(parser, without=(*COMMON, "architecture", "aux_heads", "gradient_flow", "patience", "max_minutes"))
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -257,6 +257,11 @@ def _check(
             "`loss_weights` must give each head a weight above 0; a study sets it to 0 for heads that do not learn. "
             f"Received: loss_weights={weights}"
         )
+    if config.patience is not None or config.max_minutes is not None:
+        raise InputError(
+            "A study compares trainings of the same length: leave out `patience` and `max_minutes`. "
+            f"Received: patience={config.patience}, max_minutes={config.max_minutes}"
+        )
     if config.strategy == "multi-worker":
         raise InputError(f'A study trains on one machine: use "one" or "mirrored". Received: {config.strategy!r}')
     return known

@@ -200,6 +200,8 @@ def test_one_seed_without_test_images_is_reported_as_it_is(tmp_path):
             {"config": {"loss_weights": (1.0, 0.3, 0.0)}},
             r"`loss_weights` must give each head a weight above 0",
         ),
+        ({"config": {"patience": 2}}, r"trainings of the same length: .*Received: patience=2, max_minutes=None"),
+        ({"config": {"max_minutes": 9}}, r"the same length: .*Received: patience=None, max_minutes=9"),
         ({"config": {"strategy": "multi-worker"}}, r"trains on one machine: .*Received: 'multi-worker'"),
     ],
 )
