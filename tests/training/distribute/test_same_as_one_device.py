@@ -1,7 +1,5 @@
 """Two replicas, on two devices or in two processes, do what one device does with the same batches."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 
@@ -16,9 +14,7 @@ WORKERS = "seed,sgd,adamw_batch_norm,falling,taught,own_batches,arrays,plain,sma
 @pytest.fixture(scope="module")
 def results(launch):
     """What the cases gave on two logical CPU devices (and, under `one/`, on one) and in two processes on loopback."""
-    with ThreadPoolExecutor() as pool:
-        devices, workers = pool.submit(launch, DEVICES, devices=2), pool.submit(launch, WORKERS, workers=2)
-        processes = [*devices.result(), *workers.result()]
+    processes = [*launch(DEVICES, devices=2), *launch(WORKERS, workers=2)]  # in turns: each has a time limit
     assert [process.code for process in processes] == [0, 0, 0], "\n".join(p.complained for p in processes)
     return dict(zip(("mirrored", "worker 0", "worker 1"), (process.arrays for process in processes)))
 
