@@ -171,9 +171,10 @@ class TrainConfig:
                 f"`freeze_through` must be a row of {self.resolved_architecture.name!r}: {', '.join(rows)}, or 'main'. "
                 f"Received: freeze_through={self.freeze_through!r}"
             )
-        from keras_inception.weights import source_of
+        if self.weights == "imagenet":
+            from keras_inception.weights import source_of
 
-        source_of(self.weights, self.resolved_architecture)  # refuses one that nobody published weights for
+            source_of(self.weights, self.resolved_architecture)  # refuses one that nobody published weights for
         _ = self.loss_weights  # refuses other than one for each head
         if self.recipe.kernel_initializer or self.recipe.bias_initializer:
             from keras_inception.network.initializers import initializer

@@ -453,15 +453,18 @@ def load_data(
         on_check: See `data.load`.
     """
     architecture = config.resolved_architecture
-    published: Any = source_of(config.weights, architecture)
-    # The images of a training are what those of its weights were, and by default as large.
-    wanted, size = published or architecture, architecture.image_size if published else None
-    if not (published or (config.image_size and preprocessing)) and (trained := known(config.weights)):
-        wanted, size = trained, trained.image_shape[0]
+    wanted: Any = architecture
+    size = config.image_size
+    if not (size and preprocessing):  # of a run both are known, and what its weights began with may be gone
+        # The images of a training are what those of its weights were, and by default as large.
+        if published := source_of(config.weights, architecture):
+            wanted, size = published, size or architecture.image_size
+        elif trained := known(config.weights):
+            wanted, size = trained, size or trained.image_shape[0]
     return load(
         config.dataset,
         # Published heads read the maps of images of the architecture's size alone.
-        image_size=config.image_size or size,
+        image_size=size,
         batch_size=config.recipe.batch_size,
         architecture=architecture,
         aux_heads=config.aux_heads,

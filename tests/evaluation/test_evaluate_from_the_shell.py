@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import keras
 import pytest
@@ -153,3 +154,12 @@ def test_weights_that_are_not_numbers_are_refused(image_folder, tmp_path, refuse
 def test_evaluate_of_a_file_needs_a_dataset(run, image_folder, refused):
     assert "give --dataset" in refused("evaluate", run.folder / "model.keras")
     assert evaluate(run.folder / "model.keras", "--dataset", image_folder, "--split", "train") == 0
+
+
+@pytest.mark.parametrize("weights", ["gone", "gone.keras", "gone/imagenet.npy"])
+def test_a_run_is_evaluated_when_what_its_weights_began_with_is_gone(weights, run, tmp_path, capsys):
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"weights": weights}))
+    assert main(["evaluate", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["main"] == pytest.approx(run.results["main"], abs=1e-5)

@@ -106,9 +106,8 @@ def test_a_training_begins_with_the_weights_of_a_run(run, image_folder, tmp_path
     tuned = train(config, tmp_path / "tuned", verbose=0, report=lambda message: None)
     for weight, source in zip(tuned.model.trainable_variables, run.model.trainable_variables, strict=True):
         np.testing.assert_allclose(weight, source, atol=1e-5)
-    config = TrainConfig.of(**options, weights=str(tmp_path / "nothing.keras"))
     with pytest.raises(InputError, match="where nothing is"):
-        train(config, tmp_path / "other", verbose=0)
+        train(TrainConfig.of(**options, weights=str(tmp_path / "nothing.keras")), tmp_path / "other", verbose=0)
 
 
 @pytest.mark.parametrize("content", [None, "thesis.txt"])
