@@ -139,9 +139,9 @@ def _gradients(path: Path) -> tuple[list[int], dict[str, Any]]:
     """Returns the epochs of `gradients.csv`, and by head its loss weights and its norms by row, epoch by epoch."""
     rows = files.read_table(path, ("epoch", "loss_weight"))
     epochs = sorted({int(row["epoch"]) for row in rows})
-    heads = {row["head"] for row in rows}
     found: dict[str, Any] = {}
     try:
+        heads = {row["head"] for row in rows}
         for row in rows:
             if None in row.values():
                 raise ValueError("a row is cut off")
@@ -157,7 +157,7 @@ def _gradients(path: Path) -> tuple[list[int], dict[str, Any]]:
         is_whole = all(of_head["weights"] for of_head in found.values()) and all(
             len(each) == len(epochs) and np.isfinite(each).all() for of_head in lists for each in of_head
         )
-    except (ValueError, TypeError):
+    except (KeyError, ValueError, TypeError):
         is_whole = False
     if not is_whole:
         raise InputError(f"{path} must have a number for each epoch, head and row, and is damaged.")
