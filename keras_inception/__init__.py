@@ -9,7 +9,7 @@ import pathlib
 import sys
 from typing import TYPE_CHECKING
 
-from keras_inception.lazy import importer
+from keras_inception.lazy import Importer, importer
 
 if TYPE_CHECKING:
     from keras_inception import data, evaluation, recipes
@@ -67,7 +67,7 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-__getattr__ = importer(
+__getattr__: Importer = importer(
     globals(),
     {
         "": ("data", "evaluation", "recipes"),

@@ -4,8 +4,10 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+Importer = Callable[[str], Any]
 
-def importer(namespace: dict[str, Any], names_of: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+
+def importer(namespace: dict[str, Any], names_of: Mapping[str, Sequence[str]]) -> Importer:
     """Returns the `__getattr__` of a package.
 
     Args:

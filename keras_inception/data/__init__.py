@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from keras_inception.lazy import importer
+from keras_inception.lazy import Importer, importer
 
 if TYPE_CHECKING:
     from keras_inception.data.collection import fingerprint, without
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 # What reads one image is imported without what reads a training's.
-__getattr__ = importer(
+__getattr__: Importer = importer(
     globals(),
     {
         ".collection": ("fingerprint", "without"),

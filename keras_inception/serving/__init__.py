@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from keras_inception.lazy import importer
+from keras_inception.lazy import Importer, importer
 
 if TYPE_CHECKING:
     from keras_inception.serving.classifier import Classifier
@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 # A classifier answers without what only exports need.
-__getattr__ = importer(
+__getattr__: Importer = importer(
     globals(),
     {
         ".classifier": ("Classifier",),

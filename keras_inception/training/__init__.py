@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from keras_inception.lazy import importer
+from keras_inception.lazy import Importer, importer
 
 if TYPE_CHECKING:
     from keras_inception.training import diagnosis, distribute
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["PreemptedError", "Run", "TrainConfig", "diagnosis", "distribute", "train"]
 
 # A configuration is made without TensorFlow and Keras, so that `keras-inception --help` answers at once.
-__getattr__ = importer(
+__getattr__: Importer = importer(
     globals(),
     {
         "": ("diagnosis", "distribute"),
