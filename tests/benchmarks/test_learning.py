@@ -1,4 +1,4 @@
-"""The images of `benchmarks/cifar10.py`, and a run of it on a folder that is made for it."""
+"""The images of `benchmarks/learning.py` for other backends, and runs of it on a folder that is made for it."""
 
 import csv
 import importlib
@@ -18,20 +18,20 @@ BENCHMARKS = pathlib.Path(keras_inception.__file__).parents[1] / "benchmarks"
 
 
 @pytest.fixture
-def cifar10(monkeypatch):
+def learning(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
-    return importlib.import_module("cifar10")
+    return importlib.import_module("learning")
 
 
-def grey(cifar10, count, batch_size=4, seed=0):
+def grey(learning, count, batch_size=4, seed=0):
     """Batches of images that are grey throughout, each in a grey of its own, which is its label as well."""
     labels = np.arange(count, dtype="int32")
     images = np.broadcast_to(labels[:, None, None, None], (count, 32, 32, 3)).astype("uint8")
-    return cifar10.Batches(images, labels, batch_size, seed)
+    return learning.Crops(images, labels, batch_size, seed)
 
 
-def test_each_epoch_gives_each_image_once_with_its_label_and_leaves_out_the_rest(cifar10):
-    batches = grey(cifar10, 11)
+def test_each_epoch_gives_each_image_once_with_its_label_and_leaves_out_the_rest(learning):
+    batches = grey(learning, 11)
     assert len(batches) == 2
     epochs = []
     for _ in range(2):
@@ -43,14 +43,14 @@ def test_each_epoch_gives_each_image_once_with_its_label_and_leaves_out_the_rest
             assert set(np.unique(image)) <= {label, 127}
             assert (image == 127).any(axis=-1).sum() <= 64  # a square of 8x8, or what of it lies inside
         epochs.append(labels)
-        batches.on_epoch_end()
+        batches.next_epoch()
     assert list(epochs[0]) != list(epochs[1])
 
 
-def test_crops_are_windows_of_the_padded_image_some_mirrored(cifar10, monkeypatch):
-    monkeypatch.setattr(cifar10, "CUT_OUT", 0)
+def test_crops_are_windows_of_the_padded_image_some_mirrored(learning, monkeypatch):
+    monkeypatch.setattr(learning, "CUT_OUT", 0)
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), "uint8")
-    batches = cifar10.Batches(np.stack([image] * 64), np.zeros(64, "int32"), 64, 0)
+    batches = learning.Crops(np.stack([image] * 64), np.zeros(64, "int32"), 64, 0)
     padded = np.pad(image, ((4, 4), (4, 4), (0, 0)), mode="reflect")
     windows = {padded[y : y + 32, x : x + 32].tobytes(): (y, x) for y in range(9) for x in range(9)}
     found = [windows.get(crop.tobytes()) for crop in batches[0][0]]
@@ -60,15 +60,15 @@ def test_crops_are_windows_of_the_padded_image_some_mirrored(cifar10, monkeypatc
     assert {place[0] for place in found if place} | {place[0] for place in mirrored if place} == set(range(9))
 
 
-def test_a_batch_depends_on_seed_epoch_and_place_alone(cifar10):
-    one, other, third = grey(cifar10, 8), grey(cifar10, 8), grey(cifar10, 8, seed=1)
+def test_a_batch_depends_on_seed_epoch_and_place_alone(learning):
+    one, other, third = grey(learning, 8), grey(learning, 8), grey(learning, 8, seed=1)
     other[1]
     np.testing.assert_array_equal(one[0][0], other[0][0])
     assert not np.array_equal(one[0][0], third[0][0])
 
 
-def test_a_tenth_is_kept_for_validation_by_the_seed(cifar10, image_folder):
-    first, again, other = (cifar10.load(image_folder, None, seed) for seed in (3, 3, 4))
+def test_a_tenth_is_kept_for_validation_by_the_seed(learning, image_folder):
+    first, again, other = (learning.load(image_folder, None, seed) for seed in (3, 3, 4))
     assert first.class_names == ["dark", "light"]
     assert first.train[0].shape == (36, 32, 32, 3)
     assert first.validation[0].shape == (4, 32, 32, 3)
@@ -78,40 +78,43 @@ def test_a_tenth_is_kept_for_validation_by_the_seed(cifar10, image_folder):
     assert len({image.tobytes() for image in everything}) == 40  # each image is in one part
     labels = np.concatenate([first.train[1], first.validation[1]])
     np.testing.assert_array_equal(labels, everything[:, 0, 0, 2] >= 150)
-    assert len(cifar10.load(image_folder, 5, 0).train[1]) == 9
+    assert len(learning.load(image_folder, 5, 0).train[1]) == 9
 
 
-def test_an_archive_is_unpacked_once_whole_or_by_draw(cifar10, image_folder, tmp_path):
+def test_an_archive_is_unpacked_once_whole_or_by_draw(learning, image_folder, tmp_path):
     archive = tmp_path / "images.tar.xz"
     with tarfile.open(archive, "w:xz") as tar:
         tar.add(image_folder, "train")
-    whole = cifar10.unpacked(archive, tmp_path / "whole")
+    whole = learning.unpacked(archive, tmp_path / "whole")
     assert sorted(path.name for path in whole.iterdir()) == ["dark", "light"]
     assert len(list(whole.rglob("*.png"))) == 40
-    some = cifar10.unpacked(archive, tmp_path / "some", 3)
+    some = learning.unpacked(archive, tmp_path / "some", 3)
     assert len(list((some / "dark").iterdir())) == len(list((some / "light").iterdir())) == 3
     archive.unlink()
-    assert cifar10.unpacked(archive, tmp_path / "some", 3) == some
+    assert learning.unpacked(archive, tmp_path / "some", 3) == some
 
 
 @pytest.mark.slow
-def test_a_run_writes_what_was_reached(image_folder, tmp_path):
-    out = tmp_path / "out"
-    options = ["--architecture", "googlenet_small", "--epochs", "2", "--batch-size", "12", "--seed", "5"]
+@pytest.mark.parametrize("backend", ["tensorflow", "torch"])
+def test_a_run_writes_what_was_reached(image_folder, tmp_path, backend):
+    if backend == "torch":
+        pytest.importorskip("torch")
+    options = ["--architecture", "googlenet_small", "--width", "0.1", "--image-size", "32", "--epochs", "2"]
+    options += ["--batch-size", "12", "--precision", "float32", "--seeds", "5"]
     finished = subprocess.run(
-        [sys.executable, BENCHMARKS / "cifar10.py", "--images", image_folder, "--out", out, *options],
-        env={**os.environ, "PYTHONPATH": str(BENCHMARKS.parent)}, capture_output=True, text=True, timeout=600,
+        [sys.executable, BENCHMARKS / "learning.py", "cifar10", "--images", image_folder, "--out", tmp_path, *options],
+        env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(BENCHMARKS.parent)},
+        capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr
-    result = json.loads((out / "result.json").read_text())
-    assert (result["epochs"], result["train_images"], result["validation_images"], result["seed"]) == (2, 36, 4, 5)
-    assert set(result["validation_accuracy"]) == {"main", "aux1", "aux2"}
-    assert result["images_a_second"] > 0
-    assert finished.stdout.splitlines()[-1].startswith(
-        f"| googlenet_small | {result['backend']} | float32 | 32 | 12 | 2 |"
-    )
+    out = tmp_path / f"cifar10-googlenet_small-{backend}-5"
+    result = json.loads((out / "measured.json").read_text())
+    assert (result["epochs"], result["sizes"]["train"], result["sizes"]["validation"]) == (2, 36, 4)
+    assert (result["seed"], result["part"], result["precision"]) == (5, "validation", "float32")
+    assert set(result["accuracy"]) == {"main", "aux1", "aux2"}
     with open(out / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert float(rows[1]["val_main_accuracy"]) == result["validation_accuracy"]["main"]
+    assert float(rows[1]["val_main_accuracy"]) == result["accuracy"]["main"] == result["validation"][1]
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert f"| googlenet_small_0.1 | {result['backend']} | float32 | 5 | 2 | 4 validation |" in finished.stdout
