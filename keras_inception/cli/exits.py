@@ -5,13 +5,19 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from keras_inception import files
 from keras_inception.cli import dataset
 from keras_inception.cli.console import command, print_table
 from keras_inception.errors import InputError
 
 if TYPE_CHECKING:
+    from keras_inception.data import Data
+    from keras_inception.network.model import InceptionModel
     from keras_inception.serving.exits import ExitCalibration, ExitPoint
+
+LOOKED_AT, SHOWN = 2000, 6  # images of a split, and of each head
 
 
 def add(commands: Any) -> None:
@@ -36,7 +42,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
-    from keras_inception.plots.serving import exits_figure
+    from keras_inception.plots.serving import exits_figure, leaves_figure
     from keras_inception.serving import exits
     from keras_inception.training import runs
 
@@ -54,15 +60,39 @@ def run(arguments: argparse.Namespace) -> int:
             model, data.validation, arguments.max_accuracy_loss, criterion=arguments.criterion
         )
         points = exits.score(model, calibration, data.test) if data.test is not None else None
+        shown = _shown(model, calibration, data, "validation" if data.test is None else "test")
     calibration.save(folder / runs.EXITS)
     rows = calibration.rows(points)
     files.write_table(folder / runs.EXITS_TABLE, rows)
     with files.written_aside(folder / runs.EXITS_PLOT) as aside:
         exits_figure(calibration, points).savefig(aside, dpi=120)
+    with files.written_aside(folder / runs.EXITS_IMAGES) as aside:
+        leaves_figure(shown).savefig(aside, dpi=120)
     _print(calibration, points, data.sizes, rows)
-    print(f"wrote {folder}: {runs.EXITS}, {runs.EXITS_TABLE}, {runs.EXITS_PLOT}")
+    print(f"wrote {folder}: {', '.join(runs.EXITS_FILES)}")
     print(f"next:  keras-inception export {shlex.quote(str(folder))} --early-exit")
     return 0
+
+
+def _shown(
+    model: "InceptionModel", calibration: "ExitCalibration", data: "Data", split: str
+) -> dict[str, list[tuple[Any, str]]]:
+    """Returns images that leave at each head, by a title: the surest of an early one, the least sure of the last."""
+    from keras_inception.evaluation.report import thumbnails
+    from keras_inception.plots.evaluation import answer_title
+    from keras_inception.serving import exits
+
+    batches, originals = data.some(split, LOOKED_AT)
+    found, names, shown = exits.leaves(model, calibration, batches), data.class_names, {}
+    for head in (*calibration.thresholds, "main"):
+        of_head = [index for index, leave in enumerate(found) if leave.head == head]
+        early = head != "main"
+        chosen = sorted(of_head, key=lambda index: found[index].sure, reverse=early)[:SHOWN]
+        if chosen:
+            titles = [answer_title(names[found[i].label], names[found[i].answer], found[i].confidence) for i in chosen]
+            title = f"{len(of_head) / len(found):.0%} leave at {head}; of these, the {'' if early else 'least '}surest"
+            shown[title] = list(zip(thumbnails(originals, np.array(chosen)), titles))
+    return shown
 
 
 def _print(

@@ -124,14 +124,15 @@ class Data:
         """
         return self.pipeline.stream(tf.data.Dataset.counter(epoch), step)
 
-    def unaugmented(self, most: int) -> tuple[Dataset, Dataset]:
-        """Returns training images as those of `validation` and, in the same order, as those of `originals`.
+    def some(self, split: str, most: int) -> tuple[Dataset, Dataset]:
+        """Returns unaugmented images of a split, as batches for the network and, in that order, as `originals`.
 
         Args:
+            split: Its name; it must have images.
             most: How many at most; of more images, every second, third and so on.
         """
-        every = -(-self.sizes["train"] // most)
-        return self.pipeline.fixed("train", every), self.pipeline.originals("train", every)
+        every = -(-self.sizes[split] // most)
+        return self.pipeline.fixed(split, every), self.pipeline.originals(split, every)
 
     def originals(self, split: str) -> Dataset | None:
         """Returns the images of a split as they are, decoded and not scaled, one by one in a fixed order.

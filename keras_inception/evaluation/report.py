@@ -166,11 +166,16 @@ def sheet(predictions: evaluation.Predictions, originals: Any, names: Sequence[s
     if not len(mistakes):
         return None
     captions = [(names[labels[i]], names[answers[i].argmax()], float(answers[i].max())) for i in mistakes]
-    return _png(plots.mistakes(_thumbnails(originals, mistakes), captions))
+    return _png(plots.mistakes(thumbnails(originals, mistakes), captions))
 
 
-def _thumbnails(originals: Any, indices: Array) -> list[Image.Image]:
-    """Returns small copies of some of the images, in the order of the indices."""
+def thumbnails(originals: Any, indices: Array) -> list[Image.Image]:
+    """Returns small copies of some images, in the order of the indices.
+
+    Args:
+        originals: Labelled images, as `evaluation.one_by_one` takes them.
+        indices: `(count,)`, whole numbers.
+    """
     wanted, found = set(indices.tolist()), {}
     for index, (image, _) in enumerate(evaluation.one_by_one(originals)):
         if index in wanted:

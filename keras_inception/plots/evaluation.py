@@ -104,11 +104,7 @@ def reliability(calibrations: Mapping[str, Any]) -> Figure:
 
 def mistakes(images: Sequence[Any], captions: Sequence[tuple[str, str, float]]) -> Figure:
     """Draws Pillow images, each under the name of its class, that of the answer, and its probability in [0, 1]."""
-    titles = [
-        f"{_short(name)}\ncalled {_short(answer)}\nconfidence {probability:.1%}"
-        for name, answer, probability in captions
-    ]
-    return sheet(images, titles)
+    return sheet(images, [answer_title(*caption) for caption in captions])
 
 
 def sheet(images: Sequence[Any], titles: Sequence[str]) -> Figure:
@@ -118,9 +114,20 @@ def sheet(images: Sequence[Any], titles: Sequence[str]) -> Figure:
     for axes in figure.subplots(rows, COLUMNS, squeeze=False).flat:
         axes.axis("off")
     for axes, image, title in zip(figure.axes, images, titles):
-        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-        axes.set_title(title, fontsize=8, parse_math=False)
+        draw_image(axes, image, title)
     return figure
+
+
+def draw_image(axes: Axes, image: Any, title: str) -> None:
+    """Draws a Pillow image or an array of 8 bits under its title."""
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+    axes.set_title(title, fontsize=8, parse_math=False)
+
+
+def answer_title(name: str, answer: str, confidence: float) -> str:
+    """Returns what stands above an image: its class, the answer where it is another one, and its probability."""
+    called = "" if answer == name else f"\ncalled {_short(answer)}"
+    return f"{_short(name)}{called}\nconfidence {confidence:.1%}"
 
 
 def _short(name: str, length: int = 22) -> str:

@@ -1,8 +1,11 @@
-"""The plot of early exits: what accuracy costs in multiply-adds."""
+"""The plots of early exits: what accuracy costs in multiply-adds, and which images leave where."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+
+from keras_inception.plots.evaluation import draw_image
 
 
 def exits_figure(calibration: Any, points: list[Any] | None = None) -> Figure:
@@ -27,4 +30,22 @@ def exits_figure(calibration: Any, points: list[Any] | None = None) -> Figure:
     axes.set_title("circle: the chosen thresholds; dotted: main head alone", fontsize="small")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
+    return figure
+
+
+def leaves_figure(shown: Mapping[str, Sequence[tuple[Any, str]]]) -> Figure:
+    """Draws some images of each head where images leave, a row for each.
+
+    Args:
+        shown: By the title of a row, Pillow images with their titles.
+    """
+    columns = max(map(len, shown.values()))
+    figure = Figure(figsize=(2.1 * columns, 3 * len(shown)), layout="constrained")
+    for part, (title, images) in zip(figure.subfigures(len(shown), 1, squeeze=False).flat, shown.items()):
+        part.suptitle(title, fontsize="medium", parse_math=False)
+        axes = part.subplots(1, columns, squeeze=False).flat
+        for one in axes:
+            one.axis("off")
+        for one, (image, name) in zip(axes, images):
+            draw_image(one, image, name)
     return figure

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,25 +14,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_inception import evaluation, files, plots
+from keras_inception import evaluation, files
 from keras_inception.data import BadImagesError, Data, load, without
 from keras_inception.data.folder import root as folder_of
 from keras_inception.errors import InputError, shown
-from keras_inception.evaluation.report import sheet
 from keras_inception.network.googlenet import GoogLeNet, compile_model
 from keras_inception.network.model import InceptionModel
-from keras_inception.network.preprocess import undo_preprocessing
 from keras_inception.network.saved import known
-from keras_inception.plots.gradients import of_table
-from keras_inception.training import checkpoint, diagnosis, distribute, optimizers, precision, runs
+from keras_inception.training import checkpoint, diagnosis, distribute, finished, optimizers, precision, runs
 from keras_inception.training.config import TrainConfig, changes, to_options
 from keras_inception.training.interruption import termination_signal
 from keras_inception.training.saving import STOP, Advance, AveragesInValidation, PassOnTermination, SaveRun
 from keras_inception.types import Dataset, PathLike, Shape, Strategy
 from keras_inception.weights import freeze, source_of
-
-SAMPLE_COUNT: int = 8
-MOST_LOOKED_AT: int = 2000  # training images, for those whose labels may be wrong
 
 
 @dataclass(frozen=True)
@@ -180,11 +173,11 @@ class Training:
         if self.reopens:
             return
         self._check_own(checkpoint.progress(self._checkpoint))  # refuses a damaged one before the images are read
-        finished = [name for name in (runs.HISTORY, runs.BEST, runs.MODEL) if (self.folder / name).exists()]
-        if finished and not self._checkpoint.is_file():
+        kept = [name for name in (runs.HISTORY, runs.BEST, runs.MODEL) if (self.folder / name).exists()]
+        if kept and not self._checkpoint.is_file():
             raise InputError(
                 f"{self.folder} lacks {runs.CHECKPOINT}, without which its run cannot go on, and would lose "
-                f"{', '.join(finished)}. Bring it back, replace the run with `--overwrite`, or choose another folder "
+                f"{', '.join(kept)}. Bring it back, replace the run with `--overwrite`, or choose another folder "
                 "with `--out`."
             )
 
@@ -260,7 +253,10 @@ class Training:
         """Scores the model on the test images, and writes what a finished run has."""
         results = {} if self.data.test is None else evaluation.evaluate_compiled(self.model, self.data.test)
         if self.chief:
-            self._write_results(results)
+            alone = distribute.worker_count(self.strategy) == 1
+            finished.write(self.folder, self.model, self.data, self.progress, results, look_at_labels=alone)
+            self._checkpoint.unlink(missing_ok=True)
+            (self.folder / STOP).unlink(missing_ok=True)
         return Run(self.folder, self.model, results, self.data.sizes, self.chief, self.progress.epoch)
 
     def leave_out(self, bad: BadImagesError) -> None:
@@ -312,9 +308,9 @@ class Training:
 
     def _reopen(self) -> None:
         """Makes a finished run one to go on with: its model is the checkpoint of its last epoch."""
-        finished = runs.load_model(self.folder)
+        was = runs.load_model(self.folder)
         for group in ("model", "optimizer"):
-            now, then = checkpoint.VARIABLES[group](self.model), checkpoint.VARIABLES[group](finished)
+            now, then = checkpoint.VARIABLES[group](self.model), checkpoint.VARIABLES[group](was)
             if [variable.shape for variable in now] != [variable.shape for variable in then]:
                 self._report(f"the {group}'s state is not in {runs.MODEL} and begins anew")
                 continue
@@ -325,7 +321,7 @@ class Training:
         history = [{**row, "epoch": int(row["epoch"])} for row in history]
         best = files.read_json(self.folder / runs.RESULTS)["best"]
         checkpoint.write(self._checkpoint, self.model, checkpoint.Progress(len(history), 0, history, best))
-        for name in (runs.EXITS, runs.EXITS_TABLE, runs.EXITS_PLOT):  # of the weights as they are now
+        for name in runs.EXITS_FILES:  # of the weights as they are now
             (self.folder / name).unlink(missing_ok=True)
         (self.folder / runs.RESULTS).unlink()  # from here on the run is unfinished
 
@@ -380,58 +376,6 @@ class Training:
         if self.config.tensorboard:
             found.append(keras.callbacks.TensorBoard(self.folder / "tensorboard"))
         return found
-
-    def _write_results(self, results: dict[str, dict[str, float]]) -> None:
-        """Writes what a finished run has, its results last: they tell that it is finished."""
-        history = self.progress.history
-        files.write_table(self.folder / runs.HISTORY, history)
-        columns = {name: [row[name] for row in history] for name in history[0] if name != "epoch"}
-        with files.written_aside(self.folder / runs.CURVES) as aside:
-            plots.curves(columns, self.model.output_names).savefig(aside, dpi=120)
-        self._draw_gradients()
-        runs.save_model(self.model, self.folder)
-        self._write_samples()
-        if distribute.worker_count(self.strategy) == 1:
-            self._write_suspicious()
-        found = {"test": results, "best": self.progress.best, "sizes": self.data.sizes, "skipped": self.data.skipped}
-        files.write_json(self.folder / runs.RESULTS, found)
-        self._checkpoint.unlink(missing_ok=True)
-        (self.folder / STOP).unlink(missing_ok=True)
-
-    def _draw_gradients(self) -> None:
-        """Draws the gradient at each row's output before and after the training, where it was measured."""
-        path = self.folder / runs.GRADIENTS
-        panels = of_table(files.read_table(path, ("epoch", "loss_weight"))) if path.is_file() else {}
-        if any(panels.values()):
-            with files.written_aside(self.folder / runs.GRADIENTS_PLOT) as aside:
-                plots.gradient_flow(panels, len(panels)).savefig(aside, dpi=120)
-
-    def _write_samples(self) -> None:
-        """Writes some images that were not trained on, for a first prediction; the class stands in the file's name."""
-        batches = self.data.validation if self.data.test is None else self.data.test
-        if batches is None:
-            return
-        folder = self.folder / runs.SAMPLES
-        files.make_folder(folder)
-        encoding = sys.getfilesystemencoding()
-        images, labels = next(iter(batches.take(1)))
-        pixels = undo_preprocessing(images.numpy()[:SAMPLE_COUNT], preprocessing=self.model.preprocessing)
-        for index, (image, label) in enumerate(zip(pixels, labels.numpy())):
-            # A file system of ASCII cannot name all classes.
-            nameable = self.data.class_names[label].encode(encoding, "replace").decode(encoding)
-            name = "".join(c if c.isalnum() or c in "-_" else "_" for c in nameable)[:50]  # at most 200 bytes
-            with files.written_aside(folder / f"{index + 1}-{name}.png") as aside:
-                keras.utils.save_img(aside, np.clip(np.round(image), 0, 255), scale=False)
-
-    def _write_suspicious(self) -> None:
-        """Draws the training images that are called otherwise with the highest confidence, of some at most."""
-        inputs, originals = self.data.unaugmented(MOST_LOOKED_AT)
-        image = sheet(evaluation.predict(self.model, inputs), originals, self.data.class_names)
-        if image is None:
-            (self.folder / runs.SUSPICIOUS).unlink(missing_ok=True)
-        else:
-            with files.written_aside(self.folder / runs.SUSPICIOUS) as aside:
-                aside.write_bytes(image)
 
 
 def load_data(

@@ -12,6 +12,7 @@ data.json      what tells its images from others: the classes, and the files of 
 results.json   loss and accuracies of each head on the test images
 suspicious_labels.png  training images that are confidently called otherwise, if there are any
 exits.json     thresholds of early exits, where they were calibrated, with their table in exits.csv and exits.png
+exits-images.png  images that leave early, and images that leave late
 cache/         decoded images, as long as a training with `cache="disk"` is under way
 samples/       some test images to predict on
 """
@@ -36,7 +37,8 @@ BEST, CHECKPOINT, HISTORY, CURVES, GRADIENTS, DATA, RESULTS, SUSPICIOUS, SAMPLES
 __all__ = ["CONFIG", "MODEL", "load_model", "resuming"]  # handed on
 
 GRADIENTS_PLOT = "gradients.png"
-EXITS, EXITS_TABLE, EXITS_PLOT = "exits.json", "exits.csv", "exits.png"
+EXITS, EXITS_TABLE, EXITS_PLOT, EXITS_IMAGES = "exits.json", "exits.csv", "exits.png", "exits-images.png"
+EXITS_FILES = (EXITS, EXITS_TABLE, EXITS_PLOT, EXITS_IMAGES)
 
 
 def free_folder(name: str) -> Path:
@@ -119,7 +121,7 @@ def is_unfinished(folder: PathLike) -> bool:
 
 def clear(folder: PathLike) -> None:
     """Removes what an earlier run left in a folder, so that nothing of it is taken for the new one's."""
-    others = (EXITS, EXITS_TABLE, EXITS_PLOT, GRADIENTS_PLOT)
+    others = (*EXITS_FILES, GRADIENTS_PLOT)
     with files.writing(folder):
         for name in (*others, RESULTS, CHECKPOINT, HISTORY, CURVES, GRADIENTS, SUSPICIOUS, BEST, MODEL, CONFIG, DATA):
             (Path(folder) / name).unlink(missing_ok=True)

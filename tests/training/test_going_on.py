@@ -39,9 +39,9 @@ def test_a_training_whose_images_are_kept_learns_the_same(run, finished):
 def test_training_images_that_are_called_otherwise_are_drawn(finished):
     found, config, _ = finished
     images = data.load(config.dataset, architecture=TINY)
-    inputs, originals = images.unaugmented(10)
+    inputs, originals = images.some("train", 10)
     assert [len(list(each)) for each in (inputs.unbatch(), originals)] == [8, 8]  # every fourth of 32
-    wrong = evaluation.predict(found.model, images.unaugmented(100)[0])
+    wrong = evaluation.predict(found.model, images.some("train", 100)[0])
     wrong = (wrong.probabilities["main"].argmax(1) != wrong.labels).sum()
     assert (found.folder / runs.SUSPICIOUS).exists() == (wrong > 0)
 

@@ -10,8 +10,10 @@ Calibration of Modern Neural Networks, arXiv:1706.04599, section 4.2 (temperatur
 from keras_inception.serving.exits.calibration import (
     ExitCalibration,
     ExitPoint,
+    Leave,
     calibrate_exits,
     exit_names,
+    leaves,
     score,
 )
 from keras_inception.serving.exits.stages import EarlyExitModel, early_exit_model
@@ -20,8 +22,10 @@ __all__ = [
     "EarlyExitModel",
     "ExitCalibration",
     "ExitPoint",
+    "Leave",
     "calibrate_exits",
     "early_exit_model",
     "exit_names",
+    "leaves",
     "score",
 ]

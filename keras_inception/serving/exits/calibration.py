@@ -62,6 +62,25 @@ class ExitPoint:
 
 
 @dataclass(frozen=True)
+class Leave:
+    """How an image leaves.
+
+    Attributes:
+        head: Where.
+        label: Its class, as an index.
+        answer: The class that the head answers.
+        confidence: The probability of that answer.
+        sure: What the criterion says of it, which is compared with the threshold.
+    """
+
+    head: str
+    label: int
+    answer: int
+    confidence: float
+    sure: float
+
+
+@dataclass(frozen=True)
 class ExitCalibration:
     """What `calibrate_exits` found; `early_exit_model` takes it, and it travels as a JSON file.
 
@@ -231,6 +250,26 @@ def score(model: InceptionModel, calibration: ExitCalibration, data: Any, *, bat
     return [answers.point(point.thresholds, point.mixtures) for point in calibration.table]
 
 
+def leaves(model: InceptionModel, calibration: ExitCalibration, data: Any, *, batch_size: int = 64) -> list[Leave]:
+    """Returns where each image leaves, in the order of the images.
+
+    Args:
+        model: The model that was calibrated.
+        calibration: What `calibrate_exits` returned.
+        data: As `calibrate_exits` takes them, in an order that does not change.
+        batch_size: The most images to compute at once.
+
+    Raises:
+        InputError: The model has no auxiliary heads, there is no data, or labels do not fit the model.
+    """
+    logits, labels = _head_logits(model, data, batch_size)
+    answers = _Answers(model, logits, labels, calibration.criterion)
+    heads = (*calibration.thresholds, MAIN)
+    at, *found = answers.left(calibration.thresholds, calibration.mixtures)
+    rows = zip(at, labels, *found)
+    return [Leave(heads[i], int(label), int(answer), float(c), float(s)) for i, label, answer, c, s in rows]
+
+
 def mixture(logits: Sequence[Array], labels: Array) -> list[float]:
     """Returns the weights of some heads' logits that make the cross-entropy of their sum's softmax least.
 
@@ -304,17 +343,10 @@ class _Answers:
             self._costs[heads] = _exit_costs(self._model, heads)
         if mixtures is None:
             mixtures = {head: self._mixture((*heads, MAIN)[: i + 1]) for i, head in enumerate((*heads, MAIN))}
-        right, confidence, _ = (values.copy() for values in self._answer(mixtures[MAIN]))
-        stays = np.ones(len(right), bool)
-        shares = {}
-        for head, threshold in thresholds.items():
-            of_head = self._answer(mixtures[head])
-            leaves = stays & (of_head[2] >= threshold)
-            right[leaves], confidence[leaves] = of_head[0][leaves], of_head[1][leaves]
-            shares[head] = float(leaves.mean())
-            stays &= ~leaves
-        shares[MAIN] = float(stays.mean())
-        counted, counted_error = _mean_and_error(self._main[0] - right)
+        at, answers, confidence, _ = self.left(thresholds, mixtures)
+        right = answers == self._labels
+        shares = {head: float((at == place).mean()) for place, head in enumerate((*heads, MAIN))}
+        counted, counted_error = _mean_and_error((self._main[0] == self._labels) - right.astype(float))
         expected, expected_error = _mean_and_error(self._main[1] - confidence)
         return ExitPoint(
             thresholds=dict(thresholds),
@@ -326,6 +358,13 @@ class _Answers:
             multiply_adds=sum(self._costs[heads][head] * share for head, share in shares.items()),
             shares=shares,
         )
+
+    def left(self, thresholds: Mapping[str, float], mixtures: Mixtures) -> tuple[Array, ...]:
+        """Returns of each image the index of the head where it leaves, and what `_answer` returns of that head."""
+        found = [self._answer(mixtures[head]) for head in (*thresholds, MAIN)]
+        leaves = [sure >= threshold for (_, _, sure), threshold in zip(found, thresholds.values())]
+        at = np.argmax([*leaves, np.ones(len(self._labels), bool)], axis=0)
+        return at, *(np.choose(at, values) for values in zip(*found))
 
     def _quantiles(self, head: str, count: int) -> list[float]:
         # Six digits are fewer than float32 has, and are what a person can read.
@@ -339,12 +378,11 @@ class _Answers:
         return self._mixtures[heads]
 
     def _answer(self, weights: Mapping[str, float]) -> tuple[Array, Array, Array]:
-        """Returns of each image whether a mixture is right, its probability, and how sure the criterion says it is."""
+        """Returns of each image the class that a mixture answers, its probability, and how sure the criterion is."""
         key = tuple(weights.items())
         if key not in self._found:
             rows = softmax(sum(weight * self._logits[head] for head, weight in key), axis=1)
-            right = (rows.argmax(axis=1) == self._labels).astype(float)
-            self._found[key] = right, rows.max(axis=1), CRITERIA[self._criterion](rows)
+            self._found[key] = rows.argmax(axis=1), rows.max(axis=1), CRITERIA[self._criterion](rows)
         return self._found[key]
 
 

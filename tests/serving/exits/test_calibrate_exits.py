@@ -255,3 +255,16 @@ def test_what_is_no_labelled_images_and_no_share_is_refused(model, data, loss, m
 def test_a_criterion_that_there_is_not_is_refused(model):
     with pytest.raises(ki.InputError, match=r"`criterion` must be None or one of \('confidence', .*criterion='energy'"):
         ki.calibrate_exits(model, [], criterion="energy")
+
+
+def test_where_each_image_leaves_is_where_the_network_with_exits_lets_it_leave(model, images, labels, calibration):
+    found = exits.leaves(model, calibration, (images, labels))
+    served = ki.early_exit_model(model, calibration)(images)
+    assert len({leave.head for leave in found}) > 1
+    assert [calibration.exit_names.index(leave.head) for leave in found] == served["exit"].numpy().tolist()
+    probabilities = served["probabilities"].numpy()
+    assert [leave.answer for leave in found] == probabilities.argmax(axis=1).tolist()
+    assert [leave.label for leave in found] == labels.tolist()
+    np.testing.assert_allclose([leave.confidence for leave in found], probabilities.max(axis=1), atol=1e-5)
+    for leave in found:
+        assert leave.head == "main" or leave.sure >= calibration.thresholds[leave.head]

@@ -45,7 +45,8 @@ def test_exits_are_calibrated_on_validation_images_and_scored_on_test_images(wri
     assert [row["chosen"] for row in rows].count("True") == 1
     assert float(rows[0]["multiply_adds"]) == calibration.multiply_adds
     assert {"aux1_threshold", "aux2_share", "test_accuracy"} <= set(rows[0])
-    assert (run / "exits.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("exits.png", "exits-images.png"):
+        assert (run / name).read_bytes().startswith(b"\x89PNG")
 
     out = run.parent / "served"
     assert main(["export", str(run), "--early-exit", "--out", str(out)]) == 0
