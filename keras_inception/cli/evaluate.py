@@ -19,7 +19,7 @@ FEW, FEW_OF_CLASS = 30, 10
 
 def add(commands: Any) -> None:
     """Adds the command and its options to the parser."""
-    text = "Print loss and accuracies of each head, and of the average of the heads, on labelled images."
+    text = "Print loss, accuracies and cost of each head, and of the average of the heads, on labelled images."
     parser = command(commands, "evaluate", run, text)
     parser.add_argument("model", metavar="RUN", help="run folder or .keras file")
     parser.add_argument(
@@ -80,7 +80,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(files.to_json(results))
     else:
-        _print(f"{title}: {of_run}", results, tops)
+        heads = {head: [head] for head in models[0].output_names}
+        sized = all(None not in model.input_shape[1:] for model in models)  # of others the cost depends on the image
+        costs = {
+            head: f"{evaluation.multiply_adds(models, heads.get(head, list(heads)), arguments.crops) / 1e6:,.1f}M"
+            for head in results
+            if sized
+        }
+        _print(f"{title}: {of_run}", results, tops, costs)
         _say_few(counts, data.class_names, results)
     if arguments.out:
         names = (arguments.model, *arguments.others)
@@ -113,13 +120,20 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _print(title: str, results: Mapping[str, Mapping[str, float]], tops: Sequence[int]) -> None:
+def _print(
+    title: str, results: Mapping[str, Mapping[str, float]], tops: Sequence[int], costs: Mapping[str, str]
+) -> None:
     keys = ["accuracy" if k == 1 else f"top_{k}_accuracy" for k in tops]
     rows = [
-        [head, *(f"{metrics[key]:.2%}" if key in metrics else "" for key in keys), f"{metrics['loss']:.4f}"]
+        [
+            head,
+            *(f"{metrics[key]:.2%}" if key in metrics else "" for key in keys),
+            f"{metrics['loss']:.4f}",
+            costs.get(head, ""),
+        ]
         for head, metrics in results.items()
     ]
-    print_table(title, ["head", *(f"top-{k}" for k in tops), "loss"], rows)
+    print_table(title, ["head", *(f"top-{k}" for k in tops), "loss", "multiply-adds"], rows)
 
 
 def _say_few(counts: Sequence[int], names: Sequence[str], results: Mapping[str, Mapping[str, float]]) -> None:

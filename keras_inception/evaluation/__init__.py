@@ -15,6 +15,7 @@ from keras_inception.evaluation.scoring import (
     class_indices,
     evaluate,
     evaluate_compiled,
+    multiply_adds,
     one_by_one,
     predict,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "crops",
     "evaluate",
     "evaluate_compiled",
+    "multiply_adds",
     "one_by_one",
     "per_class",
     "predict",

@@ -17,10 +17,8 @@ from PIL import Image
 
 from keras_inception import __version__, architectures, evaluation, files
 from keras_inception.errors import InputError
-from keras_inception.network import cost
 from keras_inception.network.blocks import MAIN
 from keras_inception.network.model import InceptionModel, check_model
-from keras_inception.network.views import inference_model
 from keras_inception.plots import evaluation as plots
 from keras_inception.types import Array, PathLike
 
@@ -87,7 +85,8 @@ def write(
     calibrations = {head: evaluation.calibration(labels, rows) for head, rows in predictions.probabilities.items()}
     heads = predictions.scores(sorted({1, *top}))
     for head, scores in heads.items():
-        scores |= {"calibration_error": calibrations[head].error, "multiply_adds": _cost_to(models, head, crops)}
+        scores |= {"calibration_error": calibrations[head].error}
+        scores |= {"multiply_adds": evaluation.multiply_adds(models, [head], crops)}
     classes = dict(zip(names, evaluation.per_class(labels, answers)))
     confusion = evaluation.confusion(labels, answers)
     images = {
@@ -126,12 +125,6 @@ def write(
     with files.written_aside(folder / REPORT) as aside:
         aside.write_text(html, encoding="utf-8")
     return ["results.json", "per_class.csv", "confusion.csv", *images, REPORT]
-
-
-def _cost_to(models: Sequence[InceptionModel], head: str, crops: int | None) -> int:
-    """Returns the multiply-adds that an image costs up to a head: of all models and crops together."""
-    once = sum(row.multiply_adds for model in models for row in cost.rows(inference_model(model, head)))
-    return once * (crops or 1)
 
 
 def _told_apart(names: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from scipy.special import softmax
 from keras_inception import architectures
 from keras_inception.errors import InputError, shown
 from keras_inception.evaluation import cropping, measures
+from keras_inception.network import cost
 from keras_inception.network.checks import check_finite, check_images, check_input, gives_logits
 from keras_inception.network.labels import check_labels
 from keras_inception.network.losses import logs_by_head
@@ -95,6 +96,20 @@ def evaluate_compiled(model: InceptionModel, examples: Any) -> dict[str, dict[st
     if not np.isfinite(logs["loss"]):
         raise measures.no_numbers(f"a loss of {logs['loss']}")
     return logs_by_head(logs, model.output_names)
+
+
+def multiply_adds(models: Sequence[InceptionModel], heads: Sequence[str], crops: int | None = None) -> int:
+    """Returns what an image costs: the multiply-adds of some heads of all models, on all its crops.
+
+    Args:
+        models: Models with a fixed image size that have these heads.
+        heads: Names of heads.
+        crops: How many crops of an image are taken; None for none.
+
+    Raises:
+        InputError: A model has no fixed image size.
+    """
+    return sum(cost.of_heads(model, heads) for model in models) * (crops or 1)
 
 
 def predict(

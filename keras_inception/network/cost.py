@@ -1,12 +1,14 @@
 """What a network costs, row by row: Table 1 as built, beside what the paper printed."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import keras
 
 from keras_inception import architectures
 from keras_inception.errors import InputError
+from keras_inception.network.blocks import MAIN
 from keras_inception.types import Shape
 
 
@@ -88,6 +90,24 @@ def rows(model: keras.Model) -> list[RowCost]:
         parameters = sum(layer.count_params() for layer in layers)
         found.append(RowCost(name, shape, parameters, sum(map(_layer_cost, layers)), naive))
     return found
+
+
+def of_heads(model: keras.Model, heads: Collection[str]) -> int:
+    """Returns the multiply-adds for one image of some heads and of all rows that they read.
+
+    Args:
+        model: An `InceptionModel` with a fixed image size.
+        heads: Names of its heads, at least one.
+
+    Raises:
+        InputError: As `rows`.
+    """
+    costs = {row.name: row.multiply_adds for row in rows(model)}
+    architecture = architectures.of(model)
+    names = [row.name for row in architecture.rows]
+    read = [names.index(architecture.taps[head]) + 1 for head in heads]
+    own = [costs["linear" if head == MAIN else head] for head in heads]
+    return sum(own) + sum(costs[name] for name in names[: max(read)])
 
 
 def _layer_cost(layer: keras.Layer) -> int:

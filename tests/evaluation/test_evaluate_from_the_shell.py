@@ -163,3 +163,14 @@ def test_a_run_is_evaluated_when_what_its_weights_began_with_is_gone(weights, ru
     (folder / "config.json").write_text(json.dumps(config | {"weights": weights}))
     assert main(["evaluate", str(folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["main"] == pytest.approx(run.results["main"], abs=1e-5)
+
+
+def test_the_table_says_what_each_head_costs_over_all_crops_and_networks(run, capsys):
+    model = runs.load_model(run.folder)
+    heads = {"main": ["main"], "aux1": ["aux1"], "average": HEADS}
+    assert evaluate(run.folder, run.folder, "--crops", "10") == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, computed in heads.items():
+        (line,) = [line for line in lines if name in line.split()[:2]]
+        assert f"{20 * evaluation.multiply_adds([model], computed) / 1e6:,.1f}M" in line
+    assert evaluation.multiply_adds([model], HEADS) > evaluation.multiply_adds([model], ["main"])

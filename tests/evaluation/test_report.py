@@ -89,7 +89,7 @@ def test_multiply_adds_count_every_network_and_every_crop(network, predictions, 
 def test_mistakes_show_the_most_confident_image_first(predictions, originals):
     worst = evaluation.confident_mistakes(predictions.labels, predictions.probabilities["main"])
     assert worst.tolist() == [3, 7, 11, 15, 19, 23, 27, 31, 35, 39]
-    thumbnails = report._thumbnails(originals, worst)
+    thumbnails = report.thumbnails(originals, worst)
     assert [image.size for image in thumbnails] == [(160, 10)] * 10
     assert [image.getpixel((5, 5)) for image in thumbnails] == [6 * index for index in worst]
 

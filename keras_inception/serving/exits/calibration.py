@@ -412,17 +412,8 @@ def _mean_and_error(values: Array) -> tuple[float, float]:
 
 def _exit_costs(model: InceptionModel, heads: Collection[str]) -> dict[str, int]:
     """Returns the multiply-adds of an image by the exit at which it leaves, where `heads` alone are computed."""
-    costs = {row.name: row.multiply_adds for row in cost.rows(model)}
-    architecture = architectures.of(model)
-    rows = [row.name for row in architecture.rows]
-    spent, asked = {}, 0
-    for head in exit_names(model):
-        if head == MAIN:
-            spent[MAIN] = asked + costs["linear"] + sum(costs[name] for name in rows)
-        elif head in heads:
-            asked += costs[head]
-            spent[head] = asked + sum(costs[name] for name in rows[: rows.index(architecture.taps[head]) + 1])
-    return spent
+    asked = [head for head in exit_names(model) if head in heads or head == MAIN]
+    return {head: cost.of_heads(model, asked[: i + 1]) for i, head in enumerate(asked)}
 
 
 def _of_today(values: dict[str, Any]) -> dict[str, Any]:
