@@ -39,7 +39,7 @@ def rows(path: Path) -> list[Row]:
         raise MissingFileError(f"There is no table of that name. Received: {path}")
     if not path.is_file():
         raise InputError(f"A table must be a regular file, not a pipe or device. Received: {path}")
-    found = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
+    places, found = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
     names = [name for name, _ in found]
     if twice := [name for name in COLUMNS if names.count(name) > 1]:
         raise InputError(
@@ -54,13 +54,13 @@ def rows(path: Path) -> list[Row]:
         )
     splits = columns.get("split", ["train"] * len(columns["path"]))
     images: dict[str, Row] = {}
-    for number, values in enumerate(zip(columns["path"], columns["label"], splits), 1):
+    for place, *values in zip(places, columns["path"], columns["label"], splits):
         row = dict(zip(COLUMNS, (value.strip() for value in values)))
         what = next((name for name, value in row.items() if not value), None)
         if what or not is_class_name(row["label"]):
             wrong = f"no {what}" if what else f"the label {row['label']!r}, which is not one line that a terminal shows"
             raise InputError(
-                f"Every row of a table must hold an image and its class. Received: {path}, row {number}: {wrong}"
+                f"Every row of a table must hold an image and its class. Received: {path}, {place}: {wrong}"
             )
         name = os.path.relpath(path.parent / row["path"], path.parent)
         if name in images:
@@ -69,26 +69,35 @@ def rows(path: Path) -> list[Row]:
     return [images[name] for name in sorted(images)]
 
 
-def _csv(path: Path) -> list[tuple[str, list[str]]]:
+def _csv(path: Path) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Returns where each row stands, as an error says it, and the values of each column."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            header, *lines = list(csv.reader(file, strict=True)) or [[]]
+            reader = csv.reader(file, strict=True)
+            header = next(reader, [])
+            begins, lines = [], []
+            before = reader.line_num
+            for line in reader:  # of several lines in the file where a value is so quoted
+                if line:
+                    begins.append(f"line {before + 1}")
+                    lines.append(line)
+                before = reader.line_num
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             f"A table must be a CSV file in UTF-8, with values of at most {csv.field_size_limit():,} characters. "
             f"Received: {path} ({error})"
         ) from error
-    lines = [line for line in lines if line]
-    for number, line in enumerate(lines, 1):
+    for place, line in zip(begins, lines):
         if len(line) != len(header):
             raise InputError(
                 f"Every row of a table must have as many values as its first line, {len(header)}; quote values with "
-                f"commas. Received: {path}, row {number} with {len(line)}"
+                f"commas. Received: {path}, {place} with {len(line)}"
             )
-    return [(name.strip(), [line[index] for line in lines]) for index, name in enumerate(header)]
+    return begins, [(name.strip(), [line[index] for line in lines]) for index, name in enumerate(header)]
 
 
-def _parquet(path: Path) -> list[tuple[str, list[str]]]:
+def _parquet(path: Path) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Returns what `_csv` does."""
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
@@ -102,8 +111,9 @@ def _parquet(path: Path) -> list[tuple[str, list[str]]]:
     except (ArrowException, OSError) as error:
         reason = shortened(" ".join(str(error).split()), 200)
         raise InputError(f"A table must be a Parquet file. Received: {path} ({reason})") from error
-    return [
-        (name, [_text(value, f"{path}, row {number}") for number, value in enumerate(column.to_pylist(), 1)])
+    places = [f"row {number}" for number in range(1, table.num_rows + 1)]
+    return places, [
+        (name, [_text(value, f"{path}, {place}") for place, value in zip(places, column.to_pylist())])
         for name, column in zip(table.column_names, table.columns)
         if name in COLUMNS
     ]

@@ -102,8 +102,13 @@ def source_of(weights: PathLike | None, architecture: str | Architecture) -> Sou
     for source in SOURCES.values():
         if source.architecture == architecture:
             return source
+    if str(weights) != "imagenet" and not path.exists():
+        raise MissingFileError(
+            "`weights` must be the folder of a run, a file of Keras or of a publisher, or "
+            f'"imagenet", and there is no such folder or file. Received: weights={shown(weights)}'
+        )
     raise InputError(
-        '`weights="imagenet"` needs an architecture that weights were published for: '
+        '`weights="imagenet"`, or a publisher\'s file, needs an architecture that weights were published for: '
         f"{', '.join(source.architecture.name for source in SOURCES.values())}. "
         f"Received: architecture={architecture.name!r}"
     )

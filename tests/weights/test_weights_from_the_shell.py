@@ -174,3 +174,9 @@ def _published(caffemodel):
 def test_weights_for_an_architecture_without_any_are_refused(capsys):
     assert main(["train", "--weights", "imagenet", "--architecture", "googlenet_bn"]) == 2
     assert "needs an architecture that weights were published for" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["runs/flower", "model.npy", "imagenet2"])
+def test_weights_that_are_not_there_are_called_so(name, capsys):
+    assert main(["train", "--weights", name, "--architecture", "googlenet_bn"]) == 2
+    assert f"there is no such folder or file. Received: weights='{name}'" in capsys.readouterr().err
