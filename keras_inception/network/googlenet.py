@@ -29,6 +29,8 @@ LEARNING_RATE = 3e-4
 # The paper's, for the auxiliary heads of a model that does not know its architecture.
 LOSS_WEIGHT = 0.3
 
+losses.name_logs(head for each in architectures.ARCHITECTURES.values() for head in each.heads)
+
 CLASSES: Rule = rule("an integer of at least 2", lambda value: is_whole(value, 2))
 MAYBE_NAME: Rule = maybe(
     "a text, not empty, without slashes", lambda value: isinstance(value, str) and "/" not in value and value != ""

@@ -145,6 +145,16 @@ BY_NAME = {
     "accuracy": SparseCategoricalAccuracy,
     "top_5_accuracy": SparseTopKCategoricalAccuracy,
 }
+# What Keras calls its own metrics of classes in the logs.
+KERAS_BY_NAME = {
+    "acc": keras.metrics.SparseCategoricalAccuracy,
+    "categorical_accuracy": keras.metrics.CategoricalAccuracy,
+    "categorical_crossentropy": keras.metrics.CategoricalCrossentropy,
+    "sparse_categorical_accuracy": keras.metrics.SparseCategoricalAccuracy,
+    "sparse_categorical_crossentropy": keras.metrics.SparseCategoricalCrossentropy,
+    "sparse_top_k_categorical_accuracy": keras.metrics.SparseTopKCategoricalAccuracy,
+    "top_k_categorical_accuracy": keras.metrics.TopKCategoricalAccuracy,
+}
 
 # Keras's losses whose labels name classes, or are distributions over them.
 CLASS_LOSSES = (
@@ -174,6 +184,16 @@ SHARE_FUNCTIONS = (
     keras.losses.dice,
     keras.losses.tversky,
 )
+
+
+def name_logs(heads: Iterable[str]) -> None:
+    """Makes Keras know the logs of heads by their names, by which KerasTuner tells the direction of a text objective.
+
+    KerasTuner asks before it builds the first model. Those of the heads that `GoogLeNet` builds are known from the
+    import on, and so is `top_5_accuracy`, the main head's.
+    """
+    known = {f"{head}_{log}": kind for head in heads for log, kind in {**KERAS_BY_NAME, **BY_NAME}.items()}
+    keras.saving.get_custom_objects().update({**known, "top_5_accuracy": SparseTopKCategoricalAccuracy})
 
 
 def spread(value: Any, names: Sequence[str], argument: str) -> list[Any]:
@@ -324,12 +344,12 @@ class HeadLosses:
 
     def _targets(self, labels: Sequence[Tensor], predictions: Sequence[Tensor]) -> list[Any]:
         """Returns what each head learns from: labels, or a pair of them and the main head's logits."""
-        if self._teacher is None or not any(isinstance(loss, DistilledCrossentropy) for loss in self.losses):
+        if self._teacher is None or not any(map(_is_distilled, self.losses)):
             return list(labels)
         is_logits = getattr(self.losses[self._teacher], "from_logits", False)
         teacher = ops.stop_gradient(_logits(predictions[self._teacher], is_logits))
         return [
-            (y, teacher) if isinstance(loss, DistilledCrossentropy) and index != self._teacher else y
+            (y, teacher) if _is_distilled(loss) and index != self._teacher else y
             for index, (loss, y) in enumerate(zip(self.losses, labels))
         ]
 
@@ -353,8 +373,16 @@ class _SumOfLosses(keras.losses.Loss):
         super().__init__(name="sum")
         self.losses = losses
 
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        return sum(loss.call(y_true, y_pred) for loss in self.losses)
+    def call(self, y_true: Tensor | tuple[Tensor, Tensor], y_pred: Tensor) -> Tensor:
+        """Returns `(batch,)` from labels, or from a pair of them and the main head's logits, for those distilled."""
+        labels = y_true[0] if isinstance(y_true, tuple) else y_true
+        return sum(loss.call(y_true if _is_distilled(loss) else labels, y_pred) for loss in self.losses)
+
+
+def _is_distilled(loss: keras.losses.Loss | None) -> bool:
+    """Returns whether a loss, or one of several that are added, learns from the main head."""
+    several = loss.losses if isinstance(loss, _SumOfLosses) else [loss]
+    return any(isinstance(each, DistilledCrossentropy) for each in several)
 
 
 def check_labels_of(loss: keras.losses.Loss | None, labels: Array, classes: int) -> None:

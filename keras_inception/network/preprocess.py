@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -173,7 +174,7 @@ def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, fl
     Args:
         preds: Softmaxes or logits of one head, array or tensor: `(batch, 1000)`, or `(batch, 1001)` with TF-slim's
             "background" first, which is left out. Of a list of several heads, as `predict` returns it, the first is
-            taken, the main one.
+            taken, the main one; of a dict by their names "main".
         top: Number of classes to name, at least 1.
 
     Returns:
@@ -185,6 +186,8 @@ def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, fl
     """
     if isinstance(preds, (list, tuple)) and preds and hasattr(preds[0], "shape"):
         preds = preds[0]
+    if isinstance(preds, Mapping):
+        preds = preds.get("main", preds)
     shape = getattr(preds, "shape", None)
     if shape is None or len(shape) != 2 or shape[1] not in (1000, 1001):
         raise InputError(

@@ -98,11 +98,7 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
         self.input_shape: tuple[int | None, ...] = tuple(input_shape)
         self.classes: int = classes
         self.class_names: Sequence[str] | None = class_names
-        # KerasTuner looks up a metric by its name, to tell the direction of an objective that is a text.
-        for head in config.resolved_architecture.heads:
-            keras.saving.get_custom_objects().update(
-                {f"{head}_{metric}": kind for metric, kind in losses.BY_NAME.items()}
-            )
+        losses.name_logs(config.resolved_architecture.heads)
         self.base: TrainConfig = config
         self.space: spaces.Space = spaces.read(space, config)
         self._executions: collections.Counter[tuple] = collections.Counter()

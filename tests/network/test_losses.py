@@ -134,6 +134,21 @@ def test_auxiliary_heads_learn_from_the_main_head_and_it_not_from_them(activatio
     assert logs[-1]["aux1_loss"] < 0.5 * logs[0]["aux1_loss"]
 
 
+def test_a_distilled_loss_learns_from_the_main_head_among_several_losses_too(three_heads):
+    images, labels = np.random.default_rng(0).normal(size=(8, 5)).astype("float32"), np.arange(8) % 3
+    model, plain = three_heads(3), "sparse_categorical_crossentropy"
+
+    def scored(loss):
+        model.compile("sgd", {"main": plain, "aux1": loss})
+        return model.evaluate(images, labels, verbose=0, return_dict=True)["aux1_loss"]
+
+    distilled = DistilledCrossentropy(distillation=1.0, temperature=2.0)
+    alone, labels_alone = scored(distilled), scored(plain)
+    assert abs(alone - labels_alone) > 0.01
+    assert scored([distilled]) == pytest.approx(alone, rel=1e-4)
+    assert scored([plain, distilled]) == pytest.approx(alone + labels_alone, rel=1e-4)
+
+
 def test_distillation_stays_with_the_model_in_its_file(three_heads, tmp_path):
     model = ki.compile_model(three_heads(3), "sgd", distillation=0.5)
     model.save(tmp_path / "model.keras")

@@ -148,6 +148,7 @@ def test_predictions_are_decoded(class_index, background):
     assert [name for _, name, _ in found[1][:2]] == ["class_2", "class_1"]
     assert [len(image) for image in decode_predictions(keras.ops.convert_to_tensor(preds))] == [5, 5]
     assert decode_predictions([preds, preds[::-1], preds[::-1]], top=3) == found  # of three heads the main one
+    assert decode_predictions({"aux1": preds[::-1], "main": preds}, top=3) == found
     address = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
     assert class_index[0][0] == ("imagenet_class_index.json", address)
     assert class_index[0][1] == {"cache_subdir": "models", "file_hash": "c2c37ea517e94d9795004a39431a14cb"}
@@ -162,7 +163,10 @@ def test_classes_of_imagenet_that_share_a_name_get_their_id(class_index, tmp_pat
     assert [names[i] for i in (133, 134, 517)] == ["class_133", "crane (n02012849)", "crane (n03126707)"]
 
 
-@pytest.mark.parametrize("preds", [np.zeros((2, 10)), np.zeros(1000), [np.zeros((2, 10))] * 3, [], [[0.5]]])
+@pytest.mark.parametrize(
+    "preds",
+    [np.zeros((2, 10)), np.zeros(1000), [np.zeros((2, 10))] * 3, [], [[0.5]], {"aux1": np.zeros((2, 1000))}],
+)
 def test_only_the_output_of_one_head_is_decoded(class_index, preds):
     with pytest.raises(ki.InputError, match=r"must be an array `\(batch, 1000\)`.*Received: "):
         decode_predictions(preds)

@@ -1,6 +1,8 @@
 """The hypermodel under every tuner of KerasTuner: three losses, their weights, plain data."""
 
 import json
+import subprocess
+import sys
 
 import keras
 import keras_tuner
@@ -323,6 +325,22 @@ def test_a_dataset_is_augmented_anew_in_each_epoch_in_its_own_batches():
 def test_an_objective_may_be_a_text(objective, direction, tmp_path):
     tuner = keras_tuner.RandomSearch(hypermodel_of(["dropout"]), objective, directory=tmp_path)
     assert tuner.oracle.objective == keras_tuner.Objective(objective, direction)
+
+
+def test_the_import_alone_tells_the_direction_of_text_objectives():
+    """As where a function builds the network: KerasTuner asks before it is called."""
+    code = """
+import keras_inception, keras_tuner
+for name in ("val_main_accuracy", "val_top_5_accuracy", "val_aux1_loss", "val_aux2_sparse_top_k_categorical_accuracy"):
+    print(name, keras_tuner.oracles.RandomSearchOracle(name).objective.direction)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.splitlines() == [
+        "val_main_accuracy max",
+        "val_top_5_accuracy max",
+        "val_aux1_loss min",
+        "val_aux2_sparse_top_k_categorical_accuracy max",
+    ]
 
 
 @pytest.mark.parametrize("objective", [ki.OBJECTIVE, "val_accuracy"])
