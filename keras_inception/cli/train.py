@@ -39,7 +39,7 @@ METAVARS = {"dataset": "NAME|FOLDER|TABLE", "architecture": "NAME", "weights": "
             "heads": "ROW", "kernel_initializer": "NAME", "bias_initializer": "NAME"}  # fmt: skip
 
 # What may be another where a run goes on.
-FREE = {"strategy", "epochs", "cache"}
+FREE = {"strategy", "epochs", "cache", "patience", "max_minutes"}
 
 # How many times as many training images as the smallest class the largest has where the counts are shown (ours).
 UNBALANCED = 2
@@ -225,7 +225,7 @@ def config_of(given: Mapping[str, Any]) -> TrainConfig:
     if others:
         named = ", ".join(map(option, others))
         raise InputError(f"--resume takes everything from the run's own configuration: leave out {named}")
-    config = runs.begun(given["resume"])
+    config, options = runs.begun(given["resume"]), configuration.normalised(options)
     recipe = replace(config.recipe, epochs=options.get("epochs", config.recipe.epochs))
     return replace(config, **{name: options[name] for name in FREE & options.keys() - {"epochs"}}, recipe=recipe)
 

@@ -321,9 +321,16 @@ def to_options(config: TrainConfig) -> dict[str, Any]:
 def changes(was: TrainConfig, now: TrainConfig) -> str:
     """Returns in words what would keep a training of one configuration from going on with another; "" for nothing.
 
-    Other devices would not, nor another cache, nor an image size that was chosen from the images.
+    Other devices would not, nor another cache, patience or time, nor an image size that was chosen from the images.
     """
-    free = ("strategy", "full_check", "max_minutes", "cache", *(("image_size",) if now.image_size is None else ()))
+    free = (
+        "strategy",
+        "full_check",
+        "patience",
+        "max_minutes",
+        "cache",
+        *(("image_size",) if now.image_size is None else ()),
+    )
     # A run of an earlier version holds the architecture's own weights of the losses, where None stands today.
     before, after = (
         {**to_options(config), "loss_weights": config.loss_weights, "flip": config.resolved_augmentation.flip}

@@ -153,13 +153,17 @@ class Training:
         """Refuses a folder in which there is neither room for a new run nor the one to go on with."""
         self.goes_on = not overwrite and runs.is_unfinished(self.folder)
         was, epochs = runs.begun(self.folder) if resume or self.goes_on else self.config, self.config.recipe.epochs
-        self.reopens = resume and not self.goes_on and epochs > was.recipe.epochs
+        trained = was.recipe.epochs  # or fewer, where patience or time ended it
+        if resume and not self.goes_on:
+            with contextlib.suppress(InputError):  # damaged or missing
+                trained = len(files.read_table(self.folder / runs.HISTORY, ("epoch",)))
+        self.reopens = resume and not self.goes_on and epochs > trained
         if not self.chief:
             return
         if not self.goes_on and not self.reopens:
             if resume:
                 raise InputError(
-                    f"{self.folder} holds a finished run of {was.recipe.epochs} epochs: there is nothing to go on "
+                    f"{self.folder} holds a finished run of {trained} epochs: there is nothing to go on "
                     f"with. More `--epochs` train it further. Received: epochs={epochs}"
                 )
             runs.check_free(self.folder, overwrite=overwrite)
@@ -171,6 +175,7 @@ class Training:
                 "`--resume`, replace it with `--overwrite`, or choose another folder with `--out`."
             )
         if self.reopens:
+            self._check_patience(trained)
             return
         self._check_own(checkpoint.progress(self._checkpoint))  # refuses a damaged one before the images are read
         kept = [name for name in (runs.HISTORY, runs.BEST, runs.MODEL) if (self.folder / name).exists()]
@@ -179,6 +184,16 @@ class Training:
                 f"{self.folder} lacks {runs.CHECKPOINT}, without which its run cannot go on, and would lose "
                 f"{', '.join(kept)}. Bring it back, replace the run with `--overwrite`, or choose another folder "
                 "with `--out`."
+            )
+
+    def _check_patience(self, epochs: int) -> None:
+        """Refuses a finished run that would end again before its first further epoch."""
+        best = files.read_json(self.folder / runs.RESULTS).get("best")
+        if checkpoint.Progress(epochs, best=best).is_over(self.config.patience, None):
+            raise InputError(
+                f"{self.folder} ended after {epochs} epochs, of which epoch {best['epoch']} was the best, by its "
+                "patience. It is trained further with `--patience off` or a larger one. "
+                f"Received: patience={self.config.patience}"
             )
 
     def begin(

@@ -115,6 +115,10 @@ def test_resume_takes_the_runs_own_configuration_and_no_other(tmp_path):
     assert configured("--resume", str(tmp_path), "--strategy", "one").strategy == "one"
     longer = configured("--resume", str(tmp_path), "--epochs", "9")
     assert longer == replace(was, recipe=replace(was.recipe, epochs=9))
+    ended = configured("--resume", str(tmp_path), "--patience", "7", "--max-minutes", "2.5")
+    assert ended == replace(was, patience=7, max_minutes=2.5)
+    off = configured("--resume", str(tmp_path), "--patience", "off", "--cache", "off")
+    assert (off.patience, off.cache) == (None, None)
     with pytest.raises(InputError, match="leave out --seed, --out"):
         configured("--resume", str(tmp_path), "--seed", "5", "--out", "elsewhere")
     with pytest.raises(InputError, match=r"There is no run to go on with: .*nothing has no config\.json"):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from tiny_network import TINY
 
 from keras_inception import files
 from keras_inception.data import load
+from keras_inception.errors import InputError
 from keras_inception.recipes import Augmentation
 from keras_inception.training import checkpoint, diagnosis, runs
 from keras_inception.training.config import TrainConfig
@@ -166,6 +168,29 @@ def test_patience_ends_a_training_after_a_kill_where_it_would_have_ended(image_f
         with pytest.raises(KeyboardInterrupt):
             train(config, folder, verbose=0, report=lambda message: None, callbacks=[Kill(epoch)])
         assert train(config, folder, verbose=0, report=lambda message: None).epochs == 3
+
+
+def test_a_run_that_ended_early_goes_on_where_it_may(image_folder, tmp_path):
+    options = {"epochs": 6, "batch_size": 16, "learning_rate": 1e-12, "patience": 2}
+    config = TrainConfig.of(dataset=str(image_folder), architecture=TINY, **options)
+    quiet = {"verbose": 0, "report": lambda message: None}
+    assert train(config, tmp_path / "run", **quiet).epochs == 3
+    for again in (None, config, replace(config, patience=1)):
+        with pytest.raises(InputError, match="ended after 3 epochs, of which epoch 1 was the best, by its patience"):
+            train(again, tmp_path / "run", resume=True, **quiet)
+    assert train(replace(config, patience=4), tmp_path / "run", resume=True, **quiet).epochs == 5
+    assert train(replace(config, patience=None), tmp_path / "run", resume=True, **quiet).epochs == 6
+    with pytest.raises(InputError, match="holds a finished run of 6 epochs"):
+        train(None, tmp_path / "run", resume=True, **quiet)
+
+
+def test_a_run_that_ended_by_its_time_goes_on_for_as_long_again(image_folder, tmp_path):
+    options = {"epochs": 3, "batch_size": 16, "max_minutes": 1e-6}
+    config = TrainConfig.of(dataset=str(image_folder), architecture=TINY, **options)
+    quiet = {"verbose": 0, "report": lambda message: None}
+    assert train(config, tmp_path / "run", **quiet).epochs == 1
+    assert train(None, tmp_path / "run", resume=True, **quiet).epochs == 2
+    assert train(replace(config, max_minutes=None), tmp_path / "run", resume=True, **quiet).epochs == 3
 
 
 def test_classes_that_are_balanced_count_alike(tmp_path):
