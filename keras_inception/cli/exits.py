@@ -5,8 +5,6 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from keras_inception import files
 from keras_inception.cli import dataset
 from keras_inception.cli.console import command, print_table
@@ -78,6 +76,8 @@ def _shown(
     model: "InceptionModel", calibration: "ExitCalibration", data: "Data", split: str
 ) -> dict[str, list[tuple[Any, str]]]:
     """Returns images that leave at each head, by a title: the surest of an early one, the least sure of the last."""
+    import numpy as np
+
     from keras_inception.evaluation.report import thumbnails
     from keras_inception.plots.evaluation import answer_title
     from keras_inception.serving import exits
@@ -90,7 +90,9 @@ def _shown(
         chosen = sorted(of_head, key=lambda index: found[index].sure, reverse=early)[:SHOWN]
         if chosen:
             titles = [answer_title(names[found[i].label], names[found[i].answer], found[i].confidence) for i in chosen]
-            title = f"{len(of_head) / len(found):.0%} leave at {head}; of these, the {'' if early else 'least '}surest"
+            title = (
+                f"{len(of_head) / len(found):.0%} leave at {head}; of these, the {'surest' if early else 'least sure'}"
+            )
             shown[title] = list(zip(thumbnails(originals, np.array(chosen)), titles))
     return shown
 

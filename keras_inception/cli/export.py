@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from keras_inception.network.model import InceptionModel
 
 FORMATS = ("savedmodel", "onnx", "litert", "openvino")
-INT8 = ("onnx", "litert")
 
 
 def add(commands: Any) -> None:
@@ -36,7 +35,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--early-exit", action="store_true",
                         help="let images leave early, as `keras-inception exits RUN` calibrated it")  # fmt: skip
     parser.add_argument("--int8", action="store_true",
-                        help="quantize onnx or litert to 8 bits, calibrated on validation images")  # fmt: skip
+                        help="quantize to 8 bits, calibrated on validation images; not for savedmodel")  # fmt: skip
     dataset.add_options(parser.add_argument_group("images to calibrate --int8 on"))
 
 
@@ -72,8 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> None:
     if arguments.top < 1:
         raise InputError(f"--top must be at least 1. Received: {arguments.top}")
-    if arguments.int8 and arguments.format not in INT8:
-        raise InputError(f"--int8 is for --format {' or '.join(INT8)}. Received: --format {arguments.format}")
+    if arguments.int8 and arguments.format == "savedmodel":
+        raise InputError(f"--int8 is for --format {', '.join(FORMATS[1:])}. Received: --format {arguments.format}")
     if arguments.format != "savedmodel":
         served = {
             "--precision": arguments.precision != "float32",

@@ -43,7 +43,7 @@ def leaves_figure(shown: Mapping[str, Sequence[tuple[Any, str]]]) -> Figure:
     figure = Figure(figsize=(2.1 * columns, 3 * len(shown)), layout="constrained")
     for part, (title, images) in zip(figure.subfigures(len(shown), 1, squeeze=False).flat, shown.items()):
         part.suptitle(title, fontsize="medium", parse_math=False)
-        axes = part.subplots(1, columns, squeeze=False).flat
+        axes = part.subplots(1, columns, squeeze=False)[0]
         for one in axes:
             one.axis("off")
         for one, (image, name) in zip(axes, images):

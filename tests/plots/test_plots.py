@@ -7,7 +7,7 @@ pytest.importorskip("tensorflow")
 
 from keras_inception import plots
 from keras_inception.evaluation.gradcam import Explanation
-from keras_inception.plots.serving import exits_figure
+from keras_inception.plots.serving import exits_figure, leaves_figure
 from keras_inception.plots.tuning import importance, importances, parallel
 from keras_inception.serving.exits import ExitCalibration, ExitPoint
 from keras_inception.tuning.trials import TrialResult
@@ -67,3 +67,11 @@ def test_the_importance_of_what_decided_is_the_largest():
     rows.append(TrialResult("30", "FAILED", None, 1.0, 0, {}, "why"))
     for draw in (importance, parallel):
         assert draw(rows, ["a", "b", "word"], "val_main_accuracy").axes
+
+
+def test_images_that_leave_are_drawn_in_a_row_for_each_head():
+    images = [(np.full((4, 4, 3), shade, "uint8"), f"image {shade}") for shade in range(5)]
+    figure = leaves_figure({"leave at aux1": images[:3], "leave at main": images[3:]})
+    drawn = [axes for axes in figure.get_axes() if axes.images]
+    assert [axes.get_title() for axes in drawn] == [title for _, title in images]
+    assert [axes.images[0].get_array()[0, 0, 0] for axes in drawn] == [0, 1, 2, 3, 4]

@@ -32,9 +32,6 @@ Predict = Callable[[Array], Array]
 TOLERANCE: float = 1e-4
 CALIBRATION_IMAGES: int = 200
 
-# The formats that have 8 bits here.
-INT8: tuple[str, ...] = ("onnx", "litert")
-
 
 class Format(NamedTuple):
     """A format that Keras's own exporter writes: file in a version's folder, packages to write and check it with.
@@ -97,9 +94,9 @@ def export_format(
         folder: The folder of the versions.
         kind: `"onnx"`, `"litert"` or `"openvino"`.
         version: The number of the version; by default one more than the highest, or 1.
-        calibration: For `"onnx"` and `"litert"`: batches of preprocessed images, `(batch, height, width, channels)`, or
-            of pairs of them and labels, whose first 200 images say how weights and maps are rounded to 8 bits; by
-            default they stay float32.
+        calibration: Batches of preprocessed images, `(batch, height, width, channels)`, or of pairs of them and labels,
+            whose first 200 images say how weights and maps are rounded to 8 bits; by default they stay float32. For
+            `"openvino"` it needs the packages of `"onnx"` too, by which the rounding is found.
 
     Returns:
         The path of the version, and the largest difference of a probability from the SavedModel's.
@@ -110,23 +107,24 @@ def export_format(
     """
     if kind not in FORMATS:
         raise InputError(f"`kind` must be one of {list(FORMATS)}. Received: kind={kind!r}")
-    if calibration is not None and kind not in INT8:
-        kinds = " and ".join(map(repr, INT8))
-        raise InputError(f"`calibration` is for {kinds}, which have 8 bits here. Received: kind={kind!r}")
     folder, network = files.named(folder, "folder"), _with_preprocessing(model)
-    missing = [package for package in FORMATS[kind].packages if importlib.util.find_spec(package) is None]
+    # OpenVINO reads the 8 bits of ONNX.
+    kinds = ("onnx", "openvino") if kind == "openvino" and calibration is not None else (kind,)
+    needed = [package for each in kinds for package in FORMATS[each].packages]
+    missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
         raise MissingPackageError(
-            f"The format {kind} needs {' and '.join(FORMATS[kind].packages)}, to write it and to compare it with the "
-            f'SavedModel. Install them with: pip install "keras-inception[{kind}]". Missing: {", ".join(missing)}'
+            f"The format {kind} needs {' and '.join(needed)}, to write it and to compare it with the SavedModel. "
+            f'Install them with: pip install "keras-inception[{",".join(kinds)}]". Missing: {", ".join(missing)}'
         )
     images, differences = None if calibration is None else _calibration_images(calibration, model), []
 
     def write(aside: Path) -> None:
         path = aside / FORMATS[kind].file
-        _convert(network, path, kind, images if kind == "litert" else None)
-        if images is not None and kind == "onnx":
-            quantize_onnx(path, "images", images)
+        if images is None or kind == "litert":
+            _convert(network, path, kind, images)
+        else:
+            _convert_in_int8(network, path, kind, images)
         names = "".join(f"{name}\n" for name in model.class_labels)
         (aside / "class_names.txt").write_text(names, encoding="utf-8")
         differences.append(_difference(network, FORMATS[kind].load(path)))
@@ -204,6 +202,18 @@ def _convert(network: keras.Model, path: Path, kind: str, images: Sequence[Array
     with warnings.catch_warnings():  # about NumPy's and TensorFlow's names, for whom writes the converters
         warnings.simplefilter("ignore")
         network.export(os.fspath(path), format=kind, verbose=False, input_signature=[signature], **options)
+
+
+def _convert_in_int8(network: keras.Model, path: Path, kind: str, images: Sequence[Array]) -> None:
+    """Writes the file of ONNX, or that of OpenVINO by way of it, in 8 bits."""
+    onnx = path.with_suffix(".onnx")
+    _convert(network, onnx, "onnx", None)
+    quantize_onnx(onnx, "images", images)
+    if kind == "openvino":
+        import openvino
+
+        openvino.save_model(openvino.convert_model(os.fspath(onnx)), os.fspath(path), compress_to_fp16=False)
+        onnx.unlink()
 
 
 def _calibration_images(calibration: Iterable[Any], model: InceptionModel) -> list[Array]:

@@ -59,7 +59,7 @@ def test_a_keras_file_and_the_options_are_taken(saved, tmp_path, capsys):
 def test_what_cannot_be_exported_is_refused_in_one_line(saved, tmp_path, capsys, monkeypatch):
     assert "--top must be at least 1. Received: 0" in refused(capsys, saved, "--top", 0)
     assert "Received: /nowhere" in refused(capsys, "/nowhere")
-    assert "--int8 is for --format onnx or litert" in refused(capsys, saved, "--int8")
+    assert "--int8 is for --format onnx, litert, openvino" in refused(capsys, saved, "--int8")
     assert "--all-heads is for a SavedModel" in refused(capsys, saved, "--format", "onnx", "--all-heads")
     (tmp_path / "file").write_text("")
     assert "must be a folder, and this is a file" in refused(capsys, saved, "--out", tmp_path / "file")
@@ -68,7 +68,7 @@ def test_what_cannot_be_exported_is_refused_in_one_line(saved, tmp_path, capsys,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["onnx", "litert"])
+@pytest.mark.parametrize("kind", ["onnx", "litert", "openvino"])
 def test_int8_prints_accuracy_and_time_before_and_after(run, tmp_path, capsys, kind):
     for package in formats.FORMATS[kind].packages:
         pytest.importorskip(package)

@@ -22,10 +22,14 @@ def test_a_missing_package_is_named_with_what_to_install(model, tmp_path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unknown_formats_and_needless_calibrations_are_refused(model, tmp_path):
+def test_unknown_formats_are_refused(model, tmp_path):
     with pytest.raises(InputError, match=r"`kind` must be one of.*kind='tflite'"):
         export_format(model, tmp_path, "tflite")
-    with pytest.raises(InputError, match=r"`calibration` is for 'onnx' and 'litert'.*kind='openvino'"):
+
+
+def test_openvino_in_int8_names_what_onnx_needs(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name: None if name == "tf2onnx" else name)
+    with pytest.raises(MissingPackageError, match=r'pip install "keras-inception\[onnx,openvino\]". Missing: tf2onnx'):
         export_format(model, tmp_path, "openvino", calibration=[])
 
 
@@ -61,7 +65,7 @@ def test_an_engine_agrees_with_the_c_loader(architecture, kind, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["onnx", "litert"])
+@pytest.mark.parametrize("kind", ["onnx", "litert", "openvino"])
 def test_int8_answers_nearly_as_float32(model, tmp_path, kind):
     needs(kind)
     random = np.random.default_rng(0)
@@ -94,6 +98,22 @@ def test_int8_holds_integers_alone_where_it_multiplies(model, tmp_path):
     assert {node.op_type for node in kernels} == {"DequantizeLinear"}
     assert {kinds[node.input[0]] for node in kernels} == {onnx.TensorProto.INT8}
     assert sorted(path.name for path in version.iterdir()) == ["class_names.txt", "model.onnx"]
+
+
+@pytest.mark.slow
+def test_openvino_in_int8_holds_kernels_of_8_bits(model, tmp_path):
+    needs("onnx")
+    needs("openvino")
+    import openvino
+
+    images = np.random.default_rng(0).uniform(-1, 1, (3, SIDE, SIDE, 3)).astype("float32")
+    version, _ = export_format(model, tmp_path, "openvino", calibration=[images])
+    operations = openvino.Core().read_model(version / "model.xml").get_ops()
+    constants = [node.output(0) for node in operations if node.get_type_name() == "Constant"]
+    kernels = [each for each in constants if len(each.shape) == 4 and each.element_type.to_string() == "i8"]
+    layers = ki.inference_model(model).layers
+    assert len(kernels) >= sum(isinstance(layer, keras.layers.Conv2D) for layer in layers)
+    assert sorted(path.name for path in version.iterdir()) == ["class_names.txt", "model.bin", "model.xml"]
 
 
 @pytest.mark.slow
