@@ -107,8 +107,9 @@ def source_of(weights: PathLike | None, architecture: str | Architecture) -> Sou
             "`weights` must be the folder of a run, a file of Keras or of a publisher, or "
             f'"imagenet", and there is no such folder or file. Received: weights={shown(weights)}'
         )
+    what = '`weights="imagenet"`' if str(weights) == "imagenet" else "A publisher's file"
     raise InputError(
-        '`weights="imagenet"`, or a publisher\'s file, needs an architecture that weights were published for: '
+        f"{what} needs an architecture that weights were published for: "
         f"{', '.join(source.architecture.name for source in SOURCES.values())}. "
         f"Received: architecture={architecture.name!r}"
     )
