@@ -25,8 +25,10 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import numpy as np
 from class_folders import unpacked
 from machine import machine, row, table, versions
+from PIL import Image
 
 COMPARED = ("googlenet", "googlenet_bn")  # on digits, with the defaults of `keras-inception train`
 HEADS = ("main", "aux1", "aux2")
@@ -164,9 +166,6 @@ class Images:
 
 def load(folder, limit, seed):
     """Reads a folder of class folders (of each class `limit` images, if it is given), and splits it by the seed."""
-    import numpy as np
-    from PIL import Image
-
     class_names = sorted(path.name for path in folder.iterdir() if path.is_dir())
     random, images, labels = np.random.default_rng(seed), [], []
     for label, name in enumerate(class_names):
@@ -184,8 +183,6 @@ class Crops:
     """Training batches of one size, in a new order in each epoch; the last images of an odd epoch are left out."""
 
     def __init__(self, images, labels, batch_size, seed):
-        import numpy as np
-
         padding = ((0, 0), (PADDING, PADDING), (PADDING, PADDING), (0, 0))
         padded = np.pad(images, padding, mode="reflect")
         # (count, 9, 9, 3, 32, 32): a view of every crop, which takes no memory.
@@ -197,8 +194,6 @@ class Crops:
         return len(self.labels) // self.batch_size
 
     def __getitem__(self, index):
-        import numpy as np
-
         random = np.random.default_rng((self.seed, self.epoch, index))  # threads and their order change nothing
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         top, left = random.integers(0, 2 * PADDING + 1, (2, len(chosen)))
@@ -211,8 +206,6 @@ class Crops:
         return images, self.labels[chosen]
 
     def next_epoch(self):
-        import numpy as np
-
         self.epoch += 1
         self.order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.labels))
 

@@ -83,18 +83,23 @@ def _shown(
     from keras_inception.serving import exits
 
     batches, originals = data.some(split, LOOKED_AT)
-    found, names, shown = exits.leaves(model, calibration, batches), data.class_names, {}
+    found, names = exits.leaves(model, calibration, batches), data.class_names
+    titles: list[str] = []
+    chosen: list[list[int]] = []
     for head in (*calibration.thresholds, "main"):
         of_head = [index for index, leave in enumerate(found) if leave.head == head]
         early = head != "main"
-        chosen = sorted(of_head, key=lambda index: found[index].sure, reverse=early)[:SHOWN]
-        if chosen:
-            titles = [answer_title(names[found[i].label], names[found[i].answer], found[i].confidence) for i in chosen]
-            title = (
-                f"{len(of_head) / len(found):.0%} leave at {head}; of these, the {'surest' if early else 'least sure'}"
-            )
-            shown[title] = list(zip(thumbnails(originals, np.array(chosen)), titles))
-    return shown
+        if of_head:
+            kind = "surest" if early else "least sure"
+            titles.append(f"{len(of_head) / len(found):.0%} leave at {head}; of these, the {kind}")
+            chosen.append(sorted(of_head, key=lambda index: found[index].sure, reverse=early)[:SHOWN])
+    images = iter(thumbnails(originals, np.concatenate(chosen)))
+
+    def captioned(index: int) -> tuple[Any, str]:
+        leave = found[index]
+        return next(images), answer_title(names[leave.label], names[leave.answer], leave.confidence)
+
+    return {title: list(map(captioned, row)) for title, row in zip(titles, chosen)}
 
 
 def _print(

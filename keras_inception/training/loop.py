@@ -153,8 +153,8 @@ class Training:
         """Refuses a folder in which there is neither room for a new run nor the one to go on with."""
         self.goes_on = not overwrite and runs.is_unfinished(self.folder)
         was, epochs = runs.begun(self.folder) if resume or self.goes_on else self.config, self.config.recipe.epochs
-        trained = was.recipe.epochs  # or fewer, where patience or time ended it
-        if resume and not self.goes_on:
+        trained = was.recipe.epochs
+        if resume and not self.goes_on and (was.patience or was.max_minutes):  # it may have ended earlier
             with contextlib.suppress(InputError):  # damaged or missing
                 trained = len(files.read_table(self.folder / runs.HISTORY, ("epoch",)))
         self.reopens = resume and not self.goes_on and epochs > trained

@@ -184,6 +184,15 @@ def test_a_run_that_ended_early_goes_on_where_it_may(image_folder, tmp_path):
         train(None, tmp_path / "run", resume=True, **quiet)
 
 
+def test_a_whole_run_whose_history_lost_rows_is_not_trained_again(image_folder, tmp_path):
+    config = TrainConfig.of(dataset=str(image_folder), architecture=TINY, epochs=2, batch_size=16)
+    train(config, tmp_path / "run", verbose=0, report=lambda message: None)
+    history = tmp_path / "run" / "history.csv"
+    history.write_text("".join(history.read_text().splitlines(keepends=True)[:2]))
+    with pytest.raises(InputError, match="holds a finished run of 2 epochs"):
+        train(None, tmp_path / "run", resume=True, verbose=0, report=lambda message: None)
+
+
 def test_a_run_that_ended_by_its_time_goes_on_for_as_long_again(image_folder, tmp_path):
     options = {"epochs": 3, "batch_size": 16, "max_minutes": 1e-6}
     config = TrainConfig.of(dataset=str(image_folder), architecture=TINY, **options)

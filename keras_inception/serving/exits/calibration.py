@@ -364,7 +364,7 @@ class _Answers:
         found = [self._answer(mixtures[head]) for head in (*thresholds, MAIN)]
         leaves = [sure >= threshold for (_, _, sure), threshold in zip(found, thresholds.values())]
         at = np.argmax([*leaves, np.ones(len(self._labels), bool)], axis=0)
-        return at, *(np.choose(at, values) for values in zip(*found))
+        return at, *(np.stack(values)[at, np.arange(len(at))] for values in zip(*found))
 
     def _quantiles(self, head: str, count: int) -> list[float]:
         # Six digits are fewer than float32 has, and are what a person can read.
