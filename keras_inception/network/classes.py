@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_inception.errors import InputError, shown
-from keras_inception.network.googlenet import compile_model
+from keras_inception.errors import InputError
+from keras_inception.network.googlenet import CLASSES, compile_model
 from keras_inception.network.model import InceptionModel, check_model
 from keras_inception.network.trained import classifiers
-from keras_inception.rules import is_whole
+from keras_inception.rules import argument
 
 
 def change_classes(model: InceptionModel, classes: int, class_names: Sequence[str] | None = None) -> InceptionModel:
@@ -21,14 +21,13 @@ def change_classes(model: InceptionModel, classes: int, class_names: Sequence[st
 
     Returns:
         An `InceptionModel` with variables of its own and the heads, layer names, frozen layers and dtype of `model`,
-        compiled by `compile_model` where that was compiled.
+        compiled by `compile_model` where that was compiled. The new classifiers learn, wherever it was frozen.
 
     Raises:
         InputError: The model has no heads of softmaxes or logits, or the classes are fewer than 2.
     """
     check_model(model)
-    if not is_whole(classes, 2):
-        raise InputError(f"`classes` must be an integer of at least 2. Received: classes={shown(classes)}")
+    classes = argument("classes", classes, CLASSES)
     fresh = classifiers(model)
     if len(fresh) < len(model.outputs):
         raise InputError(
@@ -37,12 +36,14 @@ def change_classes(model: InceptionModel, classes: int, class_names: Sequence[st
         )
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-        config = layer.get_config() | ({"units": classes} if layer.name in fresh else {})
+        config = layer.get_config() | ({"units": classes, "trainable": True} if layer.name in fresh else {})
         config |= {"class_names": None} if "class_names" in config else {}
         return type(layer).from_config(config)
 
-    part = keras.Model(model.input, model.outputs)  # of which Keras copies no compilation
-    copied = keras.models.clone_model(part, clone_function=copy)
+    part = keras.Model(model.inputs[0], model.outputs)  # of which Keras copies no compilation
+    first = next(layer for layer in model.layers if isinstance(layer, keras.layers.InputLayer))
+    image = keras.Input(batch_shape=first.batch_shape, dtype=first.dtype, name=first.name)
+    copied = keras.models.clone_model(part, image, clone_function=copy)
     for layer in copied.layers:
         if layer.name not in fresh:
             layer.set_weights(model.get_layer(layer.name).get_weights())

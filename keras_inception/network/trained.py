@@ -33,8 +33,8 @@ def load_trained_weights(
         weights: The folder of a run, a `.keras` file, a `.weights.h5` file, `"hf://USER/MODEL"`, or a model. They say
             what their images went through, and the model's `preprocessing` becomes that; a weights file of an earlier
             version does not.
-        class_names: The names of the model's classes; by default its `class_names`. Where it has none, and its
-            classifiers are loaded, they become those of the weights.
+        class_names: The names of the model's classes; by default its `class_names`. Where it has none, and a classifier
+            is loaded, they become those of the weights.
 
     Returns:
         The model.
@@ -58,8 +58,7 @@ def load_trained_weights(
         if model.record.preprocessing is not None:  # None where other layers come before the network
             model.record.preprocessing = known["preprocessing"]
         model.record.resize = known["resize"]
-        loaded = set(classifiers(model)) - set(anew)
-        if names is None and theirs is not None and len(loaded) == len(model.output_names):
+        if names is None and theirs is not None and set(classifiers(model)) - set(anew):
             model.class_names = theirs
     if anew:
         warnings.warn(
@@ -115,7 +114,14 @@ def _stored(
     if not isinstance(weights, keras.Model) and str(weights).endswith(".h5"):
         arrays, known = _read(files.named(weights, "weights"))
         return arrays, None, known
+    if not isinstance(weights, keras.Model):
+        files.named(weights, "weights")
     source: Any = weights if isinstance(weights, keras.Model) else load_model(weights, compiled=False)
+    if not isinstance(source, InceptionModel):
+        raise InputError(
+            "`weights` must be a network of keras_inception, what `GoogLeNet` or `change_classes` returned; of a model "
+            f"around one, give that one. Received: weights={type(source).__name__} {source.name!r}"
+        )
     return {layer.name: layer.get_weights() for layer in source.layers}, source, source.known()
 
 
@@ -146,7 +152,8 @@ def _read(path: Path) -> tuple[dict[str, list[Array]], dict[str, Any]]:
             and place.count("/") == 2
             and "name" in group.attrs
         ):
-            layers[group.attrs["name"]] = [np.asarray(group[key]) for key in sorted(group, key=int)]
+            # A network within another model has `KNOWN` there.
+            layers[group.attrs["name"]] = [np.asarray(group[key]) for key in sorted({*group} - {KNOWN}, key=int)]
 
     try:
         with h5py.File(path) as file:

@@ -43,6 +43,26 @@ def test_it_learns_the_new_classes():
     assert "val_main_accuracy" in model.fit(images, labels, validation_split=0.25, verbose=0).history
 
 
+def test_a_network_behind_other_layers_or_an_input_of_the_users_gets_new_classifiers():
+    image = keras.Input((20, 20, 3), name="photo")
+    for tensor in (keras.Input((10, 10, 3)), keras.layers.AveragePooling2D(2, name="half")(image)):
+        model = ki.GoogLeNet(architecture=TINY, classes=3, input_tensor=tensor)
+        changed = ki.change_classes(model, np.int64(5))  # as of `len(np.unique(labels))` or `labels.max() + 1`
+        assert [layer.name for layer in changed.layers] == [layer.name for layer in model.layers]
+        x = np.random.default_rng(0).uniform(-1, 1, (2, *model.input_shape[1:])).astype("float32")
+        maps = [ki.features(each, ["conv4_3x3"])(x)["conv4_3x3"] for each in (model, changed)]
+        np.testing.assert_array_equal(*maps)
+        assert (changed.classes, changed.preprocessing) == (5, model.preprocessing)
+
+
+def test_new_classifiers_of_a_frozen_network_learn():
+    model = ki.freeze(ki.GoogLeNet(architecture=TINY, classes=3), "main")
+    changed = ki.change_classes(model, 5)
+    learning = [layer.name for layer in changed.layers if layer.trainable and layer.weights]
+    assert "loss3_classifier" in learning
+    assert not {"conv1_3x3_s1", "conv4_3x3"} & set(learning)
+
+
 def test_what_has_no_classifiers_is_refused():
     with pytest.raises(ki.InputError, match="must have heads"):
         ki.change_classes(ki.GoogLeNet(architecture=TINY, include_top=False), 2)

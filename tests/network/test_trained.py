@@ -109,6 +109,7 @@ def test_weights_move_between_models_with_heads_and_without(source, stored, form
     with pytest.warns(UserWarning, match=r"except those of loss1_conv, .*loss2_classifier, which begin anew"):
         model = tiny(weights=path)
     assert same(model, source) == weighted(single)
+    assert model.class_names == NAMES  # of the main classifier, which is loaded
 
 
 def test_heads_for_images_of_another_size_begin_anew_but_for_what_fits(source):
@@ -144,6 +145,16 @@ def test_files_that_hold_no_such_weights_are_refused(stored, tmp_path):
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)]).save_weights(tmp_path / "other.weights.h5")
     with pytest.raises(ki.InputError, match=r"Nothing was loaded: conv1_3x3_s1 .* missing; .*; and \d+ more"):
         tiny(weights=tmp_path / "other.weights.h5")
+    within = keras.Sequential([keras.Input((10, 10, 3)), tiny(aux_heads=False)])
+    within.save_weights(tmp_path / "within.weights.h5")
+    with pytest.raises(ki.InputError, match=r"Nothing was loaded: conv1_3x3_s1 .* missing; .*; and \d+ more"):
+        tiny(weights=tmp_path / "within.weights.h5")
+    for other in (within, keras.Model(within.layers[0].input, within.layers[0].output, name="plain")):
+        with pytest.raises(ki.InputError, match=rf"of a model around one, give that one\. .*{other.name}"):
+            trained.load_trained_weights(tiny(), other)
+    for nothing in (None, 3, ""):
+        with pytest.raises(ki.InputError, match=r"`weights` must be the path"):
+            trained.load_trained_weights(tiny(), nothing)
 
 
 def test_weights_that_are_not_finite_are_refused(source):
