@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def add_options(parser: Any) -> None:
     """Adds the options that `data_of` reads."""
-    parser.add_argument("--dataset", metavar="NAME|FOLDER", help="other images than the run's, with the same classes")
+    text = "other images than the run's, with the same classes"
+    parser.add_argument("--dataset", metavar="NAME|FOLDER|TABLE", help=text)
     parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="images per step (default: 64)")
     parser.add_argument("--skip-bad-images", action="store_true", help="leave out unreadable files of a folder")
 

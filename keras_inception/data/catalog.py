@@ -151,8 +151,9 @@ def _builder(name: str) -> tfds.core.DatasetBuilder:
     except (tfds.core.DatasetNotFoundError, ValueError, TypeError) as error:
         known = sorted({DIGITS, *tfds.list_builders(with_community_datasets=False)})
         raise InputError(
-            '`dataset` must be a folder of images, "digits", or the name of a TFDS dataset; there is neither a folder '
-            f"nor a dataset of this name. {did_you_mean(name, known)}Received: dataset={name!r}"
+            '`dataset` must be a folder of images, a table (.csv or .parquet), "digits", or the name of a TFDS '
+            "dataset; there is neither a folder nor a dataset of this name. "
+            f"{did_you_mean(name, known)}Received: dataset={name!r}"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -26,6 +27,9 @@ SPLIT_FOLDERS: dict[str, tuple[str, ...]] = {
 }
 
 FOLDER = "folder"
+
+# A label that is a number, as tables write whole ones and others.
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d{1,3})?")
 
 _NOT_THE_SAME = (
     "The images must be those that the run began with. Bring them back as they were, or begin anew in another folder."
@@ -88,7 +92,8 @@ def read(
     splits = {split: files[is_read[files]] for split, files in splits.items()}
     for split, files in splits.items():
         if split in roots:
-            _check_classes(roots[split], {class_names[label] for label in np.unique(labels[files])}, class_names)
+            where = f"{roots[split]}, split {split}," if roots[split].is_file() else roots[split]
+            _check_classes(where, {class_names[label] for label in np.unique(labels[files])}, class_names)
     if record is None:
         splits = _complete(splits, labels, seed, validation_fraction, test_fraction)
     record = {
@@ -138,7 +143,7 @@ class _Found(NamedTuple):
 
 def root(dataset: PathLike) -> Path:
     """Returns the folder within which the images of a dataset, a folder or a table, are named."""
-    return Path(dataset).parent if table.is_table(Path(dataset)) else Path(dataset)
+    return table.root(Path(dataset)) if table.is_table(Path(dataset)) else Path(dataset)
 
 
 def _of_table(path: Path) -> _Found:
@@ -150,7 +155,7 @@ def _of_table(path: Path) -> _Found:
             f"`split` in a table must be train, validation or test. Received: {path} with {', '.join(sorted(unknown))}"
         )
     classes = {row.label for row in rows}
-    numbers = all(name.isdecimal() for name in classes)
+    numbers = all(_NUMBER.fullmatch(name) for name in classes)
     class_names = sorted(classes, key=lambda name: (Decimal(name) if numbers else 0, name))  # `int` bounds the digits
     places = {name: index for index, name in enumerate(class_names)}
     files = {
@@ -162,7 +167,7 @@ def _of_table(path: Path) -> _Found:
             f"Received: {path} with classes {class_names} and splits {sorted(given)}"
         )
     labels = np.array([places[row.label] for row in rows])
-    return _Found(path.parent, [row.path for row in rows], labels, class_names, files, dict.fromkeys(files, path))
+    return _Found(root(path), [row.path for row in rows], labels, class_names, files, dict.fromkeys(files, path))
 
 
 def _of_folder(folder: Path) -> _Found:
@@ -264,7 +269,7 @@ def _check_names(folder: Path, classes: Sequence[str]) -> None:
             )
 
 
-def _check_classes(root: Path, found: Iterable[str], classes: Sequence[str]) -> None:
+def _check_classes(where: PathLike, found: Iterable[str], classes: Sequence[str]) -> None:
     """Refuses a split whose classes are not those that are trained."""
     found = set(found)
     lacking = [name for name in classes if name not in found]
@@ -272,8 +277,8 @@ def _check_classes(root: Path, found: Iterable[str], classes: Sequence[str]) -> 
     if lacking or others:
         what = [f"without images of {lacking}"] * bool(lacking) + [f"with other classes {others}"] * bool(others)
         raise InputError(
-            "Every class needs images, in each of the folders for training, validation and testing. Add some, or "
-            f"remove the folder. Received: {root} {' and '.join(what)}"
+            "Every class needs images, in each of the splits for training, validation and testing. Add some, or remove "
+            f"that split. Received: {where} {' and '.join(what)}"
         )
 
 

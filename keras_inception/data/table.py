@@ -2,8 +2,9 @@
 
 import csv
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from keras_inception.errors import InputError, MissingFileError, MissingPackageError, shortened
 from keras_inception.network.labels import is_class_name
@@ -25,10 +26,16 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in ENDINGS and not path.is_dir()
 
 
+def root(path: Path) -> Path:
+    """Returns the folder of a table, within which its images are named: `..` leads from it as links are followed."""
+    return Path(os.path.realpath(path.parent))
+
+
 def rows(path: Path) -> list[Row]:
     """Returns the rows of a table, in the order of their paths; `split` is "train" where there is no such column.
 
-    Paths in it are absolute, or as seen from the folder of the table. Other columns are passed over.
+    Paths in it are absolute, or as seen from the folder of the table. Columns may be named in capitals; others are
+    passed over.
 
     Raises:
         InputError: It is no such table, lacks a column or a value, or names an image twice.
@@ -39,20 +46,22 @@ def rows(path: Path) -> list[Row]:
         raise MissingFileError(f"There is no table of that name. Received: {path}")
     if not path.is_file():
         raise InputError(f"A table must be a regular file, not a pipe or device. Received: {path}")
-    places, found = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
-    names = [name for name, _ in found]
-    if twice := [name for name in COLUMNS if names.count(name) > 1]:
+    places, names, values_of = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
+    called = [name.strip().lower() for name in names]
+    if twice := [name for name in COLUMNS if called.count(name) > 1]:
         raise InputError(
             f"A table must have one column of each name, or it is unknown which one counts. Received: {path} with "
             f"{' and '.join(twice)} more than once"
         )
-    columns = dict(found)
-    if lacking := [name for name in ("path", "label") if name not in columns]:
+    if lacking := [name for name in ("path", "label") if name not in called]:
         raise InputError(
-            "A table of images must have the columns path and label, named in its first line, and may have split. "
-            f"Received: {path} without {' and '.join(lacking)}, with {shortened(', '.join(columns), 200)}"
+            "A table of images must have the columns path and label, named in its first line (of a CSV file with "
+            f"commas between them), and may have split. Received: {path} without {' and '.join(lacking)}, with "
+            f"{shortened(', '.join(names), 200) or 'none'}"
         )
+    columns = {name: values_of(called.index(name)) for name in COLUMNS if name in called}
     splits = columns.get("split", ["train"] * len(columns["path"]))
+    within = root(path)
     images: dict[str, Row] = {}
     for place, *values in zip(places, columns["path"], columns["label"], splits):
         row = dict(zip(COLUMNS, (value.strip() for value in values)))
@@ -62,15 +71,18 @@ def rows(path: Path) -> list[Row]:
             raise InputError(
                 f"Every row of a table must hold an image and its class. Received: {path}, {place}: {wrong}"
             )
-        name = os.path.relpath(path.parent / row["path"], path.parent)
+        name = os.path.relpath(within / row["path"], within)
         if name in images:
             raise InputError(f"A table must name every image once. Received: {path} with {row['path']} twice")
         images[name] = Row(name, row["label"], row["split"])
     return [images[name] for name in sorted(images)]
 
 
-def _csv(path: Path) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """Returns where each row stands, as an error says it, and the values of each column."""
+# Where each row stands, as an error says it; the names of the columns; and by its index the values of one.
+_Columns: TypeAlias = tuple[list[str], list[str], Callable[[int], list[str]]]
+
+
+def _csv(path: Path) -> _Columns:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
@@ -93,11 +105,10 @@ def _csv(path: Path) -> tuple[list[str], list[tuple[str, list[str]]]]:
                 f"Every row of a table must have as many values as its first line, {len(header)}; quote values with "
                 f"commas. Received: {path}, {place} with {len(line)}"
             )
-    return begins, [(name.strip(), [line[index] for line in lines]) for index, name in enumerate(header)]
+    return begins, header, lambda index: [line[index] for line in lines]
 
 
-def _parquet(path: Path) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """Returns what `_csv` does."""
+def _parquet(path: Path) -> _Columns:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
@@ -112,11 +123,11 @@ def _parquet(path: Path) -> tuple[list[str], list[tuple[str, list[str]]]]:
         reason = shortened(" ".join(str(error).split()), 200)
         raise InputError(f"A table must be a Parquet file. Received: {path} ({reason})") from error
     places = [f"row {number}" for number in range(1, table.num_rows + 1)]
-    return places, [
-        (name, [_text(value, f"{path}, {place}") for place, value in zip(places, column.to_pylist())])
-        for name, column in zip(table.column_names, table.columns)
-        if name in COLUMNS
-    ]
+
+    def values(index: int) -> list[str]:
+        return [_text(value, f"{path}, {place}") for place, value in zip(places, table.columns[index].to_pylist())]
+
+    return places, table.column_names, values
 
 
 def _text(value: object, where: str) -> str:

@@ -253,7 +253,7 @@ def test_splits_of_different_classes_are_refused(tmp_path, split, classes, messa
     make_classes(tmp_path / "train", {"cat": 3, "dog": 3})
     (tmp_path / split).mkdir()
     make_classes(tmp_path / split, classes)
-    with pytest.raises(ValueError, match=f"Every class needs images, in each of the folders.*{message}"):
+    with pytest.raises(ValueError, match=f"Every class needs images, in each of the splits.*{message}"):
         data.load(tmp_path)
 
 

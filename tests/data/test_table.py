@@ -68,6 +68,37 @@ def test_splits_and_numbers_of_a_table_are_taken(ending, images):
     assert found.sizes == {"train": 4, "validation": 4, "test": 4}
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_columns_in_capitals_are_taken(ending, images):
+    """A `Split` that was passed over would let the images be split anew, and none would notice."""
+    header = ("Path", "LABEL", " Split ")
+    rows = [(f"{name}/{i}.png", name, "valid" if i == 5 else "train") for name in "ab" for i in range(6)]
+    path = images / f"all.{ending}"
+    if ending == "csv":
+        write(path, rows, header)
+    else:
+        pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pyarrow.table([*map(pyarrow.array, zip(*rows))], header), path)
+    assert names_and_labels(folder.read(path, 0, 0, 0), "validation") == [("a/5.png", 0), ("b/5.png", 1)]
+
+
+def test_absolute_paths_are_found_from_a_folder_that_is_a_link(images, tmp_path):
+    far = tmp_path / "far" / "away" / "lists"
+    far.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(far)
+    write(far / "all.csv", [(images / name / f"{i}.png", name) for name in "ab" for i in range(6)], ("path", "label"))
+    found = folder.read(tmp_path / "link" / "all.csv", 0, 0, 0)
+    assert (found.sizes["train"], found.skipped) == (12, [])
+    assert folder.root(tmp_path / "link" / "all.csv") == far
+
+
+def test_a_split_that_lacks_a_class_is_named(images):
+    rows = [(f"{name}/{i}.png", name, "val" if name == "a" and i == 5 else "train") for name in "ab" for i in range(6)]
+    path = write(images / "all.csv", rows)
+    with pytest.raises(InputError, match=r"all\.csv, split validation, without images of \['b'\]"):
+        folder.read(path, 0, 0, 0)
+
+
 def test_a_run_does_not_go_on_with_other_labels_of_a_table(images):
     rows = [(f"{name}/{i}.png", name) for name in "ab" for i in range(6)]
     record = folder.read(write(images / "all.csv", rows, ("path", "label")), 0, 0, 0).record
@@ -82,6 +113,7 @@ def test_a_run_does_not_go_on_with_other_labels_of_a_table(images):
     [
         ("", "without path and label"),
         ("file,label\nx,a\n", "without path, with file, label"),
+        ("path;label\nx.png;a\n", "commas between.* without path and label, with path;label"),
         ("path,label\nx.png,a\nx.png,b\n", r"with x\.png twice"),
         ("path,label\nx.png,a\n./x.png,b\n", r"with \./x\.png twice"),
         ("path,label\nx.png,\n", "line 2: no label"),
@@ -94,6 +126,7 @@ def test_a_run_does_not_go_on_with_other_labels_of_a_table(images):
         ("path,label\nx.png,\xe4\n", "in UTF-8"),
         ("path,label,label\nx.png,a,b\ny.png,b,a\n", "one column of each name.* with label more than once"),
         ("path,split,label, split\nx.png,train,a,test\n", "with split more than once"),
+        ("Path,label,path\nx.png,a,y.png\n", "with path more than once"),
         ("path,label\n" + "x" * 131_073 + ",a\n", "at most 131,072 characters"),
     ],
 )
@@ -106,8 +139,12 @@ def test_what_is_wrong_with_a_table_is_said(text, says, tmp_path):
 
 @pytest.mark.parametrize(
     ("labels", "order"),
-    [(("1", "01"), ["01", "1"]), (("9" * 5000, "10"), ["10", "9" * 5000]), (("2", "0010"), ["2", "0010"])],
-)
+    [
+        (("1", "01"), ["01", "1"]), (("9" * 5000, "10"), ["10", "9" * 5000]), (("2", "0010"), ["2", "0010"]),
+        (("10.0", "9.0"), ["9.0", "10.0"]), (("-1", "-2"), ["-2", "-1"]), (("1e-05", "-2e5"), ["-2e5", "1e-05"]),
+        (("2_1", "10"), ["10", "2_1"]), (("2", "1e9999999999999999999"), ["1e9999999999999999999", "2"]),
+    ],
+)  # fmt: skip
 def test_labels_that_are_numbers_have_one_order(labels, order, images):
     path = write(images / "all.csv", [(f"a/{i}.png", labels[i % 2]) for i in range(6)], ("path", "label"))
     assert folder.read(path, 0, 0, 0).class_names == order
@@ -130,12 +167,21 @@ def test_labels_of_parquet_are_texts_or_numbers(label, says, tmp_path):
     parquet.write_table(pyarrow.table([columns[0]] * 3, ["path", "label", "label"]), tmp_path / "all.parquet")
     with pytest.raises(InputError, match="with label more than once"):
         table.rows(tmp_path / "all.parquet")
+    parquet.write_table(pyarrow.table([columns[0]] * 2, ["filename", "class"]), tmp_path / "all.parquet")
+    with pytest.raises(InputError, match="without path and label, with filename, class"):
+        table.rows(tmp_path / "all.parquet")
 
 
 def test_a_pipe_is_no_table(tmp_path):
     os.mkfifo(tmp_path / "all.csv")
     with pytest.raises(InputError, match="not a pipe"):
         data.load(tmp_path / "all.csv")
+
+
+def test_a_file_that_is_no_table_is_refused_with_what_is(tmp_path):
+    (tmp_path / "all.tsv").write_text("path\tlabel\n")
+    with pytest.raises(InputError, match=r"a table \(\.csv or \.parquet\)"):
+        data.load(tmp_path / "all.tsv")
 
 
 def test_a_table_that_is_not_there_or_not_parquet_is_refused(tmp_path, monkeypatch):
