@@ -20,8 +20,8 @@ class LocalResponseNormalization(keras.layers.Layer):
     alpha of 1e-4 divided by that window, because Caffe divides by it and this formula does not.
 
     The sum is one matrix product with a banded matrix of zeros and ones, which is faster than TensorFlow's kernel
-    on the CPU, forward and backward (`benchmarks/lrn.py`). It is computed in float32 at least, also under mixed
-    precision: `bias + alpha * sum` does not fit into 8 bits of mantissa.
+    on the CPU, forward and backward (`benchmarks/normalization.py`). It is computed in float32 at least, also under
+    mixed precision: `bias + alpha * sum` does not fit into 8 bits of mantissa.
 
     Args:
         depth_radius: Half the width of the window of channels, at least 0.
@@ -179,11 +179,21 @@ class _SeedOfThisReplica(keras.random.SeedGenerator):
 
 @keras.saving.register_keras_serializable(package="keras_inception")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Keras's layer of that name whose moments are those of the whole batch, whatever the number of replicas.
+    """Keras's layer of that name, with the moments of the whole batch under replicas, and in one pass on TensorFlow.
 
-    There is nothing to choose: under several replicas it computes as Keras's does with `synchronized=True`, and on one
-    device as with `synchronized=False`, which rounds otherwise.
+    There is nothing to choose: under several replicas it computes as Keras's does with `synchronized=True`. On one
+    device TensorFlow trains it with the operation that it has for that, which Keras does not use: moments,
+    normalization and their gradients are one pass each over the activations, which stay in their own type
+    (`benchmarks/normalization.py`). Results differ from Keras's by rounding.
     """
+
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
+        if not (training and self.trainable and mask is None and _has_fused_batch_norm(inputs, self.axis)):
+            return super().call(inputs, training=training, mask=mask)
+        outputs, mean, variance = _fused_batch_norm(inputs, self.gamma, self.beta, self.epsilon, self.axis)
+        for moving, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + new * (1 - self.momentum))
+        return outputs
 
     @property
     def synchronized(self) -> bool:
@@ -197,3 +207,35 @@ class BatchNormalization(keras.layers.BatchNormalization):
         config = super().get_config()
         del config["synchronized"]
         return config
+
+
+def _has_fused_batch_norm(x: Tensor, axis: int) -> bool:
+    """Whether TensorFlow normalizes this batch of images over one device in one operation."""
+    return (
+        keras.backend.backend() == "tensorflow"
+        and replica_count() == 1
+        and len(x.shape) == 4
+        and axis % 4 in (1, 3)
+        and keras.backend.standardize_dtype(x.dtype) != "float64"
+    )
+
+
+def _fused_batch_norm(
+    x: Tensor, gamma: Tensor | None, beta: Tensor | None, epsilon: float, axis: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the normalized batch, its mean and its variance (the mean square, as Keras has it) by channel."""
+    import tensorflow as tf
+
+    channels = x.shape[axis]
+    outputs, mean, unbiased, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=tf.ones(channels) if gamma is None else tf.convert_to_tensor(gamma),
+        offset=tf.zeros(channels) if beta is None else tf.convert_to_tensor(beta),
+        mean=tf.zeros(0),  # they are those of the batch
+        variance=tf.zeros(0),
+        epsilon=epsilon,
+        data_format="NHWC" if axis % 4 == 3 else "NCHW",
+        is_training=True,
+    )
+    count = tf.cast(tf.size(x) // channels, "float32")
+    return outputs, mean, unbiased * tf.maximum(count - 1, 1) / tf.maximum(count, 1)

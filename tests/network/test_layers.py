@@ -209,22 +209,75 @@ def test_ceil_pooling_survives_its_config():
     assert (again.pool_size, again.strides, again.name) == ((5, 5), (3, 3), "pool")
 
 
+def both(kind, **arguments):
+    """Returns a layer of this package and Keras's of the same name."""
+    return [each(**arguments, name="layer") for each in (kind, getattr(keras.layers, kind.__name__))]
+
+
 @pytest.mark.parametrize(
-    ("ours", "kerass", "arguments"),
-    [
-        (Dropout, keras.layers.Dropout, {"rate": 0.4, "seed": 3}),
-        (BatchNormalization, keras.layers.BatchNormalization, {}),
-    ],
+    ("kind", "arguments"), [(Dropout, {"rate": 0.4, "seed": 3}), (BatchNormalization, {"dtype": "float64"})]
 )
-def test_on_one_device_a_layer_is_kerass_bit_for_bit(x, ours, kerass, arguments):
-    layers = [kind(**arguments, name="layer") for kind in (ours, kerass)]
+def test_on_one_device_a_layer_is_kerass_bit_for_bit(x, kind, arguments):
+    layers = both(kind, **arguments)
     for _ in range(2):  # the second with another seed, or with other moving statistics
         found, expected = (as_numpy(layer(x, training=True)) for layer in layers)
         np.testing.assert_array_equal(found, expected)
     assert not np.array_equal(found, x)
     found, expected = ([(v.path.split("/")[-1], as_numpy(v).tolist()) for v in layer.variables] for layer in layers)
     assert found == expected
-    config = layers[1].get_config()
+
+
+@pytest.mark.parametrize("kind", [Dropout, BatchNormalization])
+def test_a_layer_s_configuration_is_kerass(kind):
+    ours, kerass = both(kind, **({"rate": 0.4} if kind is Dropout else {}))
+    config = kerass.get_config()
     config.pop("synchronized", None)
-    assert layers[0].get_config() == config
-    assert ours.from_config(config).get_config() == config
+    assert ours.get_config() == config
+    assert kind.from_config(config).get_config() == config
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("arguments", [{}, {"scale": False}, {"center": False}, {"axis": 1}])
+def test_batches_are_normalized_as_kerass_does_to_rounding(policy, arguments):
+    layers = both(BatchNormalization, dtype=policy, momentum=0.9, **arguments)
+    tolerance = {"float32": 1e-5, "mixed_float16": 2**-9, "mixed_bfloat16": 2**-6}[policy]
+    random = np.random.default_rng(0)
+    for _ in range(2):  # the second with other moving statistics
+        images = (random.normal(size=(3, 6, 5, 4)) * 2 + 1).astype("float32")
+        found, expected = (as_numpy(keras.ops.cast(layer(images, training=True), "float32")) for layer in layers)
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+    for ours, kerass in zip(*(layer.variables for layer in layers), strict=True):
+        np.testing.assert_allclose(as_numpy(ours), as_numpy(kerass), rtol=1e-5, err_msg=kerass.path)
+
+
+def test_the_statistics_of_one_value_a_channel_are_kerass():
+    found, expected = both(BatchNormalization, momentum=0.5)
+    one = np.full((1, 1, 1, 3), 5.0, "float32")
+    for layer in (found, expected):
+        np.testing.assert_array_equal(as_numpy(layer(one, training=True)), 0)
+    for ours, kerass in zip(found.variables, expected.variables, strict=True):
+        np.testing.assert_array_equal(as_numpy(ours), as_numpy(kerass))
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="takes gradients by TensorFlow's tape")
+@pytest.mark.parametrize("arguments", [{}, {"scale": False}, {"axis": 1}])
+def test_gradients_through_a_normalized_batch_are_kerass_to_rounding(arguments):
+    import tensorflow as tf
+
+    random = np.random.default_rng(0)
+    images, share = random.normal(size=(2, 4, 6, 5, 4)).astype("float32")
+    gradients = []
+    for layer in both(BatchNormalization, **arguments):
+        x = tf.Variable(images)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(share * layer(x, training=True))
+        gradients.append(tape.gradient(loss, [x, *(weight.value for weight in layer.trainable_weights)]))
+    for ours, kerass in zip(*gradients, strict=True):
+        np.testing.assert_allclose(ours, kerass, rtol=1e-4, atol=1e-5)
+
+
+def test_a_frozen_normalization_and_a_mask_are_left_to_keras(x):
+    mask = np.array([True, False, True])[: len(x), None, None] & np.ones(x.shape[:3], bool)
+    for arguments, call in (({"trainable": False}, {}), ({}, {"mask": mask})):
+        found, expected = (as_numpy(layer(x, training=True, **call)) for layer in both(BatchNormalization, **arguments))
+        np.testing.assert_array_equal(found, expected)
