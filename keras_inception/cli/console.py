@@ -70,13 +70,15 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        last_is_text = column == "why they differ"
-        table.add_column(column, justify="left" if index == 0 or last_is_text else "right", no_wrap=not last_is_text)
+        is_text = index == 0 or column == "why they differ"
+        side: Any = "left" if is_text else "right"
+        table.add_column(Text(column), justify=side, overflow="fold", no_wrap=not is_text)  # no number is cut off
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # a name of a class is no markup, whatever brackets and colons it has
     # A file or a pipe has no width: the table takes what it needs.
     console = Console(width=None if sys.stdout.isatty() else 200)
     with console.capture() as text:  # to a reader that is gone, rich itself would end the process

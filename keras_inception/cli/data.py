@@ -13,6 +13,7 @@ from keras_inception.training.config import OF_AUGMENTATION
 
 if TYPE_CHECKING:
     from keras_inception.data import Data
+    from keras_inception.types import Array
 
 SHOWN = 20  # images on the sheet
 LISTED = 5  # files that are named
@@ -42,7 +43,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
-    from keras_inception.data import duplicates
+    from keras_inception.data import BadImagesError, duplicates
     from keras_inception.training.loop import load_data
 
     if Path(arguments.out).suffix.lower() not in (".png", ".svg", ".pdf"):
@@ -50,6 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
     config = merged_config(options_of(arguments), arguments.config)
     config = replace(config, skip_bad_images=True, recipe=replace(config.recipe, batch_size=SHOWN))
     data = load_data(config, on_check=CheckProgress())
+    try:
+        images, labels = _first(data)
+    except BadImagesError:  # their headers and ends told nothing
+        data = load_data(replace(config, full_check=True), on_check=CheckProgress())
+        images, labels = _first(data)
     splits = [split for split in ("train", "validation", "test") if data.sizes.get(split)]
     counts = [data.class_counts(split) for split in splits]
     rows = [[name, *(f"{of:,}" for of in numbers)] for name, *numbers in zip(data.class_names, *counts)]
@@ -65,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         shared = [", ".join(f"{split} {name}" for split, name in places)
                   for places in duplicates.across_splits(config.dataset, data)]  # fmt: skip
         print(f"images that are in several splits: {_some([f'({text})' for text in shared])}")
-        _draw(data, arguments.out)
+    _draw(data, images, labels, arguments.out)
     print(f"drew {arguments.out}: training images of the first epoch, recipe {config.recipe.name}")
     return 0
 
@@ -75,17 +81,23 @@ def _some(names: list[str]) -> str:
     return f"{len(names):,}: {', '.join(names[:LISTED])}{more}" if names else "none"
 
 
-def _draw(data: "Data", path: str) -> None:
+def _first(data: "Data") -> "tuple[Array, Array]":
+    """Returns the first images of the first epoch, and their labels."""
+    with data.reading():
+        images, labels = next(iter(data.train_from(0).take(1).as_numpy_iterator()))
+    return images, labels
+
+
+def _draw(data: "Data", images: "Array", labels: "Array", path: str) -> None:
     import numpy as np
 
     from keras_inception.network.preprocess import undo_preprocessing
     from keras_inception.plots import evaluation as plots
 
-    images, labels = next(iter(data.train_from(0).take(1).as_numpy_iterator()))
     pixels = undo_preprocessing(images, preprocessing=data.pipeline.preprocessing)
     shares = np.eye(len(data.class_names))[labels] if labels.ndim == 1 else labels  # MixUp and CutMix mix them
     titles = ["\n".join(
-        data.class_names[i] + (f" {share[i]:.0%}" if share[i] < 1 else "") for i in np.flatnonzero(share)
+        plots.short(data.class_names[i]) + (f" {share[i]:.0%}" if share[i] < 1 else "") for i in np.flatnonzero(share)
     ) for share in shares]  # fmt: skip
     with files.written_aside(path) as aside:
         plots.sheet([*np.clip(np.round(pixels), 0, 255).astype("uint8")], titles).savefig(aside, dpi=120)

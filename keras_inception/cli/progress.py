@@ -27,7 +27,8 @@ class TrainingProgress(keras.callbacks.Callback):
     def __init__(self, epochs: int) -> None:
         super().__init__()
         self._epochs = epochs
-        said = TextColumn("{task.fields[said]}", table_column=Column())  # wraps where the terminal is narrow
+        # The latter wraps where the terminal is narrow. A name of a head is no markup.
+        said = TextColumn("{task.fields[said]}", markup=False, table_column=Column())
         columns = TextColumn("{task.description}"), BarColumn(20), said
         console = Console(stderr=True)
         self._bar = Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty())

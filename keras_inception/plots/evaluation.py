@@ -1,6 +1,5 @@
 """The plots of evaluations: where each head looks, and those of a report."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,7 +31,8 @@ def explanation(pixels: Array, explanations: Sequence[Any]) -> Figure:
     for axes, bars, found in zip(upper[1:], lower[1:], explanations):
         axes.imshow(grey, cmap="gray", vmin=0, vmax=1)
         heat = axes.imshow(found.heatmap, cmap="inferno", vmin=0, vmax=1, alpha=0.6)
-        axes.set_title(f"{found.head}: {found.class_name}, {found.probability:.1%}")
+        title = f"{found.head}: {short(found.class_name)}, {found.probability:.1%}"
+        axes.set_title(title, parse_math=False)
         _bars(bars, found.top, head_colour(found.head))
     for axes in upper:
         axes.set(xticks=[], yticks=[])
@@ -74,7 +74,7 @@ def confusion_matrix(counts: Array, class_names: Sequence[str]) -> Figure:
     shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="answer", ylabel="class", title="What each class is called")
     if classes <= MOST_NAMES:
-        names = [_short(name) for name in class_names]
+        names = [short(name) for name in class_names]
         axes.set_xticks(range(classes), names, rotation=90, parse_math=False)
         axes.set_yticks(range(classes), names, parse_math=False)
     if classes <= MOST_NUMBERS:
@@ -126,11 +126,12 @@ def draw_image(axes: Axes, image: Any, title: str) -> None:
 
 def answer_title(name: str, answer: str, confidence: float) -> str:
     """Returns what stands above an image: its class, the answer where it is another one, and its probability."""
-    called = "" if answer == name else f"\ncalled {_short(answer)}"
-    return f"{_short(name)}{called}\nconfidence {confidence:.1%}"
+    called = "" if answer == name else f"\ncalled {short(answer)}"
+    return f"{short(name)}{called}\nconfidence {confidence:.1%}"
 
 
-def _short(name: str, length: int = 22) -> str:
+def short(name: str, length: int = 22) -> str:
+    """Returns the name of a class, without its end where it is too long for its place."""
     return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
@@ -138,7 +139,7 @@ def _bars(axes: Axes, top: Sequence[tuple[str, float]], colour: str) -> None:
     """Draws the probabilities of the likeliest classes, from top to bottom."""
     bars = axes.barh(range(len(top)), [probability for _, probability in top], color=colour)
     axes.bar_label(bars, [f"{probability:.1%}" for _, probability in top], padding=3, fontsize="small")
-    axes.set_yticks(range(len(top)), [textwrap.shorten(name, 24) for name, _ in top], fontsize="small")
+    axes.set_yticks(range(len(top)), [short(name) for name, _ in top], fontsize="small", parse_math=False)
     axes.set(xlim=(0, 1.3), xticks=[])  # room for a label beside a bar of 100%
     axes.invert_yaxis()
     axes.spines[["top", "right", "bottom"]].set_visible(False)

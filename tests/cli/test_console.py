@@ -1,6 +1,9 @@
 """What the commands show while they check the images of a folder."""
 
 import itertools
+import sys
+
+import pytest
 
 from keras_inception.cli import console
 
@@ -35,3 +38,21 @@ def test_the_check_of_a_folder_is_a_bar_in_a_terminal_and_leaves_the_cursor(monk
     assert "checking images" in said.err
     assert "100/100" in said.err
     assert said.out == ""
+
+
+@pytest.mark.parametrize("name", ["[red] fox", "a [/b]", ":cat:", "[a]"])
+def test_a_table_shows_names_as_they_are(name, capsys):
+    console.print_table("title", ["class", name], [[name, "1"], ["other", "2"]])
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[2].split(maxsplit=1) == ["class", name]
+    assert lines[4].rsplit(maxsplit=1) == [name, "1"]
+
+
+def test_a_narrow_terminal_folds_long_names_and_cuts_no_number_off(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    name = "one_long_name_" * 5
+    console.print_table("title", ["class", "train", "validation", "test"], [[name, "1,234", "567", "89"]])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[4:]]
+    assert rows[0][1:] == ["1,234", "567", "89"]
+    assert "".join(row[0] for row in rows if row) == name

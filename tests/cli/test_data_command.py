@@ -54,5 +54,25 @@ def test_files_of_one_mark_and_other_bytes_are_no_duplicates(tmp_path):
     assert duplicates.across_splits(tmp_path, loaded) == [[("train", "train/b/0.bmp"), ("test", "test/b/0.bmp")]]
 
 
+def test_an_image_whose_damage_its_header_hides_is_named_and_left_out(image_folder, tmp_path, capsys):
+    """As `train --skip-bad-images` leaves it out; all images are on the sheet, for there are fewer than it shows."""
+    for name in ("dark", "light"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for index in range(6):
+            shutil.copy(image_folder / name / f"{index}.png", tmp_path / "images" / name)
+    bad = tmp_path / "images" / "dark" / "0.png"
+    content = bytearray(bad.read_bytes())
+    content[len(content) // 2] ^= 255
+    bad.write_bytes(content)
+    options = ("--image-size", "10", "--validation-fraction", "0", "--test-fraction", "0")
+    files.write_json(tmp_path / "tiny.json", {"architecture": TINY.to_dict()})
+    options += ("--config", str(tmp_path / "tiny.json"), "--out", str(tmp_path / "sheet.png"))
+    assert main(["data", str(tmp_path / "images"), *options]) == 0
+    said = capsys.readouterr().out
+    assert f"unreadable files: 1: {bad}\n" in said
+    assert [line.split() for line in said.splitlines() if line.strip().startswith("dark")] == [["dark", "5"]]
+    assert (tmp_path / "sheet.png").is_file()
+
+
 def test_the_sheet_is_an_image(refused):
     assert "--out writes .png, .svg or .pdf" in refused("data", "digits", "--out", "sheet.txt")

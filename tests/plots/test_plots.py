@@ -1,5 +1,7 @@
 """Plots of a training, an explanation, early exits and a search: what is drawn is what was given."""
 
+import io
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,16 @@ def test_an_explanation_shows_the_image_and_for_each_head_map_and_classes():
         np.testing.assert_array_equal(axes.images[1].get_array(), explanation.heatmap)
     assert sorted(label.get_text() for label in figure.axes[5].get_yticklabels()) == ["ant", "bee", "cow"]
     assert {text.get_text().strip() for text in figure.axes[5].texts} == {"50.0%", "30.0%", "20.0%"}
+
+
+def test_names_of_classes_are_drawn_as_they_are_and_cut_off_where_they_are_long():
+    odd, long = r"$\nothing$", "a_long_name_of_one_word_that_no_line_holds"
+    explanation = Explanation("main", [(odd, 0.6), (long, 0.4)], odd, 0.6, np.zeros((12, 10)))
+    figure = plots.explanation(np.zeros((12, 10, 3)), [explanation])
+    figure.savefig(io.BytesIO())  # where Matplotlib takes a text between dollars for mathematics, this raises
+    assert figure.axes[1].get_title() == f"main: {odd}, 60.0%"
+    names = [label.get_text() for label in figure.axes[3].get_yticklabels()]
+    assert sorted(names) == [odd, "a_long_name_of_one_wo…"]
 
 
 def test_early_exits_are_drawn_for_both_sets_of_images_with_the_chosen_thresholds():
