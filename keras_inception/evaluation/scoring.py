@@ -15,7 +15,7 @@ from keras_inception.evaluation import cropping, measures
 from keras_inception.network import cost
 from keras_inception.network.checks import check_finite, check_images, check_input, gives_logits
 from keras_inception.network.labels import check_labels
-from keras_inception.network.losses import logs_by_head
+from keras_inception.network.logs import logs_by_head
 from keras_inception.network.model import InceptionModel, check_model
 from keras_inception.network.preprocess import preprocess_input
 from keras_inception.types import Array

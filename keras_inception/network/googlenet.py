@@ -16,6 +16,7 @@ from keras_inception.network import blocks, losses
 from keras_inception.network.checks import gives_logits
 from keras_inception.network.dtypes import output_dtype, policy
 from keras_inception.network.initializers import InitialWeights, initializer
+from keras_inception.network.logs import name_logs
 from keras_inception.network.model import InceptionModel, check_model
 from keras_inception.network.record import Preprocessing
 from keras_inception.network.saved import known
@@ -29,7 +30,7 @@ LEARNING_RATE = 3e-4
 # The paper's, for the auxiliary heads of a model that does not know its architecture.
 LOSS_WEIGHT = 0.3
 
-losses.name_logs(head for each in architectures.ARCHITECTURES.values() for head in each.heads)
+name_logs(head for each in architectures.ARCHITECTURES.values() for head in each.heads)
 
 CLASSES: Rule = rule("an integer of at least 2", lambda value: is_whole(value, 2))
 MAYBE_NAME: Rule = maybe(

@@ -18,6 +18,7 @@ from keras_inception.errors import InputError, MissingFileError, shortened
 from keras_inception.network import losses
 from keras_inception.network.checks import as_numpy, check_finite, check_images, count_not_finite
 from keras_inception.network.labels import check_class_names, check_weights, class_weight_by_index
+from keras_inception.network.logs import OtherNames, other_names
 from keras_inception.network.loss_weights import LogLossWeights, check_loss_weights
 from keras_inception.network.preprocess import check_mode, contradiction
 from keras_inception.network.record import Record, checked_resize, record_of
@@ -184,8 +185,7 @@ class InceptionModel(Step):
             loss_weights = plain(loss_weights) if isinstance(loss_weights, np.ndarray) else loss_weights
             loss_weights = check_loss_weights(losses.spread(loss_weights, names, "loss_weights"))
         self._logged = ()
-        other_names = partial(losses.other_names, names=names)
-        directions = undocumented.directions(self, lambda: self._logged, other_names)
+        directions = undocumented.directions(self, lambda: self._logged, partial(other_names, names=names))
         resolved = losses.HeadLosses(names, head_losses, loss_weights, metrics, directions)
         given = {"metrics": metrics, "weighted_metrics": weighted_metrics}
         given = {name: losses.metrics_per_head(resolved.fitting(value), names, name) for name, value in given.items()}
@@ -344,7 +344,7 @@ class InceptionModel(Step):
         self._looks_at_images, self._is_fitting, self._has_warned = True, True, False
         callbacks = arguments.get("callbacks")
         if not isinstance(callbacks, keras.callbacks.CallbackList):
-            own = LogLossWeights(), losses.OtherNames()
+            own = LogLossWeights(), OtherNames()
             arguments["callbacks"] = [*own, *keras.tree.flatten(callbacks or [])]
         try:
             history = super().fit(**arguments)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from keras_inception.network.losses import logs_by_head
+from keras_inception.network.logs import logs_by_head
 
 _COLOURS = {"main": "#1f5fbf", "aux1": "#d9822b", "aux2": "#3d9970"}
 _OTHERS = ("#b03060", "#8c6d31", "#17a2b8", "#6b7a1f", "#5c5c8a")

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_inception import files
 from keras_inception.network.blocks import MAIN
-from keras_inception.network.losses import other_names
+from keras_inception.network.logs import other_names
 from keras_inception.training import checkpoint, distribute, optimizers, runs
 from keras_inception.training.interruption import PreemptedError
 from keras_inception.types import Logs

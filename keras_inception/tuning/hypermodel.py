@@ -17,7 +17,7 @@ import tensorflow as tf
 from keras_tuner.errors import FailedTrialError, FatalValueError
 
 from keras_inception.errors import InputError, MissingPackageError, shown
-from keras_inception.network import losses
+from keras_inception.network.logs import name_logs
 from keras_inception.network.model import InceptionModel
 from keras_inception.rules import is_whole
 from keras_inception.training import optimizers
@@ -98,7 +98,7 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
         self.input_shape: tuple[int | None, ...] = tuple(input_shape)
         self.classes: int = classes
         self.class_names: Sequence[str] | None = class_names
-        losses.name_logs(config.resolved_architecture.heads)
+        name_logs(config.resolved_architecture.heads)
         self.base: TrainConfig = config
         self.space: spaces.Space = spaces.read(space, config)
         self._executions: collections.Counter[tuple] = collections.Counter()

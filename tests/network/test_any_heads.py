@@ -13,7 +13,7 @@ import keras_inception as ki
 from keras_inception import architectures
 from keras_inception.architectures import WORDS, Architecture, AuxiliaryHead, Conv, Convolution, Inception, MaxPool
 from keras_inception.network import cost
-from keras_inception.network.losses import logs_by_head
+from keras_inception.network.logs import logs_by_head
 from keras_inception.plots.network import graph
 
 # The paper's places for heads in a trunk that is traced in a second.

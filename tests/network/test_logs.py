@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_inception as ki
-from keras_inception.network import losses
+from keras_inception.network.logs import other_names
 
 X = np.random.default_rng(0).normal(size=(8, 5)).astype("float32")
 Y = np.arange(8) % 7
@@ -112,4 +112,4 @@ def test_a_metric_without_a_direction_is_still_asked_for_it(three_heads):
     ],
 )
 def test_other_names_are_those_of_the_first_head(names, logs, others):
-    assert losses.other_names(logs, names) == others
+    assert other_names(logs, names) == others

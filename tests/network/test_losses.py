@@ -5,12 +5,8 @@ import numpy as np
 import pytest
 
 import keras_inception as ki
-from keras_inception.network.losses import (
-    DistilledCrossentropy,
-    SparseCategoricalCrossentropy,
-    logs_by_head,
-    other_names,
-)
+from keras_inception.network.logs import logs_by_head, other_names
+from keras_inception.network.losses import DistilledCrossentropy, SparseCategoricalCrossentropy
 
 LABELS = np.array([0, 2, 1, 2])
 LOGITS = np.array([[1.0, 0.5, -1.0], [0.2, 0.1, 0.0], [-2.0, 3.0, 1.0], [0.0, 0.0, 4.0]], "float32")

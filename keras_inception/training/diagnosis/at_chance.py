@@ -2,7 +2,8 @@
 
 import keras
 
-from keras_inception.network.losses import logs_by_head, spread
+from keras_inception.network.logs import logs_by_head
+from keras_inception.network.losses import spread
 from keras_inception.network.model import InceptionModel
 from keras_inception.training.diagnosis.watcher import AT_CHANCE, LEARNS, Chance, Watcher, head_losses_of
 from keras_inception.types import Logs
