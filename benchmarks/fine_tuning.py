@@ -31,7 +31,7 @@ STARTS = {
     "pretrained, frozen": {"learning_rate": 0.001, "freeze_through": "inception_4e"},
     "random": {"learning_rate": 0.003},
 }
-NETWORK = {"architecture": "googlenet_bn", "width": 0.5, "image_size": 96}
+NETWORK = {"architecture": "googlenet_bn", "width": 0.5, "image_size": 80}
 RECIPE = {
     "warmup_fraction": 0.1, "weight_decay": 0.1, "label_smoothing": 0.1, "dropout": 0.2, "crop_area": (0.5, 1),
     "flip": True, "precision": "auto", "validation_fraction": 0,

@@ -40,7 +40,7 @@ def timed(function):
     return command
 
 
-def ours(*, architecture, dtype, batch_size, size, threads=None, optimizer=None, steps=1):
+def ours(*, architecture, dtype, batch_size, size, width=1, threads=None, optimizer=None, steps=1):
     """A training step of this package as `fit` takes it, an epoch of such steps, and the main head's forward pass."""
     import keras
     import numpy as np
@@ -55,7 +55,7 @@ def ours(*, architecture, dtype, batch_size, size, threads=None, optimizer=None,
     keras.utils.set_random_seed(SEED)
     keras.config.set_dtype_policy(dtype)
     before = peak_mebibytes()
-    model = ki.GoogLeNet(architecture=architecture, input_shape=(size, size, 3))
+    model = ki.GoogLeNet(architecture=architecture, width=width, input_shape=(size, size, 3))
     if optimizer == "sgd":
         ki.compile_model(model, keras.optimizers.SGD(0.01, momentum=0.9))
     random = np.random.default_rng(SEED)

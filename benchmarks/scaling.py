@@ -23,11 +23,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from machine import cell, machine, ratios, row, table, versions
 from processes import Measured, in_turns, last_core
 
-REFERENCE = {"architecture": "googlenet", "size": 224, "batch_size": 16}
+REFERENCE = {"architecture": "googlenet", "width": 1, "size": 224, "batch_size": 16}
 CELLS = (
     *({"size": size} for size in (96, 128, 160, 288)),
     *({"batch_size": batch_size} for batch_size in (1, 4, 32)),
-    *({"architecture": f"googlenet@{width}"} for width in (0.25, 0.5, 1.5)),
+    *({"width": width} for width in (0.25, 0.5, 1.5)),
 )
 
 
@@ -36,7 +36,7 @@ def costs_table(arguments):
     table(
         f"Beside googlenet at 224x224 and batch 16, {arguments.dtype}, one core; an image each; {arguments.repeats} "
         "repeats in turns. A training step is that of all heads with Adam, a forward pass the main head's.",
-        "network", "pixels", "batch", "multiply-adds, training", *(f"time of a {what}" for what in commands.values()),
+        "width", "pixels", "batch", "multiply-adds, training", *(f"time of a {what}" for what in commands.values()),
     )  # fmt: skip
     options = {"dtype": arguments.dtype, "threads": 1, "cores": last_core(), "warm": list(commands)}
     with Measured("ours", **REFERENCE, **options) as reference:
@@ -52,7 +52,7 @@ def costs_table(arguments):
                     seconds = in_turns(turns, arguments.repeats)
                     times.append(cell([share * ratio for ratio in ratios(seconds["this"], seconds["reference"])]))
             multiply_adds = f"{facts['multiply_adds'] / base['multiply_adds']:.2f}"
-            row(what["architecture"], what["size"], what["batch_size"], multiply_adds, *times)
+            row(what["width"], what["size"], what["batch_size"], multiply_adds, *times)
 
 
 def workers_table(arguments):
