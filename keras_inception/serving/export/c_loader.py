@@ -73,6 +73,8 @@ class Server:
 
     def __call__(self, signature: str, **inputs: Any) -> dict[str, Any]:
         definition = self.signatures[signature]
+        if unknown := inputs.keys() - definition.inputs.keys():
+            raise RuntimeError(f"the signature has the inputs {sorted(definition.inputs)}, and not {sorted(unknown)}")
         feeds = [(self._output(definition.inputs[key].name), self._tensor(value)) for key, value in inputs.items()]
         names = list(definition.outputs)
         fetches = (_Output * len(names))(*[self._output(definition.outputs[name].name) for name in names])

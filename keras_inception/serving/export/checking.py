@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,9 @@ from keras_inception.types import Array, PathLike
 
 # The checksums of a version's files, as `sha256sum --check` reads them.
 CHECKSUMS: str = "SHA256SUMS"
+MODEL: str = "saved_model.pb"
+
+_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
 class ServedAnswer(NamedTuple):
@@ -73,11 +77,13 @@ def check_export(folder: PathLike) -> Check:
 
 def _version(folder: Path) -> Path:
     version = folder
-    if not (folder / "saved_model.pb").exists() and (numbers := versions.numbers_in(folder)):
-        version = folder / str(max(numbers))
-    if not (version / "saved_model.pb").is_file():
+    if not (folder / MODEL).exists() and (numbers := versions.numbers_in(folder)):
+        version = numbers[max(numbers)]
+    if not folder.exists():
+        raise InputError(f"There is no folder of that name. Received: folder={str(folder)!r}")
+    if not (version / MODEL).is_file():
         raise InputError(
-            f"`folder` must be a version of a SavedModel, or hold versions, and {version} has no saved_model.pb: an "
+            f"`folder` must be a version of a SavedModel, or hold versions, and {version} has no {MODEL}: an "
             "upload that is not whole, or an export for another engine. Received: "
             f"folder={str(folder)!r}"
         )
@@ -88,8 +94,11 @@ def _check_files(version: Path) -> bool:
     """Refuses a version with a file that is not as it was written; returns whether it says how they were written."""
     if not (version / CHECKSUMS).is_file():
         return False  # an export of an earlier version of the package
-    for line in (version / CHECKSUMS).read_text(encoding="utf-8", errors="replace").splitlines():
-        digest, _, name = line.partition("  ")
+    lines = (version / CHECKSUMS).read_text(encoding="utf-8", errors="replace").splitlines()
+    listed = [match.groups() for line in lines if (match := _LINE.fullmatch(line))]
+    if len(listed) < len(lines) or MODEL not in (name for _, name in listed):
+        raise InputError(f"{version / CHECKSUMS} is damaged. Copy the folder again, or export it again.")
+    for digest, name in listed:
         what = "is missing" if not (version / name).is_file() else "is damaged"
         if what == "is missing" or _digest(version / name) != digest:
             raise InputError(

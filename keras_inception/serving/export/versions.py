@@ -83,11 +83,14 @@ def _next(folder: Path) -> int:
     return number
 
 
-def numbers_in(folder: Path) -> set[int]:
-    """Returns the numbers that a server finds in a folder; names that are too long for one are none."""
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    found = {int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 4000}
-    return {number for number in found if number <= HIGHEST}
+def numbers_in(folder: Path) -> dict[int, Path]:
+    """Returns the versions that a server finds in a folder by their numbers; names that are too long for one are none.
+
+    A name may begin with zeros, for the server reads it as a number.
+    """
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    named = [path for path in paths if path.name.isascii() and path.name.isdigit() and len(path.name) < 4000]
+    return {int(path.name): path for path in named if int(path.name) <= HIGHEST}
 
 
 def _synchronize(folder: Path) -> None:

@@ -5,6 +5,7 @@ import subprocess
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from encoded_images import encode, photograph
 
 from keras_inception.cli import main
@@ -55,7 +56,10 @@ NOT_LOADED, NOT_READ = "animals/1 cannot be loaded: ", "is missing or damaged: n
         (WARMUP, lambda content: content[:-7], "requests is damaged", NOT_READ),
         (WARMUP, lambda content: b"", "requests is damaged", "holds no warm-up requests"),
         (WARMUP, None, "requests is missing", NOT_READ),
-        ("SHA256SUMS", lambda content: b"\xff\n" + content, "is missing", None),
+        ("SHA256SUMS", lambda content: b"\xff\n" + content, "SHA256SUMS is damaged", None),
+        ("SHA256SUMS", lambda content: content[:-3], "is missing", None),
+        ("SHA256SUMS", lambda content: content[:10], "SHA256SUMS is damaged", None),
+        ("SHA256SUMS", lambda content: b"", "SHA256SUMS is damaged", None),  # it would vouch for everything
     ],
 )
 def test_a_damaged_version_is_one_line(version, file, damage, said, said_without_checksums, capsys):
@@ -95,8 +99,21 @@ def test_the_checksums_are_those_that_a_shell_checks_and_of_all_files(version):
 
 
 def test_what_is_no_export_is_refused(tmp_path, capsys):
-    for folder in (tmp_path, tmp_path / "nowhere"):
-        assert "has no saved_model.pb" in refused(folder, capsys)
+    assert "has no saved_model.pb" in refused(tmp_path, capsys)
+    assert "no folder of that name" in refused(tmp_path / "nowhere", capsys)
+
+
+def test_a_version_may_be_called_with_zeros_as_a_server_reads_it(version):
+    called = version.rename(version.parent / "007")
+    assert check_export(version.parent).version == called
+
+
+def test_a_warm_up_request_with_an_input_that_there_is_not_is_refused(version, capsys):
+    (version / "SHA256SUMS").unlink()
+    inputs = {"pictures": np.zeros((1, 16, 16, 3), "float32")}
+    with tf.io.TFRecordWriter(str(version / WARMUP)) as file:
+        file.write(warmup.prediction_log("animals", "serving_default", inputs))
+    assert "has the inputs ['images'], and not ['pictures']" in refused(version, capsys)
 
 
 def test_a_request_is_read_as_it_was_written():
