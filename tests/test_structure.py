@@ -33,6 +33,7 @@ NEEDS_TENSORFLOW = {
     "evaluation/gradcam.py",
     "network/read_once.py",
     "network/replicas.py",
+    "network/tensorflow_ops.py",
     "network/tensorflow_step.py",
     "undocumented.py",
     "weights/slim.py",  # reads TensorFlow's checkpoints

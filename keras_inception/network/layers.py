@@ -190,7 +190,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         if not (training and self.trainable and mask is None and _has_fused_batch_norm(inputs, self.axis)):
             return super().call(inputs, training=training, mask=mask)
-        outputs, mean, variance = _fused_batch_norm(inputs, self.gamma, self.beta, self.epsilon, self.axis)
+        from keras_inception.network.tensorflow_ops import fused_batch_norm
+
+        outputs, mean, variance = fused_batch_norm(inputs, self.gamma, self.beta, self.epsilon, self.axis)
         for moving, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + new * (1 - self.momentum))
         return outputs
@@ -218,24 +220,3 @@ def _has_fused_batch_norm(x: Tensor, axis: int) -> bool:
         and axis % 4 in (1, 3)
         and keras.backend.standardize_dtype(x.dtype) != "float64"
     )
-
-
-def _fused_batch_norm(
-    x: Tensor, gamma: Tensor | None, beta: Tensor | None, epsilon: float, axis: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the normalized batch, its mean and its variance (the mean square, as Keras has it) by channel."""
-    import tensorflow as tf
-
-    channels = x.shape[axis]
-    outputs, mean, unbiased, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=x,
-        scale=tf.ones(channels) if gamma is None else tf.convert_to_tensor(gamma),
-        offset=tf.zeros(channels) if beta is None else tf.convert_to_tensor(beta),
-        mean=tf.zeros(0),  # they are those of the batch
-        variance=tf.zeros(0),
-        epsilon=epsilon,
-        data_format="NHWC" if axis % 4 == 3 else "NCHW",
-        is_training=True,
-    )
-    count = tf.cast(tf.size(x) // channels, "float32")
-    return outputs, mean, unbiased * tf.maximum(count - 1, 1) / tf.maximum(count, 1)

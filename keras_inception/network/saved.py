@@ -1,5 +1,6 @@
 """Models in files: how they are loaded, and why one cannot be."""
 
+import errno
 import json
 import os
 import shlex
@@ -169,11 +170,16 @@ def _why_unreadable(path: Path) -> str:
         return "it is empty"
     if not start.startswith(b"PK"):
         return "it is no .keras file, whatever its name says"
-    if not zipfile.is_zipfile(path):
-        return "it is truncated, as after an interrupted copy or download"
-    with zipfile.ZipFile(path) as archive:
-        missing = {"metadata.json", "config.json", "model.weights.h5"} - set(archive.namelist())
-        if missing:
-            return f"it is a zip archive without {', '.join(sorted(missing))}"
-        damaged = archive.testzip()
+    try:
+        if not zipfile.is_zipfile(path):
+            return "it is truncated, as after an interrupted copy or download"
+        with zipfile.ZipFile(path) as archive:
+            missing = {"metadata.json", "config.json", "model.weights.h5"} - set(archive.namelist())
+            if missing:
+                return f"it is a zip archive without {', '.join(sorted(missing))}"
+            damaged = archive.testzip()
+    except Exception as error:  # of all kinds, for what a damaged directory of an archive may hold
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # of the system, but for a bad seek
+            raise
+        return f"it is damaged ({error or type(error).__name__})"
     return f"its {damaged} is damaged" if damaged else ""
