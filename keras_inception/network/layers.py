@@ -188,13 +188,14 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
-        if not (training and self.trainable and mask is None and _has_fused_batch_norm(inputs, self.axis)):
+        in_one_pass = mask is None and not self.renorm and _has_fused_batch_norm(inputs, self.axis)
+        if not (training and self.trainable and in_one_pass):
             return super().call(inputs, training=training, mask=mask)
         from keras_inception.network.tensorflow_ops import fused_batch_norm
 
         outputs, mean, variance = fused_batch_norm(inputs, self.gamma, self.beta, self.epsilon, self.axis)
         for moving, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(moving * self.momentum + new * (1 - self.momentum))
+            moving.assign(ops.cast(moving, new.dtype) * self.momentum + new * (1 - self.momentum))
         return outputs
 
     @property

@@ -12,8 +12,8 @@ def fused_batch_norm(
     channels = x.shape[axis]
     outputs, mean, unbiased, *_ = tf.raw_ops.FusedBatchNormV3(
         x=x,
-        scale=tf.ones(channels) if gamma is None else tf.convert_to_tensor(gamma),
-        offset=tf.zeros(channels) if beta is None else tf.convert_to_tensor(beta),
+        scale=tf.ones(channels) if gamma is None else tf.cast(gamma, "float32"),
+        offset=tf.zeros(channels) if beta is None else tf.cast(beta, "float32"),
         mean=tf.zeros(0),  # they are those of the batch
         variance=tf.zeros(0),
         epsilon=epsilon,
