@@ -10,6 +10,7 @@ from tiny_network import TINY
 
 import keras_inception as ki
 from keras_inception.cli import main
+from keras_inception.network import saved
 from keras_inception.training.runs import load_model
 
 
@@ -66,6 +67,22 @@ def test_a_damaged_file_is_refused_with_what_is_wrong(whole, tmp_path, capsys, k
     [line] = capsys.readouterr().err.splitlines()
     assert reason in line
     assert "File not found" not in line
+
+
+def test_a_file_with_one_damaged_byte_is_refused_in_one_line(tmp_path):
+    """Wherever it is: what Python's zipfile makes of it is an error of one of many kinds."""
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("metadata.json", "config.json", "model.weights.h5"):
+            archive.writestr(name, "{}")
+    whole, reasons = path.read_bytes(), set()
+    for index in range(len(whole)):
+        for value in {0, 255, whole[index] ^ 1, whole[index] ^ 8} - {whole[index]}:
+            path.write_bytes(whole[:index] + bytes([value]) + whole[index + 1 :])
+            with pytest.raises(ki.InputError, match=re.escape(str(path))) as refused:
+                saved.known(path)
+            reasons.add(str(refused.value))
+    assert any("it is damaged (That compression method is not supported)" in reason for reason in reasons)
 
 
 def test_what_is_no_file_of_a_model_is_refused(tmp_path):
