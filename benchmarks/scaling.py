@@ -111,6 +111,19 @@ def workers_table(arguments):
         times = [len(processes) * ratio for ratio in ratios(one, seconds)]
         rate = f"{images / statistics.median(seconds):.1f}"
         row(name, cell(seconds), cell(slowest(name, "cpu_seconds")), rate, cell(times))
+    alone, nothing, together = (
+        statistics.median(slowest(name))
+        for name in ("one process", "two processes that exchange nothing", "two workers")
+    )
+    table(
+        "Computed from these medians, not measured: a step is one without an exchange, and what two workers take "
+        "beside that, times the share of the gradients that each of N sends around a ring, 2 (N - 1) / N. It holds "
+        "where the network is as fast as this one.",
+        "workers", "seconds a step", "times one",
+    )  # fmt: skip
+    for count in (4, 8):
+        seconds = nothing + (together - nothing) * 2 * (count - 1) / count
+        row(count, f"{seconds:.2f}", f"{count * alone / seconds:.1f}")
     table(f"Beside the steps: seconds; the gradients are {gradients:,} numbers.", "", "seconds", "of it CPU time")
     for name in ("exchange", "exchange in one pack", "PyTorch, exchange"):
         row(f"{name}, alone", *(cell(slowest(name, key)) for key in ("seconds", "cpu_seconds")))
