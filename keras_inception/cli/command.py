@@ -13,6 +13,7 @@ import re
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -48,7 +49,7 @@ WORDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    with _writable_streams():
+    with _writable_streams(), _warnings_in_a_line():
         return _run(_parser().parse_args(argv))
 
 
@@ -145,6 +146,17 @@ def _writable_streams() -> Iterator[None]:
                 sys.stdout.flush()
             except OSError:
                 _forget_output()
+
+
+@contextlib.contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Prints a warning as what it says, without the line of the code that it came from."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *args, **kwargs: f"warning: {' '.join(str(message).split())}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _forget_output() -> None:

@@ -210,8 +210,10 @@ class Training:
             self._report(runs.unknown_images(self.folder))
         batch = partial(distribute.batch, strategy=self.strategy)
         reached = checkpoint.progress(self._checkpoint) if self.goes_on else checkpoint.Progress()
+        network, preprocessing = self._network()
         self.data = load_data(
-            self.config,
+            network,
+            preprocessing,
             batch=batch,
             record=record,
             cache=self._cache(self.config.recipe.epochs - reached.epoch),
@@ -226,17 +228,32 @@ class Training:
             on_data(self.data, reached)
         with self.strategy.scope():
             self.model = compiled_model(
-                self.config,
+                network,
                 self.data.image_shape,
                 len(self.data.class_names),
                 self.data.class_names,
                 self.data.steps_per_epoch,
             )
+            if preprocessing is not None:
+                self.model.preprocessing = preprocessing
         if self.chief:
             self._prepare_folder()
         self._restore()
         if self.chief:
             self._keep_best()
+
+    def _network(self) -> tuple[TrainConfig, str | None]:
+        """Returns of what the network is built, and its preprocessing; None for that of the configuration.
+
+        A run that goes on has all weights, and needs those that it began with no more: they may be gone, or others.
+        """
+        own = None
+        if self.goes_on and self.config.weights is not None:
+            with contextlib.suppress(InputError):  # damaged or missing, and written anew
+                own = known(self.folder / runs.MODEL)
+        if own is None:
+            return self.config, None
+        return replace(self.config, weights=None, image_size=own.image_shape[0]), own.preprocessing
 
     def fit(self, terminated: threading.Event, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
         """Trains to the last epoch; one that was interrupted within an epoch ends that epoch first."""

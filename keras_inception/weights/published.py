@@ -91,6 +91,7 @@ def source_of(weights: PathLike | None, architecture: str | Architecture) -> Sou
         The source; None for random weights and for those of a training.
 
     Raises:
+        MissingFileError: There is no such folder or file.
         InputError: Nobody published weights for that architecture.
     """
     if weights is None or str(weights).startswith("hf://"):
@@ -98,15 +99,15 @@ def source_of(weights: PathLike | None, architecture: str | Architecture) -> Sou
     path = files.named(weights, "weights")
     if path.suffix in (".h5", ".keras") or path.is_dir():
         return None
-    architecture = architectures.get(architecture)
-    for source in SOURCES.values():
-        if source.architecture == architecture:
-            return source
     if str(weights) != "imagenet" and not path.exists():
         raise MissingFileError(
             "`weights` must be the folder of a run, a file of Keras or of a publisher, or "
             f'"imagenet", and there is no such folder or file. Received: weights={shown(weights)}'
         )
+    architecture = architectures.get(architecture)
+    for source in SOURCES.values():
+        if source.architecture == architecture:
+            return source
     what = '`weights="imagenet"`' if str(weights) == "imagenet" else "A publisher's file"
     raise InputError(
         f"{what} needs an architecture that weights were published for: "

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -51,6 +52,19 @@ def failing(monkeypatch, capsys):
 )  # fmt: skip
 def test_what_the_library_refuses_or_stops_is_one_line_and_exit_code_2(kind, failing):
     assert failing(kind("a sentence\nin two lines")) == (2, "error: a sentence in two lines\n")
+
+
+def test_a_warning_is_one_line_without_code(monkeypatch, capsys):
+    before = warnings.formatwarning
+
+    def run(arguments):
+        sys.stdout.write(warnings.formatwarning("a sentence\nin two lines", UserWarning, "code.py", 3, "call()"))
+        return 0
+
+    monkeypatch.setattr(convert, "run", run)
+    assert main(["convert", "bvlc", "x.caffemodel", "x.keras"]) == 0
+    assert capsys.readouterr().out == "warning: a sentence in two lines\n"
+    assert warnings.formatwarning is before
 
 
 def test_all_that_ends_before_its_time_has_one_base():

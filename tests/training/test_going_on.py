@@ -11,7 +11,7 @@ pytest.importorskip("tensorflow")
 
 from tiny_network import TINY
 
-from keras_inception import data, evaluation
+from keras_inception import GoogLeNet, data, evaluation
 from keras_inception.training import TrainConfig, loop, runs, train
 
 
@@ -77,3 +77,19 @@ def test_the_network_of_the_weights_is_loaded_once(finished, monkeypatch):
     images = loop.load_data(config)
     model = loop.compiled_model(config, images.image_shape, 2, images.class_names)
     assert (images.image_shape, model.architecture, len(loaded)) == ((10, 10, 3), TINY, 1)
+
+
+def test_a_run_goes_on_when_what_its_weights_began_with_is_gone(image_folder, tmp_path):
+    start = GoogLeNet(architecture=TINY, classes=3)
+    start.preprocessing = "caffe"
+    start.save(tmp_path / "start.keras")
+    options = {"dataset": str(image_folder), "weights": str(tmp_path / "start.keras"), "batch_size": 16}
+    with pytest.warns(UserWarning, match="which begin anew"):
+        begun = train(TrainConfig.of(epochs=1, **options), tmp_path / "run", verbose=0, report=lambda message: None)
+    (tmp_path / "start.keras").unlink()
+    config = runs.begun(begun.folder)
+    longer = replace(config, recipe=replace(config.recipe, epochs=2))
+    # Nothing begins anew any more: a warning would be an error.
+    again = train(longer, begun.folder, resume=True, verbose=0, report=lambda message: None)
+    assert (again.epochs, again.model.preprocessing, again.model.input_shape) == (2, "caffe", begun.model.input_shape)
+    assert runs.begun(begun.folder).weights == options["weights"]

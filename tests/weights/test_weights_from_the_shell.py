@@ -177,6 +177,7 @@ def test_weights_for_an_architecture_without_any_are_refused(capsys):
 
 
 @pytest.mark.parametrize("name", ["runs/flower", "model.npy", "imagenet2"])
-def test_weights_that_are_not_there_are_called_so(name, capsys):
-    assert main(["train", "--weights", name, "--architecture", "googlenet_bn"]) == 2
+@pytest.mark.parametrize("architecture", ["googlenet_bn", "googlenet"])  # without and with a publisher
+def test_weights_that_are_not_there_are_called_so(architecture, name, capsys):
+    assert main(["train", "--weights", name, "--architecture", architecture]) == 2
     assert f"there is no such folder or file. Received: weights='{name}'" in capsys.readouterr().err
