@@ -44,7 +44,7 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     from keras_inception.data import BadImagesError, duplicates
-    from keras_inception.training.loop import load_data
+    from keras_inception.training.configured import load_data
 
     if Path(arguments.out).suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InputError(f"--out writes .png, .svg or .pdf. Received: {arguments.out}")

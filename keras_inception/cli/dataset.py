@@ -29,7 +29,7 @@ def data_of(arguments: argparse.Namespace, model: "InceptionModel") -> "Data":
     from keras_inception.network.checks import gives_logits
     from keras_inception.network.model import check_model
     from keras_inception.training import runs
-    from keras_inception.training.loop import load_data
+    from keras_inception.training.configured import load_data
 
     check_model(model)
     for name in model.output_names:

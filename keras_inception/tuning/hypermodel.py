@@ -23,8 +23,8 @@ from keras_inception.rules import is_whole
 from keras_inception.training import optimizers
 from keras_inception.training.checkpoint import Progress
 from keras_inception.training.config import TrainConfig
+from keras_inception.training.configured import compiled_model
 from keras_inception.training.diagnosis import NotFiniteError, StopWhenNotFinite
-from keras_inception.training.loop import compiled_model
 from keras_inception.training.saving import Advance
 from keras_inception.tuning import feeding
 from keras_inception.tuning import space as spaces

@@ -32,7 +32,8 @@ from keras_inception.plots import tuning as plots
 from keras_inception.rules import is_number, is_whole
 from keras_inception.training import distribute, runs
 from keras_inception.training.config import TrainConfig, to_options
-from keras_inception.training.loop import AveragesInValidation, load_data
+from keras_inception.training.configured import load_data
+from keras_inception.training.saving import AveragesInValidation
 from keras_inception.tuning import oracles, processes
 from keras_inception.tuning import space as spaces
 from keras_inception.tuning.hypermodel import OBJECTIVE, GoogLeNetHyperModel

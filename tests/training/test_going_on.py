@@ -12,7 +12,7 @@ pytest.importorskip("tensorflow")
 from tiny_network import TINY
 
 from keras_inception import GoogLeNet, data, evaluation
-from keras_inception.training import TrainConfig, loop, runs, train
+from keras_inception.training import TrainConfig, configured, runs, train
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +67,15 @@ def test_a_finished_run_goes_on_without_an_image_that_turns_out_bad(finished):
 def test_the_network_of_the_weights_is_loaded_once(finished, monkeypatch):
     found, config, _ = finished
     loaded = []
-    load_model = loop.GoogLeNet.__globals__["load_trained_weights"].__globals__["load_model"]
+    load_model = configured.GoogLeNet.__globals__["load_trained_weights"].__globals__["load_model"]
     for module in ("trained", "saved"):
         monkeypatch.setattr(
             f"keras_inception.network.{module}.load_model",
             lambda *args, **kwargs: loaded.append(args) or load_model(*args, **kwargs),
         )
     config = TrainConfig(dataset=config.dataset, weights=str(found.folder), skip_bad_images=True)
-    images = loop.load_data(config)
-    model = loop.compiled_model(config, images.image_shape, 2, images.class_names)
+    images = configured.load_data(config)
+    model = configured.compiled_model(config, images.image_shape, 2, images.class_names)
     assert (images.image_shape, model.architecture, len(loaded)) == ((10, 10, 3), TINY, 1)
 
 

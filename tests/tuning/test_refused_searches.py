@@ -14,7 +14,7 @@ from tiny_network import TINY
 
 from keras_inception import TrainConfig, files
 from keras_inception.errors import InputError, StoppedError
-from keras_inception.training.loop import load_data
+from keras_inception.training.configured import load_data
 from keras_inception.tuning import processes
 from keras_inception.tuning import search as searches
 

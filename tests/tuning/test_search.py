@@ -13,7 +13,7 @@ from tiny_network import TINY
 from keras_inception import TrainConfig, files
 from keras_inception.cli import main, tune
 from keras_inception.training.config import to_options
-from keras_inception.training.loop import load_data
+from keras_inception.training.configured import load_data
 from keras_inception.tuning import search as searches
 from keras_inception.tuning.search import search
 from keras_inception.tuning.trials import TrialResult
