@@ -11,7 +11,7 @@ from tiny_network import TINY
 
 pytest.importorskip("tensorflow")
 
-from keras_inception import files
+from keras_inception import GoogLeNet, files
 from keras_inception.errors import InputError
 from keras_inception.training import checkpoint, runs
 from keras_inception.training.config import TrainConfig, read
@@ -33,6 +33,19 @@ def test_an_unfinished_run_of_another_configuration_is_refused_with_the_differen
     with pytest.raises(InputError, match=r"another configuration: seed was 0 and is 5, epochs was 2 and is 9\. Go on"):
         train(config, unfinished)
     assert (unfinished / "model.keras").is_file()
+
+
+def test_weights_within_the_folder_that_is_overwritten_are_refused(tmp_path, monkeypatch):
+    """A run that is interrupted in its first epoch would have lost what it begins with."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    GoogLeNet(architecture=TINY, classes=2).save(folder / "model.keras")
+    monkeypatch.chdir(tmp_path)
+    for weights in ("run", str(folder), str(folder / "model.keras")):
+        with pytest.raises(InputError, match=r"`weights` must not lie in the folder that is overwritten.*`--out`"):
+            train(TrainConfig(weights=weights), folder, overwrite=True)
+    assert (folder / "model.keras").is_file()
 
 
 def test_a_finished_run_is_not_gone_on_with(run):
