@@ -290,8 +290,11 @@ class Architecture:
 # What the names of the main head's layers begin with.
 MAIN_HEAD = ("main", "pool5", "loss3")
 
-# Names of layers that are there in any network, and what begins the names of Keras's logs of the validation.
-TAKEN = ("image", "preprocessing", "avg_pool", "max_pool", "val")
+# What an evaluation calls the average of the heads, beside these.
+AVERAGE = "average"
+
+# Names of layers that are there in any network, what begins the names of Keras's logs of the validation, and the above.
+TAKEN = ("image", "preprocessing", "avg_pool", "max_pool", "val", AVERAGE)
 
 # The words that follow the name of a row, or the prefix of a head, and an underscore in the names of its layers
 # (`network/blocks.py`), and the name of a head in those of its logs that go on with an underscore (`top_5_accuracy`).

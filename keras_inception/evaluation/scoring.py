@@ -20,8 +20,6 @@ from keras_inception.network.model import InceptionModel, check_model
 from keras_inception.network.preprocess import preprocess_input
 from keras_inception.types import Array
 
-AVERAGE = "average"  # of the heads
-
 
 @dataclass(frozen=True)
 class Predictions:
@@ -45,7 +43,7 @@ class Predictions:
         """
         rows = dict(self.probabilities)
         if average and len(rows) > 1:
-            rows[AVERAGE] = np.mean(list(rows.values()), axis=0)
+            rows[architectures.AVERAGE] = np.mean(list(rows.values()), axis=0)
         return {name: measures.scores(self.labels, each, top) for name, each in rows.items()}
 
 

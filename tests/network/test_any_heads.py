@@ -160,6 +160,10 @@ def test_a_record_that_this_version_does_not_know_is_refused(change):
             "names of their own.*Received: 'main' and 'main' in .* 'short'",
         ),
         (
+            AuxiliaryHead("average", "inception_4a", "loss1"),  # an evaluation has a row of that name
+            "names of their own.*average are taken.*Received: 'average' and 'average' in .* 'short'",
+        ),
+        (
             AuxiliaryHead("aux", "inception_4a", "loss3"),
             "names of their own.*Received: 'loss3' and 'loss3' in .* 'short'",
         ),
