@@ -59,7 +59,7 @@ def train(
     on_check: Callable[[int, int], None] | None = None,
     on_data: Callable[[Data, checkpoint.Progress], None] | None = None,
     report: Callable[[str], None] = diagnosis.warn,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    callbacks: Sequence[keras.callbacks.Callback] | None = None,
 ) -> Run:
     """Trains a network and writes a run folder: model, history, curves, configuration, results.
 
@@ -87,6 +87,9 @@ def train(
         diagnosis.NotFiniteError: A loss became NaN or infinite; the run keeps the last finished epoch.
         PreemptedError: SIGTERM came; the run was saved after the step that was under way.
     """
+    callbacks = keras.tree.flatten(callbacks or [])
+    if strangers := [callback for callback in callbacks if not isinstance(callback, keras.callbacks.Callback)]:
+        raise InputError(f"`callbacks` must be a list of `keras.callbacks.Callback`. Received: {shown(strangers[0])}")
     begun = runs.begun(folder) if resume else TrainConfig()
     training = Training(begun if config is None else config, folder, verbose=verbose, report=report)
     training.check_folder(resume, overwrite)
@@ -218,7 +221,7 @@ class Training:
         if self.goes_on and record is None:
             self._report(runs.unknown_images(self.folder))
         batch = partial(distribute.batch, strategy=self.strategy)
-        reached = checkpoint.progress(self._checkpoint) if self.goes_on else checkpoint.Progress()
+        reached = self._reached()
         network, preprocessing = self._network()
         self.data = load_data(
             network,
@@ -347,6 +350,15 @@ class Training:
         config = replace(self.config, image_size=self.data.image_shape[0])
         files.write_json(self.folder / runs.CONFIG, to_options(config))
 
+    def _reached(self) -> checkpoint.Progress:
+        """Returns what the run in the folder has gone through; of a finished one, whose history tells, all of it."""
+        if not (self.reopens and (self.folder / runs.RESULTS).is_file()):
+            return checkpoint.progress(self._checkpoint) if self.goes_on else checkpoint.Progress()
+        rows = files.read_table(self.folder / runs.HISTORY, ("epoch", "loss"))
+        history = [{name: float(value) for name, value in row.items() if value != ""} for row in rows]
+        history = [{**row, "epoch": int(row["epoch"])} for row in history]
+        return checkpoint.Progress(len(history), 0, history, files.read_json(self.folder / runs.RESULTS)["best"])
+
     def _reopen(self) -> None:
         """Makes a finished run one to go on with: its model is the checkpoint of its last epoch."""
         was = runs.load_model(self.folder)
@@ -357,11 +369,7 @@ class Training:
                 continue
             for variable, value in zip(now, then):
                 variable.assign(value)
-        rows = files.read_table(self.folder / runs.HISTORY, ("epoch", "loss"))
-        history = [{name: float(value) for name, value in row.items() if value != ""} for row in rows]
-        history = [{**row, "epoch": int(row["epoch"])} for row in history]
-        best = files.read_json(self.folder / runs.RESULTS)["best"]
-        checkpoint.write(self._checkpoint, self.model, checkpoint.Progress(len(history), 0, history, best))
+        checkpoint.write(self._checkpoint, self.model, self._reached())
         for name in runs.EXITS_FILES:  # of the weights as they are now
             (self.folder / name).unlink(missing_ok=True)
         (self.folder / runs.RESULTS).unlink()  # from here on the run is unfinished

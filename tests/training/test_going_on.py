@@ -48,9 +48,10 @@ def test_training_images_that_are_called_otherwise_are_drawn(finished):
 
 def test_a_finished_run_goes_on_without_an_image_that_turns_out_bad(finished):
     found, config, _ = finished
-    damaged = []
+    damaged, reached = [], []
 
     def damage(loaded, progress):
+        reached.append((progress.epoch, progress.step))
         if not damaged:
             damaged.append(found.folder.parent / "images" / next(iter(loaded.record["splits"]["train"])))
             damaged[0].write_bytes(b"")
@@ -59,6 +60,7 @@ def test_a_finished_run_goes_on_without_an_image_that_turns_out_bad(finished):
     said = []
     again = train(longer, found.folder, resume=True, verbose=0, report=said.append, on_data=damage)
     assert (again.sizes["train"], again.epochs) == (31, 3)
+    assert reached[0] == (2, 0)  # what the command says that it goes on after
     with open(found.folder / runs.HISTORY) as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
     assert "`cache` is of no use, for there is no second epoch that would read an image again" in said

@@ -170,6 +170,24 @@ def test_patience_ends_a_training_after_a_kill_where_it_would_have_ended(image_f
         assert train(config, folder, verbose=0, report=lambda message: None).epochs == 3
 
 
+@pytest.mark.parametrize("callbacks", ["x", [keras.callbacks.Callback(), print], keras.callbacks.CSVLogger])
+def test_what_is_no_callback_is_refused_before_anything_is_written(callbacks, image_folder, tmp_path):
+    config = TrainConfig.of(dataset=str(image_folder), architecture=TINY, epochs=1)
+    with pytest.raises(InputError, match=r"`callbacks` must be a list of `keras\.callbacks\.Callback`"):
+        train(config, tmp_path / "run", callbacks=callbacks)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_callbacks_are_given_as_fit_takes_them(several, image_folder, tmp_path):
+    config = TrainConfig.of(dataset=str(image_folder), architecture=TINY, epochs=1, batch_size=16)
+    epochs = []
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append(epoch))
+    given = ([callback],) if several else callback
+    train(config, tmp_path / "run", verbose=0, report=lambda message: None, callbacks=given)
+    assert epochs == [0]
+
+
 def test_a_run_that_ended_early_goes_on_where_it_may(image_folder, tmp_path):
     options = {"epochs": 6, "batch_size": 16, "learning_rate": 1e-12, "patience": 2}
     config = TrainConfig.of(dataset=str(image_folder), architecture=TINY, **options)

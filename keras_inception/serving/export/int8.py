@@ -25,7 +25,7 @@ def quantize_onnx(path: Path, name: str, images: Sequence[Array]) -> None:
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # it has no types
         def __init__(self) -> None:
             self.images = iter(images)
 
