@@ -26,6 +26,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "undocumen
 SETTABLE = {
     "trainable": "keras.layers.Layer.trainable: freezing",
     "stop_training": "keras.Model.stop_training: what a callback sets to end `fit`",
+    "showwarning": "warnings.showwarning, which Python says may be replaced",
     "experimental_distribute": "tf.data.Options",
     "auto_shard_policy": "tf.data.Options",
     "deterministic": "tf.data.Options",

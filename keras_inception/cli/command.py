@@ -151,12 +151,20 @@ def _writable_streams() -> Iterator[None]:
 @contextlib.contextmanager
 def _warnings_in_a_line() -> Iterator[None]:
     """Prints a warning as what it says, without the line of the code that it came from."""
-    before = warnings.formatwarning
-    warnings.formatwarning = lambda message, *args, **kwargs: f"warning: {' '.join(str(message).split())}\n"
+    before = warnings.showwarning
+    warnings.showwarning = _show_warning
     try:
         yield
     finally:
-        warnings.formatwarning = before
+        warnings.showwarning = before
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    file = sys.stderr if file is None else file
+    with contextlib.suppress(OSError, AttributeError):  # a closed one, or none, as Python has it too
+        file.write(f"warning: {' '.join(str(message).split())}\n")
 
 
 def _forget_output() -> None:

@@ -55,16 +55,16 @@ def test_what_the_library_refuses_or_stops_is_one_line_and_exit_code_2(kind, fai
 
 
 def test_a_warning_is_one_line_without_code(monkeypatch, capsys):
-    before = warnings.formatwarning
+    before = warnings.showwarning
 
     def run(arguments):
-        sys.stdout.write(warnings.formatwarning("a sentence\nin two lines", UserWarning, "code.py", 3, "call()"))
+        warnings.showwarning(UserWarning("a sentence\nin two lines"), UserWarning, "code.py", 3)
         return 0
 
     monkeypatch.setattr(convert, "run", run)
     assert main(["convert", "bvlc", "x.caffemodel", "x.keras"]) == 0
-    assert capsys.readouterr().out == "warning: a sentence in two lines\n"
-    assert warnings.formatwarning is before
+    assert capsys.readouterr().err == "warning: a sentence in two lines\n"
+    assert warnings.showwarning is before
 
 
 def test_all_that_ends_before_its_time_has_one_base():
