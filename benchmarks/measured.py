@@ -202,6 +202,8 @@ def worker(*, architecture, batch_size, size, steps, warm_steps=1):
     tf.config.threading.set_intra_op_parallelism_threads(1)
     strategy = ki.distribute.get_strategy()
     random, stamps = np.random.default_rng(SEED), Stamps(warm_steps)
+    untuned = tf.data.Options()  # as this package's own data are on one core
+    untuned.autotune.enabled = False
 
     def command(scope, images_a_step):
         keras.utils.set_random_seed(SEED)
@@ -212,7 +214,7 @@ def worker(*, architecture, batch_size, size, steps, warm_steps=1):
         examples = tf.data.Dataset.from_tensor_slices((images, random.integers(0, 1000, images_a_step)))
         batches = ki.distribute.batch(
             examples.repeat(warm_steps + steps), images_a_step, strategy=model.distribute_strategy
-        )
+        ).with_options(untuned)
         return model, lambda: stamps.of(
             lambda: model.fit(batches, shuffle=False, verbose=0, callbacks=[stamps.callback])
         )

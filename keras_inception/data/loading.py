@@ -1,6 +1,7 @@
 """Images and labels for training: one function for the bundled digits, any TFDS dataset and folders of images."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -302,6 +303,25 @@ def _batch(
     return examples.map(decode_example, tf.data.AUTOTUNE).batch(batch_size)
 
 
+def _read_ahead(batches: Dataset) -> Dataset:
+    """Returns the batches, read ahead of the steps.
+
+    On one core nothing is tuned: there TensorFlow 2.21 does not wake its tuner when the data have ended, and the end of
+    `fit` or `evaluate` would wait for it, up to as long again as the data took.
+    """
+    batches = batches.prefetch(tf.data.AUTOTUNE)
+    if _cores() > 1:
+        return batches
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.with_options(options)
+
+
+def _cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 SAMPLE = 64  # images whose sizes tell those of all
 
 
@@ -332,7 +352,7 @@ class _Pipeline:
             return convert(source, self.image_shape, self.preprocessing, self.resize), example[1]
 
         examples = self.collection.examples(split).enumerate().shard(every, 0)
-        return self.batch(examples, self.batch_size, to_example).prefetch(tf.data.AUTOTUNE)
+        return _read_ahead(self.batch(examples, self.batch_size, to_example))
 
     def originals(self, split: str, every: int = 1) -> Dataset | None:
         """Returns the decoded images of the examples of `fixed`, with their labels; None if there are none."""
@@ -362,7 +382,7 @@ class _Pipeline:
 
     def stream(self, epochs: Dataset, skip: int = 0) -> Dataset:
         """Returns the training batches of some epochs, one after the other, without the first `skip` of them."""
-        return stream_epochs(self._epoch, epochs).skip(skip).with_options(self.options).prefetch(tf.data.AUTOTUNE)
+        return _read_ahead(stream_epochs(self._epoch, epochs).skip(skip).with_options(self.options))
 
     def _epoch(self, epoch: Tensor) -> Dataset:
         @tf.autograph.experimental.do_not_convert

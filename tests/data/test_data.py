@@ -52,6 +52,17 @@ def test_digits_are_all_1797_images_with_the_same_test_images_for_every_seed():
     assert labels(first.validation).tolist() != labels(second.validation).tolist()
 
 
+def test_on_one_core_the_end_of_the_data_waits_for_no_tuner():
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        digits = data.load("digits", image_size=8)
+        assert digits.train.options().autotune.enabled is False
+        assert digits.validation.options().autotune.enabled is False
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
 def test_digits_are_those_of_scikit_learn():
     from sklearn.datasets import load_digits
 
