@@ -35,8 +35,8 @@ class Augmentation:
             rather than always bilinearly.
         flip: Whether to mirror half of the images left to right (Krizhevsky et al. 2012, on which the paper builds).
             Not for digits and letters.
-        shift: Largest shift along each axis, as a share of the image's side, in [0, 1). For small data; not in
-            the paper.
+        shift: Largest shift along each axis, as a share of the image's side, in [0, 1); without rotation and zoom by
+            whole pixels, as He et al. 2016 shift images of 32x32 by up to 4 (0.125). For small data; not in the paper.
         rotation_degrees: Largest rotation to either side, in degrees, in [0, 180]. For small data; not in the paper.
         zoom: Largest relative enlargement or reduction, in [0, 1). For small data; not in the paper.
         randaugment: Layers and magnitude: how many operations are drawn (1 or more), and how strong they are, in

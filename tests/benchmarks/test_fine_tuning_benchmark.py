@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_network import TINY
 
 import keras_inception
 
@@ -56,7 +57,8 @@ def test_class_folders_hold_the_drawn_images(fine_tuning, folder, tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:All weights of .* were loaded except")
 def test_a_run_writes_the_accuracy_of_each_start(fine_tuning, folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(fine_tuning, "NETWORK", {"architecture": "googlenet_small", "width": 0.1, "image_size": 32})
+    monkeypatch.setattr(fine_tuning, "NETWORK", {"architecture": TINY, "image_size": 10})
+    monkeypatch.setitem(fine_tuning.STARTS["pretrained, frozen"], "freeze_through", "inception_4a")
     monkeypatch.setitem(fine_tuning.RECIPE, "precision", "float32")
     options = ["--images", str(folder), "--out", str(tmp_path / "out"), "--epochs", "2", "--fine-tuning-epochs", "2"]
     monkeypatch.setattr(sys, "argv", ["fine_tuning.py", *options, "--seeds", "0"])

@@ -132,6 +132,8 @@ def move(image: Tensor, draws: Tensor, augmentation: Augmentation) -> Tensor:
     draws = 2.0 * draws - 1.0
     height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
     offset = (draws[0] * shift * width, draws[1] * shift * height)
+    if not (rotation_degrees or zoom):
+        offset = (tf.round(offset[0]), tf.round(offset[1]))  # which blurs nothing
     angle = draws[2] * math.radians(rotation_degrees)
     image = tf.cast(image, tf.float32)
     return _affine(image, _about_centre(image, angle, 1.0 + draws[3] * zoom, offset), "BILINEAR", "REFLECT")

@@ -200,6 +200,14 @@ def test_move_shifts_by_up_to_its_share_of_the_side():
     assert np.all(np.abs(distance.mean(0)) < 1.7)  # four standard deviations of the mean
 
 
+def test_move_shifts_alone_by_whole_pixels():
+    image = np.random.default_rng(0).uniform(0, 255, (8, 8, 3)).astype("float32")
+    padded = np.pad(image, ((2, 2), (2, 2), (0, 0)), "symmetric")
+    windows = {padded[row : row + 8, column : column + 8].tobytes() for row in range(5) for column in range(5)}
+    moved = draw(lambda seed: operations.move(tf.constant(image), numbers_of(seed, 4), Augmentation(shift=0.25)), 300)
+    assert {each.tobytes() for each in moved} == windows
+
+
 def test_move_rotates_by_up_to_its_degrees_about_the_centre():
     found = centroids(20, 32, rotation_degrees=30)
     degrees = np.degrees(np.arctan2(found[:, 0], found[:, 1]))
