@@ -1,9 +1,9 @@
 """Times the two normalizing layers of this package beside what they stand for, forward and backward.
 
 `LocalResponseNormalization` beside `tf.nn.local_response_normalization`, and `BatchNormalization` in training beside
-Keras's layer. The shapes are those of GoogLeNet's first rows at 224x224. Every repeat runs all functions one after the
-other in one process, so that a slow moment of the machine meets all of them; the ratio is taken within each repeat.
-Times are CPU times of all threads, which other programs do not lengthen by waiting.
+Keras's layer. The shapes are those of GoogLeNet's first rows at 224x224, and one of 4b's narrow branch. Every repeat
+runs all functions one after the other in one process, so that a slow moment of the machine meets all of them; the ratio
+is taken within each repeat. Times are CPU times of all threads, which other programs do not lengthen by waiting.
 
     python benchmarks/normalization.py
 """
@@ -22,7 +22,7 @@ from machine import cell, machine, ratios, row, table, versions
 
 from keras_inception.network.layers import BatchNormalization, LocalResponseNormalization
 
-SHAPES = ((56, 56, 64), (56, 56, 192))
+SHAPES = ((56, 56, 64), (56, 56, 192), (14, 14, 24))
 PARAMETERS = {"depth_radius": 2, "bias": 1.0, "alpha": 2e-5, "beta": 0.75}
 
 

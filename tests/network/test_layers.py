@@ -243,12 +243,13 @@ def test_a_layer_s_configuration_is_kerass(kind):
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16", "bfloat16"])
 @pytest.mark.parametrize("arguments", [{}, {"scale": False}, {"center": False}, {"axis": 1}, {"renorm": True}])
-def test_batches_are_normalized_as_kerass_does_to_rounding(policy, arguments):
+@pytest.mark.parametrize("channels", [4, 16])
+def test_batches_are_normalized_as_kerass_does_to_rounding(policy, arguments, channels):
     layers = both(BatchNormalization, dtype=policy, momentum=0.9, **arguments)
     tolerance = {"float32": 1e-5, "float16": 2**-9, "bfloat16": 2**-6}[policy.removeprefix("mixed_")]
     random = np.random.default_rng(0)
     for _ in range(2):  # the second with other moving statistics
-        images = (random.normal(size=(3, 6, 5, 4)) * 2 + 1).astype("float32")
+        images = (random.normal(size=(3, 6, 5, channels)) * 2 + 1).astype("float32")
         found, expected = (as_numpy(keras.ops.cast(layer(images, training=True), "float32")) for layer in layers)
         np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
     for ours, kerass in zip(*(layer.variables for layer in layers), strict=True):
