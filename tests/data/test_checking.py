@@ -150,6 +150,7 @@ def test_a_full_check_finds_what_headers_do_not_tell(images):
     assert (found.sizes["train"], found.record["skipped"]) == (38, ["dark/3.png", "light/3.png"])
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_what_a_training_finds_damaged_is_left_out_by_it_and_by_who_comes_after(images, tmp_path):
     config = TrainConfig.of(

@@ -59,6 +59,7 @@ def test_the_command_takes_heads_and_distillation():
     assert TrainConfig.of(**earlier).recipe == replace(own, distillation=0.0, distillation_temperature=3.0)
 
 
+@pytest.mark.slow
 def test_heads_alone_are_trained_on_a_finished_run_and_become_exits(run, image_folder, tmp_path):
     config = TrainConfig.of(
         dataset=str(image_folder),

@@ -46,6 +46,7 @@ def test_training_images_that_are_called_otherwise_are_drawn(finished):
     assert (found.folder / runs.SUSPICIOUS).exists() == (wrong > 0)
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_without_an_image_that_turns_out_bad(finished):
     found, config, _ = finished
     damaged, reached = [], []
@@ -81,6 +82,7 @@ def test_the_network_of_the_weights_is_loaded_once(finished, monkeypatch):
     assert (images.image_shape, model.architecture, len(loaded)) == ((10, 10, 3), TINY, 1)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_when_what_its_weights_began_with_is_gone(image_folder, tmp_path):
     start = GoogLeNet(architecture=TINY, classes=3)
     start.preprocessing = "caffe"

@@ -24,6 +24,7 @@ def config(image_folder, tmp_path):
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_log_has_a_line_an_epoch_and_ctrl_c_says_the_command_that_goes_on(config, tmp_path, monkeypatch, capsys):
     run = tmp_path / "my run"
     on_epoch_end = saving.SaveRun.on_epoch_end

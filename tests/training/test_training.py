@@ -188,6 +188,7 @@ def test_callbacks_are_given_as_fit_takes_them(several, image_folder, tmp_path):
     assert epochs == [0]
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_early_goes_on_where_it_may(image_folder, tmp_path):
     options = {"epochs": 6, "batch_size": 16, "learning_rate": 1e-12, "patience": 2}
     config = TrainConfig.of(dataset=str(image_folder), architecture=TINY, **options)
@@ -202,6 +203,7 @@ def test_a_run_that_ended_early_goes_on_where_it_may(image_folder, tmp_path):
         train(None, tmp_path / "run", resume=True, **quiet)
 
 
+@pytest.mark.slow
 def test_a_whole_run_whose_history_lost_rows_is_not_trained_again(image_folder, tmp_path):
     config = TrainConfig.of(dataset=str(image_folder), architecture=TINY, epochs=2, batch_size=16)
     train(config, tmp_path / "run", verbose=0, report=lambda message: None)
@@ -211,6 +213,7 @@ def test_a_whole_run_whose_history_lost_rows_is_not_trained_again(image_folder, 
         train(None, tmp_path / "run", resume=True, verbose=0, report=lambda message: None)
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_by_its_time_goes_on_for_as_long_again(image_folder, tmp_path):
     options = {"epochs": 3, "batch_size": 16, "max_minutes": 1e-6}
     config = TrainConfig.of(dataset=str(image_folder), architecture=TINY, **options)

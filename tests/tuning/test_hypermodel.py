@@ -327,6 +327,7 @@ def test_an_objective_may_be_a_text(objective, direction, tmp_path):
     assert tuner.oracle.objective == keras_tuner.Objective(objective, direction)
 
 
+@pytest.mark.slow
 def test_the_import_alone_tells_the_direction_of_text_objectives():
     """As where a function builds the network: KerasTuner asks before it is called."""
     code = """

@@ -143,6 +143,7 @@ def test_two_files_of_one_size_and_time_that_change_places_are_noticed(image_fol
     }
 
 
+@pytest.mark.slow
 def test_files_that_came_later_are_left_out_and_the_run_keeps_its_splits(run, tmp_path):
     was = (run / "data.json").read_text()
     for index in range(30):  # with these, the splits would be drawn otherwise
@@ -155,6 +156,7 @@ def test_files_that_came_later_are_left_out_and_the_run_keeps_its_splits(run, tm
     assert (len(again.added), again.sizes) == (30, finished.sizes)
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_goes_on_as_it_was_and_says_that_it_cannot_know_its_images(run):
     (run / "data.json").unlink()
     config, reports = TrainConfig.from_file(run / "config.json"), []
