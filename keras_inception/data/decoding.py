@@ -37,6 +37,8 @@ def decode(encoded: Tensor, channels: int = 3) -> Tensor:
             pixels, are a PNG of more than 1,000,000 along a side, or are a BMP that TensorFlow does not read or would
             read with wrong colours. Inside a graph it is raised when the graph runs.
     """
+    if tf.executing_eagerly():  # a graph for one image takes longer than its operations
+        return upright(decode_stored(encoded, channels), orientation(encoded))
     return _decoder(channels)(tf.convert_to_tensor(encoded, tf.string))
 
 
@@ -44,10 +46,10 @@ def decode(encoded: Tensor, channels: int = 3) -> Tensor:
 def _decoder(channels: int) -> Callable[[Tensor], Tensor]:
     """Returns `decode` as a graph of one trace, which any number of pipelines and threads may call."""
 
-    def decoded(encoded: Tensor) -> Tensor:
+    def traced(encoded: Tensor) -> Tensor:
         return upright(decode_stored(encoded, channels), orientation(encoded))
 
-    return tf.function(decoded, [tf.TensorSpec((), tf.string)], autograph=False).get_concrete_function()
+    return tf.function(traced, [tf.TensorSpec((), tf.string)], autograph=False).get_concrete_function()
 
 
 def decode_stored(encoded: Tensor, channels: int = 3) -> Tensor:
@@ -86,7 +88,7 @@ def decode_or_say_why(encoded: bytes) -> Tensor | str:
     if not encoded:
         return "it is empty"
     try:
-        return decode(encoded)
+        return _decoder(3)(tf.constant(encoded))
     except tf.errors.OpError as error:
         return next((reason for reason in (_UNKNOWN, _TOO_LARGE, _TOO_LONG, _BMP) if reason in error.message), DAMAGED)
 

@@ -56,6 +56,7 @@ def trained(request):
     return SimpleNamespace(model=model, record=request.param, logs=logs, changed=changed)
 
 
+@pytest.mark.slow
 def test_a_network_of_other_heads_learns_with_their_weights(trained):
     model, record = trained.model, trained.record
     heads, weights = HEADS[record.name], WEIGHTS[record.name]

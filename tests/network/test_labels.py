@@ -170,6 +170,7 @@ def test_weights_of_another_shape_are_refused(three_heads):
         three_heads(CLASSES).fit(X, Y, sample_weight=np.ones((5, 4)), verbose=0)
 
 
+@pytest.mark.slow
 def test_classes_are_weighed_by_their_names_too(three_heads):
     logs = []
     for class_weight in ({1: 2.0, 3: 0.5}, {"b": 2.0, 3: 0.5}, {np.int64(1): 2, "d": 0.5}):

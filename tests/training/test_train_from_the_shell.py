@@ -50,6 +50,7 @@ def test_a_log_has_a_line_an_epoch_and_ctrl_c_says_the_command_that_goes_on(conf
         assert not re.search(r"[\r\x08\x1b]|step", output)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("memory", "message"),
     [

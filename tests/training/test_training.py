@@ -56,6 +56,7 @@ def test_results_are_those_of_the_model_on_the_test_images(run):
     assert results["sizes"] == {"train": 32, "validation": 4, "test": 4}
 
 
+@pytest.mark.slow
 def test_config_json_runs_again_with_the_same_first_epoch(run, tmp_path):
     config = TrainConfig.from_file(run.folder / "config.json")
     assert config.image_size == 10
@@ -79,6 +80,7 @@ def test_a_recipe_decides_the_initial_weights_and_how_the_weights_of_losses_fall
     assert TrainConfig.from_file(run.folder / "config.json").recipe == config.recipe
 
 
+@pytest.mark.slow
 def test_gradients_of_each_head_are_written_on_request(image_folder, tmp_path):
     config = TrainConfig.of(dataset=str(image_folder), architecture=TINY, epochs=1, batch_size=16, gradient_flow=1)
     run = train(config, tmp_path / "run", verbose=0, report=lambda message: None)
@@ -178,6 +180,7 @@ def test_what_is_no_callback_is_refused_before_anything_is_written(callbacks, im
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("several", [False, True])
 def test_callbacks_are_given_as_fit_takes_them(several, image_folder, tmp_path):
     config = TrainConfig.of(dataset=str(image_folder), architecture=TINY, epochs=1, batch_size=16)
