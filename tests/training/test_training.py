@@ -131,10 +131,10 @@ def test_a_json_file_is_written_whole_or_not_at_all(tmp_path):
 
 @pytest.mark.slow
 def test_the_paper_s_network_learns_the_digits(tmp_path):
-    results = train(TrainConfig(), tmp_path / "digits", verbose=0).results
-    # Chance is 10%, and a network whose deep head is stuck stays there. The README has 99%; runs differ by some images.
-    assert results["main"]["accuracy"] >= 0.98
-    assert min(results[head]["accuracy"] for head in ("aux1", "aux2")) >= 0.95
+    results = train(TrainConfig.of(epochs=6), tmp_path / "digits", verbose=0).results
+    # Chance is 10%, and a network whose deep head is stuck stays there. By default it trains for twice as long.
+    assert results["main"]["accuracy"] >= 0.95
+    assert min(results[head]["accuracy"] for head in ("aux1", "aux2")) >= 0.75
 
 
 @pytest.mark.parametrize(
