@@ -14,24 +14,34 @@ import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 from PIL import Image, WebPImagePlugin  # noqa: F401, which reads WebP
 
 from keras_inception.data.decoding import MAX_PIXELS, decode_or_say_why
-from keras_inception.data.image_files import MAX_BYTES, read_bytes
+from keras_inception.data.image_files import DAMAGED, MAX_BYTES, read_bytes
 from keras_inception.errors import InputError
 from keras_inception.files import written_aside
 from keras_inception.types import Array, PathLike
 
-# One file: its bytes, when it was changed (nanoseconds), its mark, the shorter side in pixels, whether it was decoded.
-LOOK: np.dtype[Any] = np.dtype([("size", "i8"), ("time", "i8"), ("mark", "u4"), ("side", "i4"), ("decoded", "?")])
+# One file: its bytes, when its content and when its entry in the file system was changed (nanoseconds), its mark, the
+# shorter side in pixels, whether it was decoded, and whether it is no image that can be read.
+LOOK: np.dtype[Any] = np.dtype(
+    [
+        *(("size", "i8"), ("mtime", "i8"), ("ctime", "i8"), ("mark", "u4"), ("side", "i4")),
+        *(("decoded", "?"), ("bad", "?")),
+    ]
+)
 # So many bytes of the beginning and of the end make the mark, and hold the header and what ends an image.
 HEAD: int = 2**14
 TAIL: int = 2**12
 
 _CHUNK = 64
+
+# What is known of some files: the look at each, and why a bad one, by its place, is no image.
+_Known: TypeAlias = tuple[Array, dict[int, str]]
+_UNKNOWN: tuple[Any, ...] = (-1, 0, 0, 0, 0, False, False)  # a size that no file has
 
 
 def check(
@@ -52,11 +62,11 @@ def check(
     Returns:
         What is known of each, `LOOK`, and by name why a file is no image that can be read.
     """
-    known = _remembered(folder, names)
-    looks, reasons = known.copy(), {}
+    known, why = _remembered(folder, names)
+    looks = known.copy()
     root = os.path.join(folder, "")
 
-    def look(start: int) -> list[tuple[Any, ...] | str]:
+    def look(start: int) -> list[tuple[tuple[Any, ...], str] | None]:
         part = range(start, min(start + _CHUNK, len(names)))
         return [_look(root + names[index], known[index], full) for index in part]
 
@@ -66,47 +76,52 @@ def check(
         index = 0
         for found in pool.map(look, range(0, len(names), _CHUNK)):
             for result in found:
-                looks[index] = (-1, 0, 0, 0, False) if isinstance(result, str) else result
-                if isinstance(result, str):
-                    reasons[names[index]] = result
+                if result is not None:
+                    looks[index], why[index] = result
                 index += 1
             if on_check is not None:
                 on_check(index, len(names))
+    why = {index: reason for index, reason in why.items() if reason}
     if not np.array_equal(looks, known):
-        _remember(folder, names, looks)
-    return looks, reasons
+        _remember(folder, names, (looks, why))
+    return looks, {names[index]: why[index] for index in sorted(why)}
 
 
-def _look(path: str, known: Any, full: bool) -> tuple[Any, ...] | str:
-    """Returns what is known of a file, or why it is no image that can be read."""
+def _look(path: str, known: Any, full: bool) -> tuple[tuple[Any, ...], str] | None:
+    """Returns what is found of a file, and why it is no image that can be read, or ""; None where all is known."""
+    state = (-1, 0, 0)
     try:
         status = os.stat(path)
-        # The former tells what was moved here, where the system says it, and the latter is there everywhere.
-        changed = max(status.st_ctime_ns, status.st_mtime_ns)
-        if (known["size"], known["time"]) == (status.st_size, changed) and (known["decoded"] or not full):
-            return known.item()
+        # The time of the entry tells what was moved here, where the system says it, and the other is there everywhere.
+        state = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        if (known["size"], known["mtime"], known["ctime"]) == state and (known["decoded"] or not full):
+            return None
         if not full and stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES:
             with open(path, "rb", buffering=HEAD) as file:
-                return status.st_size, changed, *_glance(file, status.st_size), False
+                return (*state, *_glance(file, status.st_size), False, False), ""
     except Exception:
         pass  # Pillow raises errors of all kinds; what is no file has a reason of its own
     try:
-        encoded = read_bytes(path)
+        image = decode_or_say_why(read_bytes(path))
     except InputError as error:
-        return str(error)
-    image = decode_or_say_why(encoded)
+        if str(error) != DAMAGED:
+            return _UNKNOWN, str(error)  # of the system, which may be another the next time
+        image = DAMAGED
+    try:
+        with open(path, "rb") as file:
+            mark = _mark(*_ends(file, state[0]))
+    except OSError as error:
+        return _UNKNOWN, error.strerror or str(error)
     if isinstance(image, str):
-        return image
-    return len(encoded), changed, _mark(encoded[:HEAD], encoded[-TAIL:]), int(min(image.shape[:2])), True
+        return (*state, mark, 0, True, True), image
+    return (*state, mark, int(min(image.shape[:2])), True, False), ""
 
 
 def _glance(file: IO[bytes], size: int) -> tuple[int, int]:
     """Returns the mark and the shorter side of an image that seems to be whole; raises an error for any other."""
-    head = file.read(HEAD)
+    head, tail = _ends(file, size)
     file.seek(0)
     with Image.open(file, formats=("JPEG", "PNG", "WEBP", "GIF", "BMP")) as image:
-        file.seek(max(size - TAIL, 0))
-        tail = file.read(TAIL)
         if not _is_whole(image, head, tail, size) or image.width * image.height > MAX_PIXELS:
             raise ValueError("the decoder is to say why")
         return _mark(head, tail), min(image.size)
@@ -130,6 +145,14 @@ def _is_whole(image: Image.Image, head: bytes, tail: bytes, size: int) -> bool:
     return False
 
 
+def _ends(file: IO[bytes], size: int) -> tuple[bytes, bytes]:
+    """Returns the beginning and the end of a file of so many bytes."""
+    file.seek(0)
+    head = file.read(HEAD)
+    file.seek(max(size - TAIL, 0))
+    return head, file.read(TAIL)
+
+
 def _mark(head: bytes, tail: bytes) -> int:
     return zlib.crc32(tail, zlib.crc32(head))
 
@@ -140,32 +163,67 @@ def _cache(folder: PathLike) -> Path:
     return Path(home, "keras_inception", "images", f"{name}.npz")
 
 
-def _remembered(folder: PathLike, names: Sequence[str]) -> Array:
+def _remembered(folder: PathLike, names: Sequence[str]) -> _Known:
     """Returns what is known of each file; of an unknown one a size that no file has."""
-    looks = np.zeros(len(names), LOOK)
-    looks["size"] = -1
-    # The cache may be damaged, of another version, or not to be read.
+    text, found, why = _kept(folder)
+    if text == _text(names):
+        return found, why
+    looks, reasons = np.array([_UNKNOWN] * len(names), LOOK), {}
+    places = {name: place for place, name in enumerate(text.split(b"\0"))} if len(found) else {}
+    for index, name in enumerate(names):
+        place = places.get(os.fsencode(name))
+        if place is not None:
+            looks[index] = found[place]
+            if place in why:
+                reasons[index] = why[place]
+    return looks, reasons
+
+
+def _kept(folder: PathLike) -> tuple[bytes, Array, dict[int, str]]:
+    """Returns the names of all files of a folder of which something is known, with a zero between them, and that."""
+    # The cache may be damaged, of another version, or not to be read; there may be no place for one.
     with contextlib.suppress(Exception), open(_cache(folder), "rb") as file:
         kept = np.load(file)
-        text, found = kept["names"].tobytes(), kept["looks"]
-        if found.dtype != LOOK:
-            return looks
-        if text == _text(names):
-            return found
-        places = {name: place for place, name in enumerate(text.split(b"\0"))}
-        for index, name in enumerate(names):
-            place = places.get(os.fsencode(name))
-            if place is not None:
-                looks[index] = found[place]
-    return looks
+        text, looks = kept["names"].tobytes(), kept["looks"]
+        reasons = kept["reasons"].tobytes().decode().split("\0")
+        bad = np.flatnonzero(looks["bad"]).tolist()
+        if looks.dtype == LOOK and len(looks) == text.count(b"\0") + 1 and len(reasons) == max(len(bad), 1):
+            return text, looks, dict(zip(bad, reasons))
+    return b"", np.zeros(0, LOOK), {}
 
 
-def _remember(folder: PathLike, names: Sequence[str], looks: Array) -> None:
-    cache = _cache(folder)
-    with contextlib.suppress(OSError):
+def _remember(folder: PathLike, names: Sequence[str], known: _Known) -> None:
+    """Keeps what is known of some files, beside what was kept of others that are still there."""
+    text, kept, kept_why = _kept(folder)
+    looks, why = known[0].copy(), dict(known[1])
+    encoded = [os.fsencode(name) for name in names]
+    places = {name: place for place, name in enumerate(encoded)}
+    others: list[int] = []
+    for place, name in enumerate(text.split(b"\0") if len(kept) else []):
+        index = places.get(name)
+        if index is None:
+            if os.path.lexists(os.path.join(os.fsencode(folder), name)):
+                encoded.append(name)
+                others.append(place)
+        elif kept["decoded"][place] and not looks["decoded"][index] and _is_unchanged(kept[place], looks[index]):
+            looks[index] = kept[place]  # another process has decoded it meanwhile
+            if place in kept_why:
+                why[index] = kept_why[place]
+    looks = np.concatenate([looks, kept[others]])
+    why |= {len(names) + index: kept_why[place] for index, place in enumerate(others) if place in kept_why}
+    found = np.flatnonzero(looks["size"] >= 0)
+    of_names = b"\0".join(encoded[index] for index in found)
+    of_reasons = "\0".join(why[index] for index in found if index in why).encode()
+    with contextlib.suppress(OSError, RuntimeError, InputError):  # no home, or nothing can be written there
+        cache = _cache(folder)
         cache.parent.mkdir(parents=True, exist_ok=True)
         with written_aside(cache) as aside, open(aside, "wb") as file:
-            np.savez(file, names=np.frombuffer(_text(names), "u1"), looks=looks)
+            texts = {"names": np.frombuffer(of_names, "u1"), "reasons": np.frombuffer(of_reasons, "u1")}
+            np.savez(file, looks=looks[found], **texts)
+
+
+def _is_unchanged(one: Any, other: Any) -> bool:
+    return all(one[name] == other[name] for name in ("size", "mtime", "ctime"))
 
 
 def _text(names: Sequence[str]) -> bytes:

@@ -40,6 +40,11 @@ FILES = {
 }
 
 
+def damaged(content):
+    """A PNG whose header and end are as they were, and whose pixels are not."""
+    return content[:60] + bytes(8) + content[68:]
+
+
 @pytest.fixture
 def decoded(monkeypatch):
     """The files that were decoded, by their bytes."""
@@ -119,17 +124,123 @@ def test_the_cache_is_never_required(tmp_path, monkeypatch, glanced):
     assert len(glanced) == 6
 
 
+def test_what_is_known_of_a_bad_file_is_kept_until_it_changes(tmp_path, decoded, glanced):
+    contents = {
+        "damaged.png": damaged(FILES["plain.png"]),
+        "cut off.jpg": FILES["baseline.jpg"][:500],
+        "no image.png": b"no image",
+        "empty.png": b"",
+        "whole.png": FILES["plain.png"],
+    }
+    names = write(tmp_path, contents)
+    looks, reasons = checking.check(tmp_path, names, full=True)
+    assert sorted(reasons) == sorted(names[:4])
+    assert looks["size"].tolist() == [len(content) for content in contents.values()]
+    assert len(set(looks["mark"])) == 5
+    asked = len(decoded)
+    for full in (False, True):
+        again, known = checking.check(tmp_path, names, full=full)
+        assert known == reasons
+        np.testing.assert_array_equal(again, looks)
+    assert checking.check(tmp_path, [*reversed(names)])[1] == reasons
+    assert checking.check(tmp_path, names[1:2])[1] == {"cut off.jpg": reasons["cut off.jpg"]}
+    assert (len(decoded), glanced) == (asked, [])
+    write(tmp_path, {"damaged.png": FILES["plain.png"], "cut off.jpg": FILES["baseline.jpg"]})
+    assert sorted(checking.check(tmp_path, names)[1]) == ["empty.png", "no image.png"]
+
+
+def test_what_the_system_refuses_is_not_taken_for_damage(tmp_path, monkeypatch):
+    names = write(tmp_path, {"a.png": FILES["plain.png"]})
+
+    def refused(path):
+        raise InputError("Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(checking, "read_bytes", refused)
+        assert checking.check(tmp_path, names, full=True)[1] == {"a.png": "Input/output error"}
+    assert checking.check(tmp_path, names, full=True)[1] == {}
+    (tmp_path / "a.png").unlink()
+    assert checking.check(tmp_path, names)[1] == {"a.png": "No such file or directory"}
+
+
+def cache_of(root):
+    with np.load(checking._cache(root)) as kept:
+        return kept["names"].tobytes().decode().split("\0")
+
+
+def test_files_that_are_read_in_turns_are_all_known(tmp_path, glanced):
+    names = write(tmp_path, {f"{index}.png": FILES["plain.png"] for index in range(6)})
+    write(tmp_path, {"1.png": b"no image"})
+    for _ in range(2):
+        for some in (names[::2], names[1::2]):
+            checking.check(tmp_path, some)
+    assert len(glanced) == 6
+    assert list(checking.check(tmp_path, names)[1]) == ["1.png"]
+    (tmp_path / "0.png").unlink()
+    write(tmp_path, {"2.png": FILES["palette.png"]})
+    checking.check(tmp_path, ["2.png"])
+    assert sorted(cache_of(tmp_path)) == names[1:]  # nor does what is gone stay for ever
+    (tmp_path / "5.png").unlink()
+    checking.check(tmp_path, names[1:])
+    assert sorted(cache_of(tmp_path)) == names[1:5]
+
+
+def test_what_another_process_decoded_meanwhile_is_not_forgotten(tmp_path, monkeypatch, decoded):
+    names = write(tmp_path, {"a.png": damaged(FILES["plain.png"]), "b.png": FILES["plain.png"]})
+    glance = checking._glance
+
+    def slow(file, size):
+        monkeypatch.setattr(checking, "_glance", glance)
+        checking.check(tmp_path, names, full=True)  # the other one
+        return glance(file, size)
+
+    monkeypatch.setattr(checking, "_glance", slow)
+    checking.check(tmp_path, names)
+    assert checking.check(tmp_path, names)[1] == {"a.png": "it is damaged or truncated"}
+    assert len(decoded) == 2
+
+
+def test_without_a_home_nothing_is_kept_and_all_is_read(tmp_path, monkeypatch, glanced):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("KERAS_HOME")
+    monkeypatch.setattr(checking.Path, "home", no_home)
+    names = write(tmp_path, {"a.png": FILES["plain.png"]})
+    for _ in range(2):
+        assert checking.check(tmp_path, names)[1] == {}
+    assert len(glanced) == 2
+
+
+def test_a_time_in_the_future_hides_no_change(tmp_path):
+    path = tmp_path / "a.png"
+    names = write(tmp_path, {"a.png": FILES["plain.png"]})
+    future = 4_000_000_000
+    os.utime(path, (future, future))
+    first, _ = checking.check(tmp_path, names)
+    while os.stat(path).st_ctime_ns == first["ctime"][0]:  # clocks of file systems are coarse
+        path.write_bytes(b"X" * len(FILES["plain.png"]))
+        os.utime(path, (future, future))
+    assert list(checking.check(tmp_path, names)[1]) == ["a.png"]
+
+
+def test_the_cache_of_an_earlier_version_is_replaced(tmp_path, glanced):
+    names = write(tmp_path, {"a.png": FILES["plain.png"]})
+    cache = checking._cache(tmp_path)
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    old = np.dtype([("size", "i8"), ("time", "i8"), ("mark", "u4"), ("side", "i4"), ("decoded", "?")])
+    np.savez(cache, names=np.frombuffer(b"a.png", "u1"), looks=np.zeros(1, old))
+    for _ in range(2):
+        assert checking.check(tmp_path, names)[0]["side"].tolist() == [48]
+    assert len(glanced) == 1
+
+
 def test_a_header_that_promises_too_much_is_left_to_the_decoder(tmp_path):
     bomb = bytearray(FILES["plain.png"])
     bomb[16:24] = (20_000).to_bytes(4, "big") * 2
     bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
     _, reasons = checking.check(tmp_path, write(tmp_path, {"bomb.png": bytes(bomb)}))
     assert "pixels; scale it down" in reasons["bomb.png"]
-
-
-def damaged(content):
-    """A PNG whose header and end are as they were, and whose pixels are not."""
-    return content[:60] + bytes(8) + content[68:]
 
 
 @pytest.fixture
