@@ -54,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         images, labels = _first(data)
     except BadImagesError:  # their headers and ends told nothing
-        data = load_data(replace(config, full_check=True), on_check=CheckProgress())
+        config = replace(config, full_check=True)
+        data = load_data(config, on_check=CheckProgress())
         images, labels = _first(data)
     splits = [split for split in ("train", "validation", "test") if data.sizes.get(split)]
     counts = [data.class_counts(split) for split in splits]
@@ -66,7 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
         f"images: a shorter side of {data.original_side} pixels (median); "
         f"the network sees {size}x{size} ({config.resize})"
     )
-    print(f"unreadable files: {_some(data.skipped)}")
+    sure = "" if config.full_check else " (as far as headers and ends tell: --full-check decodes every file)"
+    print(f"unreadable files: {_some(data.skipped)}{sure}")
     with data.reading():
         shared = [", ".join(f"{split} {name}" for split, name in places)
                   for places in duplicates.across_splits(config.dataset, data)]  # fmt: skip

@@ -69,7 +69,14 @@ def test_an_image_whose_damage_its_header_hides_is_named_and_left_out(image_fold
     options += ("--config", str(tmp_path / "tiny.json"), "--out", str(tmp_path / "sheet.png"))
     assert main(["data", str(tmp_path / "images"), *options]) == 0
     said = capsys.readouterr().out
-    assert f"unreadable files: 1: {bad}\n" in said
+    assert f"unreadable files: 1: {bad}\n" in said  # for all were decoded
+    bad.unlink()
+    for more, text in (
+        ((), "none (as far as headers and ends tell: --full-check decodes"),
+        (["--full-check"], "none\n"),
+    ):
+        assert main(["data", str(tmp_path / "images"), *options, *more]) == 0
+        assert f"unreadable files: {text}" in capsys.readouterr().out
     assert [line.split() for line in said.splitlines() if line.strip().startswith("dark")] == [["dark", "5"]]
     assert (tmp_path / "sheet.png").is_file()
 
