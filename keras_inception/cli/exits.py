@@ -68,7 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
         leaves_figure(shown).savefig(aside, dpi=120)
     _print(calibration, points, data.sizes, rows)
     print(f"wrote {folder}: {', '.join(runs.EXITS_FILES)}")
-    print(f"next:  keras-inception export {shlex.quote(str(folder))} --early-exit")
+    if calibration.thresholds:
+        print(f"next:  keras-inception export {shlex.quote(str(folder))} --early-exit")
     return 0
 
 
@@ -125,7 +126,8 @@ def _print(
     print_table(f"Early exits: {split}", columns, cells)
     print(f"what tells how sure an answer is: {calibration.criterion}")
     for head, weights in calibration.mixtures.items():
-        print(f"{head} answers with " + " + ".join(f"{weight:.2f} {name}" for name, weight in weights.items()))
+        mixed = " + ".join(f"{weight:.2f} {name}" for name, weight in weights.items())
+        print(f"logits that {head} answers with, as calibrated: {mixed}")
     if not calibration.thresholds:
         print(
             f"no image may leave early: on {calibration.images:,} validation images all thresholds may lose more than "

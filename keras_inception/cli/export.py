@@ -10,6 +10,7 @@ from keras_inception.cli.console import command
 from keras_inception.errors import InputError
 
 if TYPE_CHECKING:
+    from keras_inception.data import Data
     from keras_inception.network.model import InceptionModel
 
 FORMATS = ("savedmodel", "onnx", "litert", "openvino")
@@ -87,28 +88,41 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _export_format(arguments: argparse.Namespace, model: "InceptionModel", out: Path) -> None:
     """Writes the model for another engine."""
-    from keras_inception import evaluation
-    from keras_inception.serving.export import export_accuracy, export_format, export_seconds
+    from keras_inception.serving.export import export_format
+
+    if not arguments.int8:
+        version, difference = export_format(model, out, arguments.format, arguments.version)
+        print(f"wrote {version}: {_megabytes(version)}; at most {difference:.1e} from the SavedModel's probabilities")
+        return
+    data = dataset.data_of(arguments, model)
+    if data.validation is None:
+        raise InputError("there are no validation images to calibrate on; give a --dataset that has some")
+    with data.reading():
+        _export_int8(arguments, model, out, data)
+
+
+def _export_int8(arguments: argparse.Namespace, model: "InceptionModel", out: Path, data: "Data") -> None:
+    """Writes the model in 8 bits, and prints what that costs and saves."""
+    from keras_inception.serving.export import export_accuracy, export_format, export_seconds, network_accuracy
+    from keras_inception.serving.export.formats import CALIBRATION_IMAGES
     from keras_inception.training.precision import resolve
 
-    kind, data = arguments.format, dataset.data_of(arguments, model) if arguments.int8 else None
-    if data and data.validation is None:
-        raise InputError("there are no validation images to calibrate on; give a --dataset that has some")
-    version, difference = export_format(
-        model, out, kind, arguments.version, calibration=data.validation if data else None
-    )
-    print(f"wrote {version}: {_megabytes(version)}; at most {difference:.1e} from the SavedModel's probabilities")
-    if data:
-        split = "validation" if data.test is None else "test"
-        batches = getattr(data, split)
-        before = evaluation.predict(model, batches).scores((1,))["main"]["accuracy"]
-        after = export_accuracy(version, kind, batches, model.preprocessing)
-        print(f"accuracy on {data.sizes[split]} images: {before:.2%} in float32, {after:.2%} in int8")
-        precision = "bfloat16" if resolve("auto")[0] == "mixed_bfloat16" else "float32"
-        for batch_size in (1, 16):
-            int8, other = export_seconds(version, kind, model, batch_size, precision)
-            share = f"{int8 / other:.2f} of the SavedModel's in {precision}"
-            print(f"a batch of {batch_size}: {1e3 * int8:.1f} ms, {share}")
+    kind, count = arguments.format, data.sizes["validation"]
+    calibrating = f"{min(count, CALIBRATION_IMAGES)} of {count:,} validation images"
+    print(f"calibrating on {calibrating}", flush=True)
+    version, _ = export_format(model, out, kind, arguments.version, calibration=data.validation)
+    print(f"wrote {version}: {_megabytes(version)}", flush=True)
+    split = "validation" if data.test is None else "test"
+    batches = getattr(data, split)
+    before = network_accuracy(model, batches)
+    after = export_accuracy(version, kind, batches, model.preprocessing)
+    among = ", those of the calibration among them" if data.test is None else ""
+    print(f"accuracy on {data.sizes[split]:,} {split} images{among}: {before:.2%} in float32, {after:.2%} in int8")
+    precision = "bfloat16" if resolve("auto")[0] == "mixed_bfloat16" else "float32"
+    for batch_size in (1, 16):
+        int8, other = export_seconds(version, kind, model, batch_size, precision)
+        share = f"{int8 / other:.2f} of the SavedModel's time in {precision}"
+        print(f"a batch of {batch_size}: {1e3 * int8:.1f} ms, {share}")
 
 
 def _megabytes(folder: Path) -> str:
@@ -123,7 +137,13 @@ def _calibration(run: str) -> Any:
     path = Path(run) / runs.EXITS
     if not path.is_file():
         raise InputError(f"--early-exit needs thresholds: run `keras-inception exits` first, {path} is not there")
-    return ExitCalibration.from_file(path)
+    calibration = ExitCalibration.from_file(path)
+    if not calibration.thresholds:
+        raise InputError(
+            f"--early-exit: with the thresholds of {path} no image leaves early; export without it, or calibrate with "
+            "more images or a larger `keras-inception exits --max-accuracy-loss`"
+        )
+    return calibration
 
 
 def _name_of(run: str) -> str:

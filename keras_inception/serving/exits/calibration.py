@@ -19,6 +19,7 @@ from keras_inception.types import Array, PathLike
 
 COMBINATIONS: int = 4000  # of thresholds that are tried, over all heads
 NEVER: float = 2.0  # a threshold that no answer reaches
+HIGHEST: float = 0.999999  # of the thresholds that are tried
 STEPS: int = 50  # thresholds of a head that are tried around the best combination
 LEAST_WEIGHT, LARGEST_WEIGHT = 0.05, 20.0  # of a head in its own mixture
 
@@ -367,8 +368,10 @@ class _Answers:
         return at, *(np.stack(values)[at, np.arange(len(at))] for values in zip(*found))
 
     def _quantiles(self, head: str, count: int) -> list[float]:
-        # Six digits are fewer than float32 has, and are what a person can read.
-        values = np.unique(np.quantile(self._sure[head], np.linspace(0, 1, count)[1:]).round(6))
+        # Six digits are fewer than float32 has, and are what a person can read. They stay below 1, which the network,
+        # in float32, gives to answers that are less sure here, in float64.
+        values = np.quantile(self._sure[head], np.linspace(0, 1, count)[1:]).round(6)
+        values = np.unique(np.minimum(values, HIGHEST))
         return [0.0, *map(float, values), NEVER]
 
     def _mixture(self, heads: tuple[str, ...]) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """The page that says what a version of a served model is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -31,8 +31,9 @@ Written by {versions}.
 {signatures}
 
 {resize} CMYK
-becomes RGB, 16 bits become 8, greyscale is repeated, alpha is dropped, the orientation in EXIF is ignored.
-{bad_image}
+becomes RGB, 16 bits become 8, greyscale is repeated, alpha is dropped, and files are turned as their EXIF
+orientation says.
+{bad_image}{exits}
 
 ```sh
 tensorflow_model_server --rest_api_port=8501 --model_name={name} --model_base_path=/models/{name}
@@ -66,8 +67,21 @@ def text(name: str, class_names: list[str], facts: Mapping[str, Any], signatures
         signatures="\n".join(rows),
         resize=_RESIZE[facts["resize"]],
         bad_image=_BAD_IMAGE[facts["on_bad_image"]],
+        exits=_exits(facts.get("exit_names", ())),
         some_classes=", ".join(class_names[:20]) + (", ..." if len(class_names) > 20 else ""),
         training="Nothing is known of it." if facts["training"] == "{}" else f"```json\n{facts['training']}\n```",
+    )
+
+
+def _exits(names: Sequence[str]) -> str:
+    """Returns what `exit` in the answers means; nothing without early exits."""
+    if not names:
+        return ""
+    numbers = ", ".join(f"{number} is `{name}`" for number, name in enumerate(names))
+    return (
+        f"\n\nAn image leaves at the first head that is sure enough, and `exit` says at which: {numbers}. What a head\n"
+        "answers may be mixed from the heads so far, as they were calibrated, so that probabilities differ from those\n"
+        "of an export without early exits."
     )
 
 

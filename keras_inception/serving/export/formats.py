@@ -95,8 +95,8 @@ def export_format(
         kind: `"onnx"`, `"litert"` or `"openvino"`.
         version: The number of the version; by default one more than the highest, or 1.
         calibration: Batches of preprocessed images, `(batch, height, width, channels)`, or of pairs of them and labels,
-            whose first 200 images say how weights and maps are rounded to 8 bits; by default they stay float32. For
-            `"openvino"` it needs the packages of `"onnx"` too, by which the rounding is found.
+            of which 200 images, spread evenly over all, say how weights and maps are rounded to 8 bits; by default they
+            stay float32. For `"openvino"` it needs the packages of `"onnx"` too, by which the rounding is found.
 
     Returns:
         The path of the version, and the largest difference of a probability from the SavedModel's.
@@ -146,11 +146,35 @@ def export_accuracy(version: PathLike, kind: str, data: Iterable[Any], preproces
         data: Batches of preprocessed images, `(batch, height, width, channels)`, and labels, integers or one-hot.
         preprocessing: The preprocessing that the images went through, as in `preprocess_input`.
     """
-    run, right = FORMATS[kind].load(Path(version) / FORMATS[kind].file), []
+    return _accuracy(FORMATS[kind].load(Path(version) / FORMATS[kind].file), data, preprocessing)
+
+
+def network_accuracy(model: InceptionModel, data: Iterable[Any], precision: str = "float32") -> float:
+    """Returns the share, in [0, 1], of labelled images that the network of a SavedModel classifies right.
+
+    Args:
+        model: The model that was exported; what it was trained in does not matter.
+        data: As `export_accuracy` takes it.
+        precision: That of the SavedModel's network, `"float32"` or `"bfloat16"`.
+    """
+    return _accuracy(_network(model, precision), data, model.preprocessing)
+
+
+def _accuracy(run: Predict, data: Iterable[Any], preprocessing: str | None) -> float:
+    right = []
     for images, labels in data:
         probabilities = run(_pixels(images, preprocessing))
         right.append(probabilities.argmax(-1) == class_indices(np.asarray(labels), probabilities.shape[-1]))
     return float(np.concatenate(right).mean())
+
+
+def _network(model: InceptionModel, precision: str) -> Predict:
+    """Returns what a SavedModel of a precision computes, a function from pixels to probabilities."""
+    network = frozen(serving_network(model, precision=precision))
+    compiled = tf.function(
+        lambda x: network(preprocess_input(x, preprocessing=model.preprocessing))[MAIN], reduce_retracing=True
+    )
+    return lambda images: compiled(tf.convert_to_tensor(images)).numpy()
 
 
 def export_seconds(
@@ -171,10 +195,8 @@ def export_seconds(
     Returns:
         Two medians, in seconds of wall-clock time: the format's, and the SavedModel's.
     """
-    network = frozen(serving_network(model, precision=precision))
-    compiled = tf.function(lambda x: network(preprocess_input(x, preprocessing=model.preprocessing))[MAIN])
     images = np.random.default_rng(0).uniform(0, 255, (batch_size, *model.input_shape[1:])).astype("float32")
-    engines = (FORMATS[kind].load(Path(version) / FORMATS[kind].file), lambda images: compiled(images).numpy())
+    engines = (FORMATS[kind].load(Path(version) / FORMATS[kind].file), _network(model, precision))
     seconds: tuple[list[float], ...] = ([], [])
     for _ in range(1 + repeats):
         for engine, measured in zip(engines, seconds):
@@ -217,7 +239,11 @@ def _convert_in_int8(network: keras.Model, path: Path, kind: str, images: Sequen
 
 
 def _calibration_images(calibration: Iterable[Any], model: InceptionModel) -> list[Array]:
-    """Returns the first images as pixels, each `(1, height, width, channels)`."""
+    """Returns images that are spread evenly over all, as pixels, each `(1, height, width, channels)`.
+
+    Validation images often come class by class. How many there are is known at the end alone, so that every second of
+    those that were kept is dropped where they become too many.
+    """
 
     def pixels(batch: Any, index: int) -> Array:
         images = batch[0] if isinstance(batch, (tuple, list)) else batch
@@ -226,13 +252,22 @@ def _calibration_images(calibration: Iterable[Any], model: InceptionModel) -> li
             model.look_at(images)
         return _pixels(images, model.preprocessing)
 
+    if isinstance(calibration, tf.data.Dataset) and int(calibration.cardinality()) == tf.data.INFINITE_CARDINALITY:
+        raise InputError("`calibration` must end, and this repeats for ever. Received: an infinite tf.data.Dataset")
     if not isinstance(calibration, Iterable):
         raise InputError(f"`calibration` must be batches of images. Received: calibration={shown(calibration)}")
     images = itertools.chain.from_iterable(map(pixels, calibration, itertools.count()))
-    chosen = [image[None] for image in itertools.islice(images, CALIBRATION_IMAGES)]
-    if not chosen:
+    kept: list[Array] = []
+    every = 1
+    for number, image in enumerate(images):
+        if number % every == 0:
+            kept.append(image[None])
+        if len(kept) == 2 * CALIBRATION_IMAGES:
+            kept, every = kept[::2], 2 * every
+    if not kept:
         raise InputError("`calibration` must hold at least one image. Received: none")
-    return chosen
+    places = np.linspace(0, len(kept) - 1, min(len(kept), CALIBRATION_IMAGES)).round().astype(int)
+    return [kept[place] for place in places]
 
 
 def _pixels(images: Tensor, preprocessing: str | None) -> Array:

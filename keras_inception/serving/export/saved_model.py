@@ -101,6 +101,8 @@ def export_saved_model(
         "on_bad_image": on_bad_image,
         "training": training,
     }
+    if exits is not None:
+        facts["exit_names"] = list(early_exit_model(model, exits).exit_names)
     signatures = Signatures(
         main_head if exits is None else early_exit_network(model, exits, precision),
         run,

@@ -54,6 +54,9 @@ def test_exits_are_calibrated_on_validation_images_and_scored_on_test_images(wri
     served = tf.saved_model.load(out / "1").signatures["serving_uint8"](images=tf.constant(pixels))
     found = model(ki.preprocess_input(pixels))
     np.testing.assert_array_equal(served["exit"], found["exit"])
+    facts = tf.saved_model.load(out / "1").signatures["metadata"]()
+    assert [name.decode() for name in facts["exit_names"].numpy()] == list(model.exit_names)
+    assert ", ".join(f"{i} is `{name}`" for i, name in enumerate(model.exit_names)) in (out / "1/README.md").read_text()
     np.testing.assert_allclose(served["probabilities"], found["probabilities"], atol=1e-5)
 
 
@@ -70,6 +73,10 @@ def test_where_no_image_may_leave_it_says_so(write_run, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert "no image may leave early: on 16 validation images" in printed
     assert "chosen:" not in printed
+    assert "next:" not in printed
+    assert main(["export", str(run), "--early-exit", "--out", str(run.parent / "served")]) == 2
+    assert "no image leaves early" in capsys.readouterr().err
+    assert not (run.parent / "served").exists()
 
 
 @pytest.mark.slow

@@ -2,10 +2,12 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 from encoded_images import encode, photograph
+from served_network import build
 
 from keras_inception.cli import main
 from keras_inception.serving.export import formats
@@ -75,8 +77,34 @@ def test_int8_prints_accuracy_and_time_before_and_after(run, tmp_path, capsys, k
     arguments = ("--format", kind, "--int8", "--out", str(tmp_path / "int8"))
     assert main(["export", str(run.folder), *arguments]) == 0
     printed = capsys.readouterr().out
-    assert "accuracy on 4 images: " in printed
+    assert "accuracy on 4 test images: " in printed
     assert "% in float32, " in printed
-    assert re.search(r"\na batch of 1: [0-9.]+ ms, [0-9.]+ of the SavedModel's in (float32|bfloat16)\n", printed)
+    assert re.search(r"\na batch of 1: [0-9.]+ ms, [0-9.]+ of the SavedModel's time in (float32|bfloat16)\n", printed)
     assert "\na batch of 16: " in printed
     assert (tmp_path / "int8" / "1" / formats.FORMATS[kind].file).is_file()
+
+
+@pytest.mark.slow
+def test_int8_names_a_validation_image_that_is_damaged_within(image_folder, tmp_path, capsys):
+    for package in formats.FORMATS["onnx"].packages:
+        pytest.importorskip(package)
+    for split in ("train", "validation"):
+        shutil.copytree(image_folder, tmp_path / "images" / split)
+    damaged = sorted((tmp_path / "images/validation").rglob("*.png"))[-1]
+    content = bytearray(damaged.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 8] = bytes(8)
+    damaged.write_bytes(content)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    build(classes=2, class_names=["dark", "light"]).save(folder / "model.keras")
+    (folder / "config.json").write_text(json.dumps({"dataset": str(tmp_path / "images")}))
+    line = refused_after_warnings(capsys, folder, "--format", "onnx", "--int8", "--out", tmp_path / "int8")
+    assert str(damaged) in line
+    assert not (tmp_path / "int8").exists()
+
+
+def refused_after_warnings(capsys, *arguments):
+    """Returns the last line, before which a warning says that the run did not note its images."""
+    assert main(["export", *map(str, arguments)]) == 2
+    return capsys.readouterr().err.splitlines()[-1]

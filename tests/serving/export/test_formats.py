@@ -3,11 +3,19 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from served_network import CLASS_NAMES, SERVED, SIDE, build
 
 import keras_inception as ki
 from keras_inception.errors import InputError, MissingPackageError
-from keras_inception.serving.export import FORMATS, export_accuracy, export_format, export_seconds, formats
+from keras_inception.serving.export import (
+    FORMATS,
+    export_accuracy,
+    export_format,
+    export_seconds,
+    formats,
+    network_accuracy,
+)
 from keras_inception.serving.export.c_loader import Server
 
 PACKAGES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",), "openvino": ("openvino",)}
@@ -62,6 +70,35 @@ def test_an_engine_agrees_with_the_c_loader(architecture, kind, tmp_path):
     np.testing.assert_allclose(answer, expected, rtol=0, atol=1e-5)
     assert difference < 1e-5
     assert (version / "class_names.txt").read_text().split() == CLASS_NAMES
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, 1), (150, 150), (200, 200), (399, 200), (5000, 200)])
+def test_int8_is_calibrated_on_images_of_all_classes(model, monkeypatch, count, expected):
+    """Images of a folder come class by class; each of ten has a brightness of its own here."""
+    monkeypatch.setattr(formats, "_pixels", lambda images, preprocessing: images)
+    brightness = np.linspace(-1, 1, count, dtype="float32").reshape(-1, 1, 1, 1)
+    batches = np.array_split(np.broadcast_to(brightness, (count, SIDE, SIDE, 3)), -(-count // 32))
+    chosen = np.concatenate(formats._calibration_images(batches, model))[:, 0, 0, 0]
+    assert len(chosen) == len(np.unique(chosen)) == expected
+    gaps = np.diff([-1, *chosen, 1])  # the largest number of images that lie between two chosen ones, and at the ends
+    assert gaps.max() <= 2 * 2 / max(expected - 1, 1) or count == 1
+
+
+def test_a_calibration_that_never_ends_is_refused(model, tmp_path):
+    needs("onnx")
+    batches = tf.data.Dataset.from_tensors(np.zeros((1, SIDE, SIDE, 3), "float32")).repeat()
+    with pytest.raises(InputError, match="`calibration` must end"):
+        export_format(model, tmp_path, "onnx", calibration=batches)
+
+
+def test_the_accuracy_in_float32_is_that_of_float32():
+    """A network of float16 or bfloat16 is loaded as that; its SavedModel computes in float32 all the same."""
+    model = build(class_names=CLASS_NAMES, dtype="mixed_bfloat16")
+    images = np.random.default_rng(0).uniform(-1, 1, (64, SIDE, SIDE, 3)).astype("float32")
+    float32 = build(class_names=CLASS_NAMES, dtype="float32")
+    float32.set_weights(model.get_weights())
+    labels = ki.inference_model(float32).predict(images, verbose=0).argmax(-1)
+    assert network_accuracy(model, [(images, labels)]) == 1.0
 
 
 @pytest.mark.slow
