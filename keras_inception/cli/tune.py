@@ -129,6 +129,7 @@ class _Table:
         self.console = Console(file=sys.stdout)
         self.status = self.console.status("the first trial begins")
         self.best: float | None = None
+        self.begun = False
 
     def __enter__(self) -> "_Table":
         return self
@@ -140,6 +141,11 @@ class _Table:
         """Prints what is searched on, and the trials of earlier runs of the command."""
         sizes = ", ".join(f"{data.sizes.get(split, 0):,} {split}" for split in ("train", "validation"))
         self._say(f"{sizes} images of {len(data.class_names)} classes, {data.image_shape[0]}x{data.image_shape[1]}")
+        if data.skipped:
+            self._say(f"left out {len(data.skipped)} unreadable files: {', '.join(data.skipped[:5])}")
+        if self.begun:
+            return  # again, without images that turned out bad
+        self.begun = True
         self._say(f"trial  {self.objective}  best so far  epochs  seconds  hyperparameters")
         for row in rows:
             self.add(row)

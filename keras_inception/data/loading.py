@@ -153,6 +153,8 @@ class Data:
             yield
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):
             raise  # another worker was lost
+        except tf.errors.ResourceExhaustedError:
+            raise  # of memory or disk
         except tf.errors.OpError:
             if bad := self.find_bad_images():
                 raise BadImagesError(bad) from None

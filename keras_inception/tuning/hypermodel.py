@@ -158,7 +158,8 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
         with _failures():
             try:
                 advance = Advance(progress, lambda: progress.is_over(config.patience, config.max_minutes))
-                return model.fit(**arguments, callbacks=[StopWhenNotFinite(), *callbacks, advance])
+                with self.reading():
+                    return model.fit(**arguments, callbacks=[StopWhenNotFinite(), *callbacks, advance])
             except InputError as error:  # of the data, which are those of every trial
                 raise FatalValueError(str(error)) from error
 
@@ -175,6 +176,10 @@ class GoogLeNetHyperModel(keras_tuner.HyperModel):
             InputError: The data do not fit.
         """
         return feeding.feed(config, model, "batch_size" in self.space, *args, **kwargs)
+
+    def reading(self) -> contextlib.AbstractContextManager[None]:
+        """Returns a context of what reads the data, which turns an error of theirs into an `InputError`."""
+        return contextlib.nullcontext()
 
 
 def _key(hp: keras_tuner.HyperParameters) -> tuple:

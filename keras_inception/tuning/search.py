@@ -12,6 +12,7 @@ trials/        the journal of the search, the progress of each trial, the weight
 import collections
 import contextlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,8 @@ import tensorflow as tf
 from keras_tuner.errors import FatalValueError
 
 from keras_inception import files
-from keras_inception.data import Data
+from keras_inception.data import BadImagesError, Data, without
+from keras_inception.data.folder import root as folder_of
 from keras_inception.errors import InputError, StoppedError, shown
 from keras_inception.plots import tuning as plots
 from keras_inception.rules import is_number, is_whole
@@ -147,52 +149,63 @@ def search(
     _check_folder(folder)
     with processes.place(folder):
         goes_on = _check_folder(folder) and (is_worker() or not overwrite)
-        data = load_data(config, record=_data_record(folder) if goes_on else None, on_check=on_check)
-        if data.validation is None:
-            raise InputError("A search needs validation images: use `--validation-fraction`. Received: none")
-        hypermodel = _OnDataset(strategy, data, space, replace(config, image_size=data.image_shape[0]))
-        identity = _identity(hypermodel, tuner, objective, executions)
-        if goes_on:
-            _check_identity(folder, identity)
-        else:
-            _begin_folder(folder, identity, data.record)
 
-        def on_end(result: TrialResult) -> None:
-            _write_results(folder, oracle.results, hypermodel, goal)
-            on_trial(result)
+        def begin(goes_on: bool) -> Found | None:
+            data = load_data(config, record=_data_record(folder) if goes_on else None, on_check=on_check)
+            if data.validation is None:
+                raise InputError("A search needs validation images: use `--validation-fraction`. Received: none")
+            hypermodel = _OnDataset(strategy, data, space, replace(config, image_size=data.image_shape[0]))
+            identity = _identity(hypermodel, tuner, objective, executions)
+            if goes_on:
+                _check_identity(folder, identity)
+            else:
+                _begin_folder(folder, identity, data.record)
 
-        of_tuner = {
-            "hyperband": {"max_epochs": config.recipe.epochs},
-            "bayesian": {"num_initial_points": max(3, max_trials // 3)},
-        }
-        oracle = ORACLES[tuner](
-            folder / TRIALS,
-            trial_limit=max_trials,
-            seed=config.seed,
-            deadline=deadline,
-            on_end=on_end,
-            objective=goal,
-            **of_tuner.get(tuner, {"max_trials": None}),
-        )
-        runner = (HyperbandTuner if tuner == "hyperband" else Tuner)(
-            oracle,
-            hypermodel,
-            deadline=deadline,
-            pruning=pruning and tuner != "hyperband",
-            on_epoch=on_epoch,
-            executions_per_trial=executions,
-            distribution_strategy=strategy if strategy.num_replicas_in_sync > 1 else None,
-            directory=str(folder),
-            project_name=TRIALS,
-        )
-        if not is_worker():
-            oracle.replay()
-        if not is_worker() and not is_chief_of_search():
-            oracle.give_up(oracle.tuner_ids - {runner.tuner_id})  # workers of an earlier run
-        on_begin(data, list(oracle.results))
-        with data.reading():
-            _run(runner, oracle, config.recipe.epochs)
-        return None if is_worker() else _finish(folder, oracle, hypermodel)
+            def on_end(result: TrialResult) -> None:
+                _write_results(folder, oracle.results, hypermodel, goal)
+                on_trial(result)
+
+            of_tuner = {
+                "hyperband": {"max_epochs": config.recipe.epochs},
+                "bayesian": {"num_initial_points": max(3, max_trials // 3)},
+            }
+            oracle = ORACLES[tuner](
+                folder / TRIALS,
+                trial_limit=max_trials,
+                seed=config.seed,
+                deadline=deadline,
+                on_end=on_end,
+                objective=goal,
+                **of_tuner.get(tuner, {"max_trials": None}),
+            )
+            runner = (HyperbandTuner if tuner == "hyperband" else Tuner)(
+                oracle,
+                hypermodel,
+                deadline=deadline,
+                pruning=pruning and tuner != "hyperband",
+                on_epoch=on_epoch,
+                executions_per_trial=executions,
+                distribution_strategy=strategy if strategy.num_replicas_in_sync > 1 else None,
+                directory=str(folder),
+                project_name=TRIALS,
+            )
+            if not is_worker():
+                oracle.replay()
+            if not is_worker() and not is_chief_of_search():
+                oracle.give_up(oracle.tuner_ids - {runner.tuner_id})  # workers of an earlier run
+            on_begin(data, list(oracle.results))
+            with data.reading():
+                _run(runner, oracle, config.recipe.epochs)
+            return None if is_worker() else _finish(folder, oracle, hypermodel)
+
+        while True:
+            try:
+                return begin(goes_on)
+            except BadImagesError as error:
+                if not config.skip_bad_images:
+                    raise
+                _leave_out(folder, config, error)
+                goes_on = True  # and the trial begins again
 
 
 def _run(runner: Tuner, oracle: Any, epochs: int) -> None:
@@ -204,6 +217,8 @@ def _run(runner: Tuner, oracle: Any, epochs: int) -> None:
         with watch if is_chief_of_search() else contextlib.nullcontext():
             runner.search(epochs=epochs, verbose=0)
     except FatalValueError as error:
+        if isinstance(error.__cause__, BadImagesError):
+            raise error.__cause__ from None
         raise InputError(str(error)) from error
     except DefectError as error:
         raise error.__cause__ from None
@@ -247,7 +262,7 @@ class _OnDataset(GoogLeNetHyperModel):
     def __init__(self, strategy: tf.distribute.Strategy, data: Data, space: Any, config: TrainConfig) -> None:
         names = data.class_names
         super().__init__(data.image_shape, len(names), space, config=config, class_names=names)
-        self.strategy, self.record = strategy, data.record
+        self.strategy, self.record, self.reading = strategy, data.record, data.reading
 
     def feed(self, config: TrainConfig, model: keras.Model, **kwargs: Any) -> tuple[dict[str, Any], int]:
         batch = partial(distribute.batch, strategy=self.strategy)
@@ -305,6 +320,13 @@ def _data_record(folder: Path) -> dict[str, Any]:
     return record
 
 
+def _leave_out(folder: Path, config: TrainConfig, bad: BadImagesError) -> None:
+    """Notes in the folder which images the search goes on without, here and when it is called again."""
+    within = folder_of(config.dataset)
+    names = {Path(os.path.relpath(path, within)).as_posix() for path in bad.reasons}
+    files.write_json(folder / runs.DATA, without(_data_record(folder), names))  # workers may have noted others
+
+
 def _check_identity(folder: Path, identity: dict[str, Any]) -> None:
     was = files.read_json(folder / SEARCH)
     if not isinstance(was, dict):
@@ -312,7 +334,7 @@ def _check_identity(folder: Path, identity: dict[str, Any]) -> None:
     different = [
         f"{name} was {was.get(name, 'not there')} and is {identity.get(name, 'not there')}"
         for name in was | identity
-        if was.get(name) != identity.get(name)
+        if was.get(name) != identity.get(name) and name != "training: skip_bad_images"
     ]
     if different:
         raise InputError(

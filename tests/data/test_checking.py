@@ -1,5 +1,6 @@
 """Image files are known by their headers and ends, are looked at once, and the decoder has the last word."""
 
+import dataclasses
 import os
 import shutil
 import tracemalloc
@@ -259,6 +260,13 @@ def test_a_full_check_finds_what_headers_do_not_tell(images):
         folder.read(images, 0, 0, 0, full_check=True)
     found = folder.read(images, 0, 0, 0, full_check=True, skip_bad_images=True)
     assert (found.sizes["train"], found.record["skipped"]) == (38, ["dark/3.png", "light/3.png"])
+
+
+def test_a_lack_of_memory_is_no_matter_of_the_images(image_folder):
+    loaded = data.load(image_folder, architecture=TINY)
+    loaded = dataclasses.replace(loaded, find_bad_images=lambda: pytest.fail("the images were decoded"))
+    with pytest.raises(tf.errors.ResourceExhaustedError), loaded.reading():
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM")
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from tiny_network import TINY
 
 from keras_inception import TrainConfig, files
 from keras_inception.errors import InputError, StoppedError
+from keras_inception.training.config import to_options
 from keras_inception.training.configured import load_data
 from keras_inception.tuning import processes
 from keras_inception.tuning import search as searches
@@ -204,3 +205,41 @@ def test_a_worker_says_which_chief_it_lost(monkeypatch):
         monkeypatch.setenv(name, value)
     with pytest.raises(StoppedError, match=r"The chief at 127\.0\.0\.1:8000 answered no more"):
         searches._run(types.SimpleNamespace(search=search), None, 1)
+
+
+def search_with_a_damaged_image(images, folder, **options):
+    """Searches for two trials, with real trainings, in images of which one is damaged within; begun before it is known.
+
+    Returns the trials that ended, and by each beginning how many images were left out.
+    """
+    bad = images / "dark" / "3.png"
+    if not options.pop("known", False):
+        content = bytearray(bad.read_bytes())
+        content[len(content) // 2] ^= 255
+        bad.write_bytes(content)
+    rows, begun = [], []
+    searches.search(
+        TrainConfig.of(**{**to_options(config_of(images)), "validation_fraction": 0.2, "test_fraction": 0, **options}),
+        folder,
+        space={"learning_rate": [0.001, 0.002]},
+        tuner="random",
+        max_trials=2,
+        on_begin=lambda data, _: begun.append(len(data.skipped)),
+        on_trial=rows.append,
+    )
+    return rows, begun
+
+
+def test_a_damaged_image_is_left_out_of_every_trial(images, tmp_path):
+    rows, begun = search_with_a_damaged_image(images, tmp_path / "found", skip_bad_images=True)
+    assert [(row.trial, row.status) for row in rows] == [("0000", "COMPLETED"), ("0001", "COMPLETED")]
+    assert begun == [0, 1]
+    assert files.read_json(tmp_path / "found" / "data.json")["skipped"] == ["dark/3.png"]
+
+
+def test_a_damaged_image_ends_a_search_that_may_go_on_without_it(images, tmp_path):
+    with pytest.raises(InputError, match=r"damaged.*--skip-bad-images.*dark/3\.png: it is damaged or truncated"):
+        search_with_a_damaged_image(images, tmp_path / "found")
+    rows, begun = search_with_a_damaged_image(images, tmp_path / "found", known=True, skip_bad_images=True)
+    assert [row.status for row in rows] == ["COMPLETED", "COMPLETED"]
+    assert begun == [1]
