@@ -89,6 +89,8 @@ def decode_or_say_why(encoded: bytes) -> Tensor | str:
         return "it is empty"
     try:
         return _decoder(3)(tf.constant(encoded))
+    except tf.errors.ResourceExhaustedError:  # which says nothing about the file
+        raise
     except tf.errors.OpError as error:
         return next((reason for reason in (_UNKNOWN, _TOO_LARGE, _TOO_LONG, _BMP) if reason in error.message), DAMAGED)
 
