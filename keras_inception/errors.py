@@ -24,6 +24,11 @@ def shortened(text: str, most: int = 2000) -> str:
     return text if len(text) <= most else f"{text[: most - 400]} [...] {text[-400:]}"
 
 
+def counted(count: int, noun: str) -> str:
+    """Returns a number and what it counts, such as "1 epoch" and "2 epochs"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def did_you_mean(name: Any, known: Iterable[str]) -> str:
     """Returns a sentence that asks whether the known name nearest to one was meant, with a space behind; "" if none is.
 

@@ -6,17 +6,19 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
 from keras_inception.training import distribute
+from keras_inception.training.saving import AfterSaving
 from keras_inception.types import Logs
 
 
-class TrainingProgress(keras.callbacks.Callback):
+class TrainingProgress(AfterSaving):
     """Prints epoch, loss, accuracy of each head and the time that is left; `history.csv` holds the other metrics.
+
+    An epoch is printed when it is saved.
 
     It is also a context, which gives the terminal back however the training ends.
 

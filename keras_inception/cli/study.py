@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_inception.cli.console import CheckProgress, command, files_of, print_table
 from keras_inception.cli.train import add_fields, add_groups, merged_config, options_of
+from keras_inception.errors import counted
 
 if TYPE_CHECKING:
     from keras_inception.study.results import StudyRun
@@ -99,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _say_begin(config: "TrainConfig", missing: int, count: int) -> None:
     there = f", {count - missing} of them are done" if missing < count else ""
-    print(f"{count} trainings of {config.recipe.epochs} epochs{there}", flush=True)
+    print(f"{counted(count, 'training')} of {counted(config.recipe.epochs, 'epoch')}{there}", flush=True)
 
 
 def _say_training(training: "StudyRun") -> None:

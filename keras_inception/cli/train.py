@@ -14,7 +14,7 @@ import docstring_parser
 
 from keras_inception.architectures import RESIZES
 from keras_inception.cli.console import CheckProgress, command, files_of
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, counted
 from keras_inception.recipes import AUX_LOSS_SCHEDULES, OPTIMIZERS, QUICK, RECIPES, SCHEDULES, Augmentation, Recipe
 from keras_inception.training import config as configuration
 from keras_inception.training.config import OF_AUGMENTATION, OF_RECIPE, OF_TRAINING, OPTIONS, TrainConfig
@@ -207,9 +207,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if finished.chief:
         if finished.epochs < config.recipe.epochs:
-            print(
-                f"ended after {finished.epochs} of {config.recipe.epochs} epochs, as --patience or --max-minutes says"
-            )
+            planned = counted(config.recipe.epochs, "epoch")
+            print(f"ended after {finished.epochs} of {planned}, as --patience or --max-minutes says")
         _say_results(finished)
     return 0
 
@@ -252,8 +251,7 @@ def _say_data(config: TrainConfig, data: "Data", progress: "Progress") -> None:
         print(f"decoded images: about {data.cached_bytes / 2**30:,.2f} GiB, kept {where}")
     print("precision: {}, {}".format(*precision.resolve(config.precision)))
     if progress.epoch or progress.step:
-        steps = f" and {progress.step} steps" if progress.step else ""
-        print(f"going on after {progress.epoch} epochs{steps}")
+        print(f"going on after {progress}")
 
 
 def _say_counts(config: TrainConfig, data: "Data") -> None:

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 
 from keras_inception import files
+from keras_inception.errors import counted
 from keras_inception.network.blocks import MAIN
 from keras_inception.plots.study import PLOTS, label
 from keras_inception.study.results import WINDOW, Difference, Study
@@ -83,10 +84,11 @@ def budget(study: Study) -> str:
     """Returns what the study was spent on, as one line."""
     first, seconds = study.trainings[0], sum(training.cpu_seconds for training in study.trainings)
     splits = ", ".join(f"{count:,} {split}" for split, count in first.sizes.items() if count)
+    trainings, epochs = counted(len(study.trainings), "training"), counted(len(first.validation_accuracy), "epoch")
     return (
-        f"{len(study.trainings)} trainings ({len(study.networks)} x {len(study.variants)} x {len(study.seeds)} "
-        f"networks, variants and seeds) of {len(first.validation_accuracy)} epochs, {first.steps} "
-        f"steps of {study.config.recipe.batch_size} images; {splits} images; {seconds:,.0f} seconds of CPU time"
+        f"{trainings} ({len(study.networks)} x {len(study.variants)} x {len(study.seeds)} "
+        f"networks, variants and seeds) of {epochs}, {counted(first.steps, 'step')} of "
+        f"{study.config.recipe.batch_size} images; {splits} images; {seconds:,.0f} seconds of CPU time"
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from keras_inception import files
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, counted
 from keras_inception.network.model import InceptionModel
 from keras_inception.types import Array
 
@@ -48,6 +48,11 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, float] | None = None
     seconds: float = 0.0
+
+    def __str__(self) -> str:
+        """Returns how far it has come in words, such as "1 epoch and 3 steps"."""
+        steps = f" and {counted(self.step, 'step')}" if self.step else ""
+        return f"{counted(self.epoch, 'epoch')}{steps}"
 
     def is_over(self, patience: int | None, max_minutes: float | None) -> bool:
         """Returns whether the training ends before its last epoch; see `TrainConfig`."""

@@ -1,9 +1,10 @@
-"""Preemption: a scheduler that wants its machine back sends SIGTERM, and the training saves and ends."""
+"""What ends a training from outside: SIGTERM of a scheduler that wants its machine back, and Ctrl-C."""
 
 import contextlib
 import signal
 import threading
 from collections.abc import Iterator
+from types import FrameType
 
 from keras_inception.errors import StoppedError
 
@@ -28,3 +29,53 @@ def termination_signal() -> Iterator[threading.Event]:
         yield came
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+class Interrupt:
+    """Ctrl-C, which waits while an epoch is saved; a second one waits for nothing."""
+
+    def __init__(self) -> None:
+        self._is_held, self._came = False, False
+
+    def hold(self) -> None:
+        """Lets Ctrl-C wait from now on."""
+        self._is_held = True
+
+    def release(self) -> None:
+        """Lets Ctrl-C wait no more.
+
+        Raises:
+            KeyboardInterrupt: It came in the meantime.
+        """
+        self._is_held = False
+        if self._came:
+            self._came = False
+            raise KeyboardInterrupt
+
+    def must_wait(self) -> bool:
+        """Returns whether a Ctrl-C that comes now waits."""
+        waits = self._is_held and not self._came
+        self._came = waits
+        return waits
+
+
+@contextlib.contextmanager
+def interrupt_signal() -> Iterator[Interrupt]:
+    """Lets Ctrl-C (SIGINT) wait as long as it is held within the context; otherwise it does what it did before.
+
+    Outside the main thread, which alone can catch signals, and where Ctrl-C is ignored, it is left alone.
+    """
+    interrupt, before = Interrupt(), signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield interrupt
+        return
+
+    def come(number: int, frame: FrameType | None) -> None:
+        if not interrupt.must_wait():
+            before(number, frame)
+
+    signal.signal(signal.SIGINT, come)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -17,14 +17,23 @@ import tensorflow as tf
 from keras_inception import evaluation, files
 from keras_inception.data import BadImagesError, Data, without
 from keras_inception.data.folder import root as folder_of
-from keras_inception.errors import InputError, shown
+from keras_inception.errors import InputError, counted, shown
 from keras_inception.network.model import InceptionModel
 from keras_inception.network.saved import known
 from keras_inception.training import checkpoint, diagnosis, distribute, finished, optimizers, runs
 from keras_inception.training.config import TrainConfig, changes, to_options
 from keras_inception.training.configured import compiled_model, load_data
-from keras_inception.training.interruption import termination_signal
-from keras_inception.training.saving import STOP, Advance, AveragesInValidation, PassOnTermination, SaveRun
+from keras_inception.training.interruption import Interrupt, interrupt_signal, termination_signal
+from keras_inception.training.saving import (
+    STOP,
+    Advance,
+    AfterSaving,
+    AveragesInValidation,
+    End,
+    HoldInterrupt,
+    PassOnTermination,
+    SaveRun,
+)
 from keras_inception.types import PathLike, Strategy
 
 
@@ -94,25 +103,25 @@ def train(
     training = Training(begun if config is None else config, folder, verbose=verbose, report=report)
     training.check_folder(resume, overwrite)
     alone = files.locked(training.folder) if training.chief else contextlib.nullcontext()
-    with alone, termination_signal() as terminated, distribute.lost_workers(training.strategy):
+    signals = termination_signal(), interrupt_signal()
+    with alone, signals[0] as terminated, signals[1] as interrupt, distribute.lost_workers(training.strategy):
         training.check_folder(resume, overwrite)  # another process may have been faster
+        training.say_that_it_begins_anew()
         try:
             while True:
                 training.begin(on_data, on_check)
                 try:
                     with training.data.reading():
-                        training.fit(terminated, callbacks)
+                        training.fit(terminated, callbacks, interrupt)
                         return training.finish()
                 except BadImagesError as error:
                     if not training.config.skip_bad_images:
                         raise
                     training.leave_out(error)
-        except KeyboardInterrupt as interrupt:
+        except KeyboardInterrupt as error:
             if not runs.is_unfinished(training.folder):
                 raise
-            raise KeyboardInterrupt(
-                f"interrupted after {training.progress.epoch} epochs; go on with {runs.resuming(training.folder)}"
-            ) from interrupt
+            raise KeyboardInterrupt(training.interrupted()) from error
         finally:
             training.remove_cache()
 
@@ -122,6 +131,7 @@ class Training:
 
     goes_on: bool  # with the run in the folder, which `check_folder` tells
     reopens: bool  # a finished run, for more epochs
+    begins_anew: bool  # the run in the folder, which ended before its first checkpoint
     data: Data  # there once it has begun, as is `model`
     model: InceptionModel
     progress: checkpoint.Progress
@@ -154,6 +164,7 @@ class Training:
     def check_folder(self, resume: bool = False, overwrite: bool = False) -> None:
         """Refuses a folder in which there is neither room for a new run nor the one to go on with."""
         self.goes_on = not overwrite and runs.is_unfinished(self.folder)
+        self.begins_anew = self.goes_on and not self._checkpoint.is_file()
         was, epochs = runs.begun(self.folder) if resume or self.goes_on else self.config, self.config.recipe.epochs
         trained = was.recipe.epochs
         if resume and not self.goes_on and (was.patience or was.max_minutes):  # it may have ended earlier
@@ -165,7 +176,7 @@ class Training:
         if not self.goes_on and not self.reopens:
             if resume:
                 raise InputError(
-                    f"{self.folder} holds a finished run of {trained} epochs: there is nothing to go on "
+                    f"{self.folder} holds a finished run of {counted(trained, 'epoch')}: there is nothing to go on "
                     f"with. More `--epochs` train it further. Received: epochs={epochs}"
                 )
             runs.check_free(self.folder, overwrite=overwrite)
@@ -182,12 +193,26 @@ class Training:
             return
         self._check_own(checkpoint.progress(self._checkpoint))  # refuses a damaged one before the images are read
         kept = [name for name in (runs.HISTORY, runs.BEST, runs.MODEL) if (self.folder / name).exists()]
-        if kept and not self._checkpoint.is_file():
+        if kept and self.begins_anew:
             raise InputError(
                 f"{self.folder} lacks {runs.CHECKPOINT}, without which its run cannot go on, and would lose "
                 f"{', '.join(kept)}. Bring it back, replace the run with `--overwrite`, or choose another folder "
                 "with `--out`."
             )
+
+    def say_that_it_begins_anew(self) -> None:
+        """Says so where the run in the folder ended before its first checkpoint."""
+        if self.begins_anew:
+            self._report(f"{self.folder} has no checkpoint yet: the training begins anew with the same options")
+
+    def interrupted(self) -> str:
+        """Returns what is saved of an interrupted training, and how it goes on."""
+        saved = checkpoint.Progress()
+        with contextlib.suppress(InputError, OSError):
+            saved = checkpoint.progress(self._checkpoint)
+        if not saved.epoch and not saved.step:
+            return f"interrupted before the first epoch was saved; begin it again with {runs.resuming(self.folder)}"
+        return f"interrupted after {saved}; go on with {runs.resuming(self.folder)}"
 
     def _check_weights(self) -> None:
         """Refuses weights that lie in the folder, which a new run empties before its first epoch is trained."""
@@ -203,8 +228,8 @@ class Training:
         best = files.read_json(self.folder / runs.RESULTS).get("best")
         if checkpoint.Progress(epochs, best=best).is_over(self.config.patience, None):
             raise InputError(
-                f"{self.folder} ended after {epochs} epochs, of which epoch {best['epoch']} was the best, by its "
-                "patience. It is trained further with `--patience off` or a larger one. "
+                f"{self.folder} ended after {counted(epochs, 'epoch')}, of which epoch {best['epoch']} was the best, "
+                "by its patience. It is trained further with `--patience off` or a larger one. "
                 f"Received: patience={self.config.patience}"
             )
 
@@ -218,7 +243,7 @@ class Training:
         self.remove_cache()  # of a process that was killed, or of other images
         self.goes_on = self.goes_on or self.reopens
         record = runs.data_record(self.folder) if self.goes_on else None
-        if self.goes_on and record is None:
+        if self.goes_on and record is None and not self.begins_anew:
             self._report(runs.unknown_images(self.folder))
         batch = partial(distribute.batch, strategy=self.strategy)
         reached = self._reached()
@@ -267,7 +292,12 @@ class Training:
             return self.config, None
         return replace(self.config, weights=None, image_size=own.image_shape[0]), own.preprocessing
 
-    def fit(self, terminated: threading.Event, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
+    def fit(
+        self,
+        terminated: threading.Event,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        interrupt: Interrupt | None = None,
+    ) -> None:
         """Trains to the last epoch; one that was interrupted within an epoch ends that epoch first."""
         epochs, steps = self.config.recipe.epochs, self.data.steps_per_epoch
         while self.progress.epoch < epochs and not self._is_over():
@@ -281,7 +311,7 @@ class Training:
                 steps_per_epoch=steps - step,
                 verbose=self._verbose,
                 shuffle=False,  # the data shuffle themselves
-                callbacks=self._callbacks(terminated, callbacks),
+                callbacks=self._callbacks(terminated, callbacks, interrupt or Interrupt()),
             )
             if not step:
                 break
@@ -345,10 +375,10 @@ class Training:
             self._reopen()
         with files.writing(self.folder):
             (self.folder / STOP).unlink(missing_ok=True)
-        files.write_json(self.folder / runs.DATA, self.data.record)
-        # The configuration makes the folder one of a run.
+        # The configuration makes the folder one of a run: a kill before the next line leaves one that goes on.
         config = replace(self.config, image_size=self.data.image_shape[0])
         files.write_json(self.folder / runs.CONFIG, to_options(config))
+        files.write_json(self.folder / runs.DATA, self.data.record)
 
     def _reached(self) -> checkpoint.Progress:
         """Returns what the run in the folder has gone through; of a finished one, whose history tells, all of it."""
@@ -409,19 +439,22 @@ class Training:
             self._report(f"{path}, of epoch {best['epoch']}, is lost, and written again only of a better epoch")
 
     def _callbacks(
-        self, terminated: threading.Event, further: Sequence[keras.callbacks.Callback]
+        self, terminated: threading.Event, further: Sequence[keras.callbacks.Callback], interrupt: Interrupt
     ) -> list[keras.callbacks.Callback]:
         # What stops a training must stop it on every worker, and all of them evaluate with the same weights. The
         # diagnosis stands first, so that nothing is saved of an epoch with a loss that is not finite.
-        advance = Advance(self.progress, self._is_over)
-        found = [*diagnosis.callbacks(self._report), AveragesInValidation(), *further, advance]
+        before = [callback for callback in further if not isinstance(callback, AfterSaving)]
+        after = [callback for callback in further if isinstance(callback, AfterSaving)]
+        found: list[keras.callbacks.Callback] = [*diagnosis.callbacks(self._report), AveragesInValidation()]
+        found += [HoldInterrupt(interrupt), *before, Advance(self.progress, self._is_over)]
         if not self.chief:
-            return [*found, PassOnTermination(self.folder, terminated)]
-        found.append(SaveRun(self.folder, self.progress, self.data.steps_per_epoch, terminated))
+            return [*found, PassOnTermination(self.folder, terminated), *after]
+        saving = SaveRun(self.folder, self.progress, self.data.steps_per_epoch, terminated)
+        found.append(saving)
         if self.config.gradient_flow and self.data.validation is not None:
             images, labels = next(iter(self.data.validation.take(1)))
             path = self.folder / runs.GRADIENTS
             found.append(diagnosis.GradientFlow(images, labels, path, every=self.config.gradient_flow))
         if self.config.tensorboard:
             found.append(keras.callbacks.TensorBoard(self.folder / "tensorboard"))
-        return found
+        return [*found, *after, End(saving, interrupt)]

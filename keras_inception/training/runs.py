@@ -120,12 +120,15 @@ def is_unfinished(folder: PathLike) -> bool:
 
 
 def clear(folder: PathLike) -> None:
-    """Removes what an earlier run left in a folder, so that nothing of it is taken for the new one's."""
+    """Removes what an earlier run left in a folder, so that nothing of it is taken for the new one's.
+
+    The configuration goes last: a folder that holds anything of a run is known as one, whenever the process is killed.
+    """
+    shutil.rmtree(Path(folder) / SAMPLES, ignore_errors=True)
     others = (*EXITS_FILES, GRADIENTS_PLOT)
     with files.writing(folder):
-        for name in (*others, RESULTS, CHECKPOINT, HISTORY, CURVES, GRADIENTS, SUSPICIOUS, BEST, MODEL, CONFIG, DATA):
+        for name in (*others, RESULTS, CHECKPOINT, HISTORY, CURVES, GRADIENTS, SUSPICIOUS, BEST, MODEL, DATA, CONFIG):
             (Path(folder) / name).unlink(missing_ok=True)
-    shutil.rmtree(Path(folder) / SAMPLES, ignore_errors=True)
 
 
 def save_model(model: InceptionModel, folder: PathLike, name: str = MODEL) -> None:

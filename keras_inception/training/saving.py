@@ -15,7 +15,7 @@ from keras_inception import files
 from keras_inception.network.blocks import MAIN
 from keras_inception.network.logs import other_names
 from keras_inception.training import checkpoint, distribute, optimizers, runs
-from keras_inception.training.interruption import PreemptedError
+from keras_inception.training.interruption import Interrupt, PreemptedError
 from keras_inception.types import Logs
 
 # A worker that is told to end says so with this file to the chief, which saves.
@@ -68,8 +68,30 @@ class Advance(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
+class AfterSaving(keras.callbacks.Callback):
+    """A callback that is called with an epoch when that is saved, so that what it reports is never lost."""
+
+
+class HoldInterrupt(keras.callbacks.Callback):
+    """Lets Ctrl-C wait from the end of an epoch, before anything reports it, until `End` finds it saved.
+
+    Args:
+        interrupt: The Ctrl-C of this process.
+    """
+
+    def __init__(self, interrupt: Interrupt) -> None:
+        super().__init__()
+        self.interrupt: Interrupt = interrupt
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.interrupt.release()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.interrupt.hold()
+
+
 class SaveRun(keras.callbacks.Callback):
-    """Writes checkpoint, history and model after every epoch, and a checkpoint when the process is told to end.
+    """Writes checkpoint, history and model after every epoch, and a checkpoint when the process is told to end in one.
 
     Args:
         folder: The run's folder.
@@ -100,9 +122,8 @@ class SaveRun(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self.steps += 1
-        if self.steps < self.steps_per_epoch and self._must_end():
-            self._checkpoint(step=self.steps)
-            self._end(f" and {self.steps} steps")
+        if self.steps < self.steps_per_epoch and self.must_end():
+            self.end(self._checkpoint(step=self.steps))
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._checkpoint(step=0)
@@ -112,22 +133,41 @@ class SaveRun(keras.callbacks.Callback):
         if self.progress.best and self.progress.best["epoch"] == self.progress.epoch:
             with files.written_aside(self.folder / runs.BEST) as aside:
                 shutil.copyfile(self.folder / runs.MODEL, aside)
-        if self._must_end():
-            self._end()
 
-    def _must_end(self) -> bool:
+    def must_end(self) -> bool:
+        """Returns whether this process, or another worker, was told to end."""
         return self.terminated.is_set() or (self.folder / STOP).exists()
 
-    def _checkpoint(self, step: int) -> None:
+    def end(self, saved: checkpoint.Progress) -> None:
+        """Ends the training, which was saved after so much progress."""
+        raise PreemptedError(
+            f"told to end (SIGTERM), so the training was saved after {saved}. Go on with {runs.resuming(self.folder)}"
+        )
+
+    def _checkpoint(self, step: int) -> checkpoint.Progress:
         state = replace(self.progress, step=step)
         metrics = step > 0 and distribute.worker_count(self.model.distribute_strategy) == 1
         checkpoint.write(self.folder / runs.CHECKPOINT, self.model, state, metrics=metrics)
+        return state
 
-    def _end(self, steps: str = "") -> None:
-        raise PreemptedError(
-            f"told to end (SIGTERM), so the training was saved after {self.progress.epoch} epochs{steps}. Go on with "
-            f"{runs.resuming(self.folder)}"
-        )
+
+class End(keras.callbacks.Callback):
+    """Ends the training after an epoch that was saved, and reported, where Ctrl-C or SIGTERM came.
+
+    Args:
+        saving: What has saved it.
+        interrupt: The Ctrl-C of this process.
+    """
+
+    def __init__(self, saving: SaveRun, interrupt: Interrupt) -> None:
+        super().__init__()
+        self.saving: SaveRun = saving
+        self.interrupt: Interrupt = interrupt
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.interrupt.release()
+        if self.saving.must_end():
+            self.saving.end(self.saving.progress)
 
 
 class PassOnTermination(keras.callbacks.Callback):

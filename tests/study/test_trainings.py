@@ -129,7 +129,7 @@ def test_an_interrupted_training_goes_on_with_its_steps(found, arguments, tmp_pa
     monkeypatch.setattr(study.StepLosses, "on_train_batch_end", told_to_end)
     shutil.copytree(run_folder(found, "none", 0), tmp_path / "study" / "tiny" / "none" / "seed-0")
     options = {**arguments, "folder": tmp_path / "study", "seeds": 1}
-    with pytest.raises(PreemptedError, match="saved after 1 epochs and 3 steps"):
+    with pytest.raises(PreemptedError, match="saved after 1 epoch and 3 steps"):
         study.heads(**options)
     monkeypatch.undo()
     assert len(read_table(tmp_path / "study" / "tiny" / "both" / "seed-0" / "steps.csv")) == 11

@@ -37,11 +37,11 @@ def test_a_log_has_a_line_an_epoch_and_ctrl_c_says_the_command_that_goes_on(conf
         patch.setattr(saving.SaveRun, "on_epoch_end", interrupted)
         assert main(["train", "--config", config, "--out", str(run)]) == 130
     first = capsys.readouterr()
-    command = re.search(r"interrupted after 1 epochs; go on with `(.*)`\n", first.err)[1]
+    command = re.search(r"interrupted after 1 epoch; go on with `(.*)`\n", first.err)[1]
     assert shlex.split(command) == ["keras-inception", "train", "--resume", str(run)]
     assert main(shlex.split(command)[1:]) == 0
     second = capsys.readouterr()
-    assert "going on after 1 epochs" in second.out
+    assert "going on after 1 epoch" in second.out
     for output, epoch in ((first.out, "epoch 1/2: "), (second.out, "epoch 2/2: ")):
         lines = [line for line in output.splitlines() if line.startswith("epoch ")]
         assert len(lines) == 1

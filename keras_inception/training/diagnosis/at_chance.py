@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_inception.errors import counted
 from keras_inception.network.logs import logs_by_head
 from keras_inception.network.losses import spread
 from keras_inception.network.model import InceptionModel
@@ -48,7 +49,7 @@ class HeadsAtChance(Watcher):
                 other = min(learning, key=by_head.__getitem__)
                 self.report(
                     f"Head {_with_row(self.model, head)} has not left {self.chance} after "
-                    f"{_counted(epoch + 1, 'epoch')}: its loss is {by_head[head]:.3f}, while "
+                    f"{counted(epoch + 1, 'epoch')}: its loss is {by_head[head]:.3f}, while "
                     f"{_with_row(self.model, other)} learns, at {by_head[other]:.3f}. What helps: {self._remedies()}."
                 )
         if len(at_chance) < len(by_head) or not by_head:
@@ -59,7 +60,7 @@ class HeadsAtChance(Watcher):
                 self._nothing_learns = None
                 heads = ", ".join(f"{_with_row(self.model, head)} {loss:.3f}" for head, loss in by_head.items())
                 self.report(
-                    f"Nothing learns: after {_counted(epochs, 'epoch')} ({total} steps) no head has left "
+                    f"Nothing learns: after {counted(epochs, 'epoch')} ({total} steps) no head has left "
                     f"{self.chance}; the losses are {heads}. Look first whether images and labels belong together. "
                     f"What helps otherwise: {self._remedies()}, or a higher rate where it is below 1e-5."
                 )
@@ -100,7 +101,7 @@ class ValidationAtChance(Watcher):
         if reason:
             self._reported = True
             self.report(
-                f"Validation is at chance after {_counted(epoch + 1, 'epoch')} ({names[0]}: {_figures(validation)}) "
+                f"Validation is at chance after {counted(epoch + 1, 'epoch')} ({names[0]}: {_figures(validation)}) "
                 f"while training is not ({_figures(training)}). {reason}"
             )
 
@@ -112,8 +113,8 @@ class ValidationAtChance(Watcher):
             seen = "" if loss is None else f": in inference mode the last training batch has a loss of {loss:.3f} too"
             return (
                 f"The statistics of batch normalization lag{seen}. With a momentum of {momentum:g}, "
-                f"{momentum**steps:.0%} of them are the initial values after {_counted(steps, 'step')}, and they are "
-                f"{_counted(round(1 / (1 - momentum)), 'step')} behind the weights. "
+                f"{momentum**steps:.0%} of them are the initial values after {counted(steps, 'step')}, and they are "
+                f"{counted(round(1 / (1 - momentum)), 'step')} behind the weights. "
                 f"What helps: {'a momentum of 0.9, ' if momentum > 0.9 else ''}"
                 "more steps (smaller batches, more epochs), a lower learning rate."
             )
@@ -165,7 +166,3 @@ def _figures(metrics: Logs) -> str:
 
 def _longer(lag: tuple[int, int], steps: int) -> tuple[int, int]:
     return lag[0] + 1, lag[1] + steps
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

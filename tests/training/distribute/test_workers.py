@@ -41,7 +41,7 @@ def test_two_workers_train_one_run_that_the_chief_writes_also_after_a_worker_was
 
     chief, other = two_workers()
     assert (chief.code, other.code) == (0, 0), chief.complained + other.complained
-    assert "going on after 1 epochs" in chief.said
+    assert "going on after 1 epoch" in chief.said
     assert "test accuracy: main" in chief.said
     assert other.said == ""
     history = (tmp_path / "run" / "history.csv").read_text().splitlines()

@@ -113,6 +113,7 @@ def test_a_training_that_is_told_to_end_saves_and_goes_on(moment, options, never
     assert resumed.returncode == 0, resumed.stderr
     epoch, step = map(int, moment.split()[1:3])
     steps = (step + 1) % 8  # the signal came when the step was done, and was seen after it
-    expected = f"going on after {epoch + (step == 7)} epochs" + (f" and {steps} steps" if steps else "")
+    done = epoch + (step == 7)
+    expected = f"going on after {done} epoch{'s' * (done != 1)}" + (f" and {steps} steps" if steps else "")
     assert expected in resumed.stdout
     assert_same(run, never_killed)

@@ -3,6 +3,7 @@
 import shutil
 import signal
 import threading
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,7 +16,7 @@ from keras_inception import GoogLeNet, files
 from keras_inception.errors import InputError
 from keras_inception.training import checkpoint, runs
 from keras_inception.training.config import TrainConfig, read
-from keras_inception.training.interruption import termination_signal
+from keras_inception.training.interruption import interrupt_signal, termination_signal
 from keras_inception.training.loop import Training, train
 
 
@@ -137,6 +138,41 @@ def test_clearing_leaves_nothing_of_the_earlier_run_and_nothing_else_out(unfinis
     assert {path.name for path in unfinished.iterdir()} - {files.LOCK} == {"notes.txt"}
 
 
+@pytest.mark.parametrize("name", ["config.json", "data.json"])
+def test_a_folder_whose_training_was_killed_while_it_was_prepared_is_still_a_run_s(name, unfinished, monkeypatch):
+    """A kill before any of the files of a new run, here in the folder of an old one, leaves what goes on."""
+    (unfinished / "history.csv").write_text("of an old run")
+
+    def killed(path, value):
+        if path.name == name:
+            raise KeyError
+        write_json(path, value)
+
+    write_json = files.write_json
+    config = TrainConfig.from_file(unfinished / "config.json")
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_json", killed)
+        with pytest.raises(KeyError):
+            train(config, unfinished, overwrite=True, verbose=0)
+    Training(config, unfinished, verbose=0).check_folder()
+    (unfinished / "config.json").unlink(missing_ok=True)
+    assert files.is_empty(unfinished)
+
+
+def test_all_that_is_left_of_a_run_while_it_is_cleared_is_known_as_one(unfinished, monkeypatch):
+    """Whatever file the process is killed at."""
+    left, unlink = [], Path.unlink
+
+    def unlinked(path, missing_ok=False):
+        unlink(path, missing_ok=missing_ok)
+        left.append(runs.is_unfinished(unfinished) or files.is_empty(unfinished))
+
+    monkeypatch.setattr(Path, "unlink", unlinked)
+    runs.clear(unfinished)
+    assert len(left) > 10
+    assert all(left)
+
+
 def test_the_termination_signal_is_caught_inside_and_not_after():
     before = signal.getsignal(signal.SIGTERM)
     with termination_signal() as came:
@@ -146,15 +182,47 @@ def test_the_termination_signal_is_caught_inside_and_not_after():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_outside_the_main_thread_the_signal_is_left_alone():
+def test_ctrl_c_waits_while_it_is_held_and_a_second_one_does_not():
+    before = signal.getsignal(signal.SIGINT)
+    with interrupt_signal() as interrupt:
+        interrupt.release()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        for _ in range(2):
+            interrupt.hold()
+            signal.raise_signal(signal.SIGINT)
+            with pytest.raises(KeyboardInterrupt):
+                interrupt.release()
+            interrupt.release()
+        interrupt.hold()
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupt_signal() as interrupt:
+            interrupt.hold()
+            signal.raise_signal(signal.SIGINT)
+            interrupt.release()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_outside_the_main_thread_the_signals_are_left_alone():
     handlers = []
 
     def enter():
-        with termination_signal() as came:
-            handlers.append((signal.getsignal(signal.SIGTERM), came.is_set()))
+        with termination_signal() as came, interrupt_signal() as interrupt:
+            interrupt.release()
+            now = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+            handlers.append((*now, came.is_set()))
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     thread = threading.Thread(target=enter)
     thread.start()
     thread.join()
-    assert handlers == [(before, False)]
+    assert handlers == [(*before, False)]

@@ -38,7 +38,7 @@ def interrupted(image_folder, tmp_path_factory):
     config = TrainConfig.of(
         dataset=str(image_folder), architecture=TINY, epochs=2, batch_size=16, dropout=0.0, aux_dropout=0.0
     )
-    with pytest.raises(KeyboardInterrupt, match=r"after 1 epochs; go on with `keras-inception train --resume .*/run`"):
+    with pytest.raises(KeyboardInterrupt, match=r"after 1 epoch; go on with `keras-inception train --resume .*/run`"):
         train(config, folder, verbose=0, report=lambda message: None, callbacks=[Interrupt()])
     return folder
 
@@ -56,8 +56,8 @@ def change_config(run, **values):
     files.write_json(run / "config.json", files.read_json(run / "config.json") | values)
 
 
-def go_on(run):
-    return train(folder=run, resume=True, verbose=0, report=lambda message: None)
+def go_on(run, report=lambda message: None):
+    return train(folder=run, resume=True, verbose=0, report=report)
 
 
 def test_a_run_notes_the_classes_and_the_files_of_each_split(interrupted, image_folder):
@@ -218,11 +218,15 @@ def test_a_run_without_its_checkpoint_does_not_begin_anew_over_its_epochs(resume
     assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
 
-def test_a_run_that_was_killed_in_its_first_epoch_begins_it_again(run):
-    for name in ("checkpoint.npz", "history.csv", "best.keras", "model.keras"):
+@pytest.mark.parametrize("gone", [(), ("data.json",)])
+def test_a_run_that_was_killed_before_its_first_checkpoint_says_so_and_begins_anew(gone, run):
+    for name in ("checkpoint.npz", "history.csv", "best.keras", "model.keras", *gone):
         (run / name).unlink()
     change_config(run, epochs=1)
-    assert go_on(run).results
+    said = []
+    assert go_on(run, said.append).results
+    assert said[0] == f"{run} has no checkpoint yet: the training begins anew with the same options"
+    assert not any("did not note its images" in text for text in said)
 
 
 def test_a_study_s_trainings_see_the_same_images(run, tmp_path):
