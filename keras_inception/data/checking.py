@@ -211,15 +211,15 @@ def _remember(folder: PathLike, names: Sequence[str], known: _Known) -> None:
                 why[index] = kept_why[place]
     looks = np.concatenate([looks, kept[others]])
     why |= {len(names) + index: kept_why[place] for index, place in enumerate(others) if place in kept_why}
-    found = np.flatnonzero(looks["size"] >= 0)
+    found = np.flatnonzero(looks["size"] >= 0).tolist()
     of_names = b"\0".join(encoded[index] for index in found)
     of_reasons = "\0".join(why[index] for index in found if index in why).encode()
     with contextlib.suppress(OSError, RuntimeError, InputError):  # no home, or nothing can be written there
         cache = _cache(folder)
         cache.parent.mkdir(parents=True, exist_ok=True)
         with written_aside(cache) as aside, open(aside, "wb") as file:
-            texts = {"names": np.frombuffer(of_names, "u1"), "reasons": np.frombuffer(of_reasons, "u1")}
-            np.savez(file, looks=looks[found], **texts)
+            names_kept, reasons = np.frombuffer(of_names, "u1"), np.frombuffer(of_reasons, "u1")
+            np.savez(file, looks=looks[found], names=names_kept, reasons=reasons)
 
 
 def _is_unchanged(one: Any, other: Any) -> bool:

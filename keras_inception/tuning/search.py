@@ -262,7 +262,10 @@ class _OnDataset(GoogLeNetHyperModel):
     def __init__(self, strategy: tf.distribute.Strategy, data: Data, space: Any, config: TrainConfig) -> None:
         names = data.class_names
         super().__init__(data.image_shape, len(names), space, config=config, class_names=names)
-        self.strategy, self.record, self.reading = strategy, data.record, data.reading
+        self.strategy, self.record, self._data = strategy, data.record, data
+
+    def reading(self) -> contextlib.AbstractContextManager[None]:
+        return self._data.reading()
 
     def feed(self, config: TrainConfig, model: keras.Model, **kwargs: Any) -> tuple[dict[str, Any], int]:
         batch = partial(distribute.batch, strategy=self.strategy)
