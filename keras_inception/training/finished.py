@@ -1,7 +1,7 @@
 """What a finished run has: its tables and plots, the model, some images to predict on, and its results."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import keras
@@ -10,6 +10,7 @@ import numpy as np
 from keras_inception import evaluation, files, plots
 from keras_inception.data import Data
 from keras_inception.evaluation.report import sheet
+from keras_inception.network.blocks import MAIN
 from keras_inception.network.model import InceptionModel
 from keras_inception.network.preprocess import undo_preprocessing
 from keras_inception.plots.gradients import of_table
@@ -28,6 +29,7 @@ def write(
     results: Mapping[str, Mapping[str, float]],
     *,
     look_at_labels: bool = True,
+    report: Callable[[str], None] = lambda message: None,
 ) -> None:
     """Writes what a finished run has, its results last: they tell that it is finished.
 
@@ -38,6 +40,7 @@ def write(
         progress: What it went through.
         results: Loss and accuracies on the test images by head.
         look_at_labels: Whether training images whose labels may be wrong are looked for.
+        report: Called with why there is no plot of these.
     """
     history = progress.history
     files.write_table(folder / runs.HISTORY, history)
@@ -48,7 +51,7 @@ def write(
     runs.save_model(model, folder)
     _write_samples(folder, model, data)
     if look_at_labels:
-        _write_suspicious(folder, model, data)
+        _write_suspicious(folder, model, data, report)
     found = {"test": results, "best": progress.best, "sizes": data.sizes, "skipped": data.skipped}
     files.write_json(folder / runs.RESULTS, found)
 
@@ -80,10 +83,23 @@ def _write_samples(folder: Path, model: InceptionModel, data: Data) -> None:
             keras.utils.save_img(aside, np.clip(np.round(image), 0, 255), scale=False)
 
 
-def _write_suspicious(folder: Path, model: InceptionModel, data: Data) -> None:
-    """Draws the training images that are called otherwise with the highest confidence, of some at most."""
+def _write_suspicious(folder: Path, model: InceptionModel, data: Data, report: Callable[[str], None]) -> None:
+    """Draws the training images that are called otherwise with the highest confidence, of some at most.
+
+    A network that has not learned contradicts right labels: it must be right on more than half of what the most
+    frequent class leaves over.
+    """
     inputs, originals = data.some("train", MOST_LOOKED_AT)
-    image = sheet(evaluation.predict(model, inputs), originals, data.class_names)
+    predictions = evaluation.predict(model, inputs)
+    right = float(np.mean(predictions.probabilities[MAIN].argmax(axis=-1) == predictions.labels))
+    most_frequent = np.bincount(predictions.labels).max() / len(predictions.labels)
+    learned = right > (1 + most_frequent) / 2
+    if not learned:
+        report(
+            f"{runs.SUSPICIOUS} is left out: the network is right on {right:.1%} of the training images, of which the "
+            f"most frequent class has {most_frequent:.1%}, too few for a doubt of their labels"
+        )
+    image = sheet(predictions, originals, data.class_names) if learned else None
     if image is None:
         (folder / runs.SUSPICIOUS).unlink(missing_ok=True)
     else:

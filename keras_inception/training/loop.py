@@ -328,7 +328,15 @@ class Training:
         results = {} if self.data.test is None else evaluation.evaluate_compiled(self.model, self.data.test)
         if self.chief:
             alone = distribute.worker_count(self.strategy) == 1
-            finished.write(self.folder, self.model, self.data, self.progress, results, look_at_labels=alone)
+            finished.write(
+                self.folder,
+                self.model,
+                self.data,
+                self.progress,
+                results,
+                look_at_labels=alone,
+                report=self._report,
+            )
             self._checkpoint.unlink(missing_ok=True)
             (self.folder / STOP).unlink(missing_ok=True)
         return Run(self.folder, self.model, results, self.data.sizes, self.chief, self.progress.epoch)

@@ -10,7 +10,7 @@ gradients.png  the same at the start and at the end as a plot, with the factors 
 config.json    all that is needed to run it again
 data.json      what tells its images from others: the classes, and the files of each split with their sizes
 results.json   loss and accuracies of each head on the test images
-suspicious_labels.png  training images that are confidently called otherwise, if there are any
+suspicious_labels.png  training images that are called otherwise with confidence, by a network that has learned
 exits.json     thresholds of early exits, where they were calibrated, with their table in exits.csv and exits.png
 exits-images.png  images that leave early, and images that leave late
 cache/         decoded images, as long as a training with `cache="disk"` is under way

@@ -3,6 +3,7 @@
 import csv
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tiny_network import TINY
 
 from keras_inception import GoogLeNet, data, evaluation
 from keras_inception.training import TrainConfig, configured, runs, train
+from keras_inception.training import finished as writing
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,23 @@ def test_training_images_that_are_called_otherwise_are_drawn(finished):
     assert [len(list(each)) for each in (inputs.unbatch(), originals)] == [8, 8]  # every fourth of 32
     wrong = evaluation.predict(found.model, images.some("train", 100)[0])
     wrong = (wrong.probabilities["main"].argmax(1) != wrong.labels).sum()
-    assert (found.folder / runs.SUSPICIOUS).exists() == (wrong > 0)
+    assert (found.folder / runs.SUSPICIOUS).exists() == (0 < wrong < 8)  # of 32, and half would be wrong at chance
+
+
+@pytest.mark.parametrize(("wrong", "drawn"), [(16, False), (8, False), (7, True), (1, True), (0, False)])
+def test_a_network_that_has_not_learned_puts_no_label_in_doubt(wrong, drawn, image_folder, tmp_path, monkeypatch):
+    images = data.load(image_folder, architecture=TINY)
+    labels = np.concatenate([batch.numpy() for _, batch in images.some("train", 100)[0]])
+    assert np.bincount(labels).tolist() == [16, 16]
+    answers = np.eye(2)[np.where(np.arange(32) < wrong, 1 - labels, labels)] * 0.8 + 0.1
+    predictions = SimpleNamespace(labels=labels, probabilities={"main": answers})
+    monkeypatch.setattr(evaluation, "predict", lambda model, inputs: predictions)
+    (tmp_path / runs.SUSPICIOUS).write_text("of before")
+    said = []
+    writing._write_suspicious(tmp_path, None, images, said.append)
+    assert (tmp_path / runs.SUSPICIOUS).exists() == drawn
+    assert len(said) == (wrong >= 8)
+    assert all(f"right on {1 - wrong / 32:.1%} of the training images" in text for text in said)
 
 
 @pytest.mark.slow
