@@ -18,7 +18,7 @@ from keras_inception.data.cache import Cache
 from keras_inception.data.collection import Collection
 from keras_inception.data.decoding import decode
 from keras_inception.data.images import read, to_input
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, shortened
 from keras_inception.network.googlenet import check_memory, minimum_image_size
 from keras_inception.network.preprocess import check_mode, preprocess_input
 from keras_inception.network.record import checked_resize
@@ -71,6 +71,12 @@ class Data:
     added: list[str] = field(default_factory=list)
     find_bad_images: Callable[[], dict[str, str]] = dict
     cached_bytes: int = 0
+
+    def __repr__(self) -> str:
+        ordered = {name: self.sizes[name] for name in ("train", "validation", "test") if name in self.sizes}
+        sizes = ", ".join(f"{name} {count:,}" for name, count in {**ordered, **self.sizes}.items())
+        shape, names = "x".join(map(str, self.image_shape)), shortened(", ".join(self.class_names), 500)
+        return f"<Data: {sizes} images of {shape}, {len(self.class_names)} classes: {names}>"
 
     @cached_property
     def train(self) -> Dataset:

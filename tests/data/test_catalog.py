@@ -1,5 +1,6 @@
 """The bundled digits, and datasets of TFDS."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -105,3 +106,12 @@ def test_an_unknown_dataset_is_refused_with_a_guess():
 def test_a_dataset_without_class_labels_is_refused():
     with pytest.raises(ValueError, match=r"pairs of an image and a class label.*'coco'"):
         data.load("coco")
+
+
+def test_data_are_shown_in_a_line():
+    digits = data.load("digits", image_size=8)
+    sizes = ", ".join(f"{split} {digits.sizes[split]:,}" for split in ("train", "validation", "test"))
+    assert repr(digits) == f"<Data: {sizes} images of 8x8x3, 10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9>"
+    many = dataclasses.replace(digits, class_names=[f"class {number}" for number in range(1000)])
+    assert "1000 classes: class 0, class 1, " in repr(many)
+    assert len(repr(many)) < 700
