@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib import colors
 
 pytest.importorskip("tensorflow")
 
@@ -24,6 +25,22 @@ def test_curves_draw_a_line_for_each_head_in_training_and_validation(heads):
         labels = [f"{head}, {kind}" for kind in ("training", "validation") for head in heads]
         assert [line.get_label() for line in axes.lines] == labels
         assert all(line.get_ydata().tolist() == [0.5, 0.7] for line in axes.lines)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 30])
+def test_curves_tell_validation_by_rings_and_count_whole_epochs(epochs):
+    figure = plots.curves({name: [0.5] * epochs for name in ("loss", "accuracy", "val_loss", "val_accuracy")}, ["main"])
+    figure.canvas.draw()
+    for axes in figure.axes:
+        training, validation = axes.lines
+        assert training.get_color() == validation.get_color()
+        assert colors.same_color(training.get_markerfacecolor(), training.get_color())
+        assert validation.get_markerfacecolor() == "none"
+        assert validation.get_markersize() > training.get_markersize()
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        assert ticks
+        assert all(tick == round(tick) for tick in ticks)
 
 
 def test_an_explanation_shows_the_image_and_for_each_head_map_and_classes():
