@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, WebPImagePlugin  # noqa: F401, which reads WebP
 
 from keras_inception.data.decoding import MAX_PIXELS, decode_or_say_why
-from keras_inception.data.image_files import DAMAGED, MAX_BYTES, read_bytes
+from keras_inception.data.image_files import DAMAGED, MAX_BYTES, DamagedError, read_bytes
 from keras_inception.errors import InputError
 from keras_inception.files import written_aside
 from keras_inception.types import Array, PathLike
@@ -103,10 +103,10 @@ def _look(path: str, known: Any, full: bool) -> tuple[tuple[Any, ...], str] | No
         pass  # Pillow raises errors of all kinds; what is no file has a reason of its own
     try:
         image = decode_or_say_why(read_bytes(path))
-    except InputError as error:
-        if str(error) != DAMAGED:
-            return _UNKNOWN, str(error)  # of the system, which may be another the next time
+    except DamagedError:
         image = DAMAGED
+    except InputError as error:
+        return _UNKNOWN, str(error)  # of the system, which may be another the next time
     try:
         with open(path, "rb") as file:
             mark = _mark(*_ends(file, state[0]))

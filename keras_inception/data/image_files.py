@@ -26,6 +26,11 @@ MAX_BYTES: int = 2**30
 
 DAMAGED: str = "it is damaged or truncated"
 
+
+class DamagedError(InputError):
+    """A file itself is damaged, whatever reads it and when."""
+
+
 _KINDS = (
     (stat.S_ISDIR, "it is a folder"),
     (stat.S_ISFIFO, "it is a pipe"),
@@ -139,7 +144,7 @@ def read_bytes(path: PathLike) -> bytes:
             raise InputError(f"it has more than {MAX_BYTES:,} bytes")
         encoded = Path(path).read_bytes()
         if _is_cut_off(encoded):
-            raise InputError(DAMAGED)
+            raise DamagedError(DAMAGED)
         return encoded
     except InputError:
         raise

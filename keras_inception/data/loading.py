@@ -73,10 +73,10 @@ class Data:
     cached_bytes: int = 0
 
     def __repr__(self) -> str:
-        ordered = {name: self.sizes[name] for name in ("train", "validation", "test") if name in self.sizes}
-        sizes = ", ".join(f"{name} {count:,}" for name, count in {**ordered, **self.sizes}.items())
-        shape, names = "x".join(map(str, self.image_shape)), shortened(", ".join(self.class_names), 500)
-        return f"<Data: {sizes} images of {shape}, {len(self.class_names)} classes: {names}>"
+        names = [name for name in ("train", "validation", "test") if name in self.sizes]
+        sizes = ", ".join(f"{name} {self.sizes[name]:,}" for name in names)
+        shape, classes = "x".join(map(str, self.image_shape)), shortened(", ".join(self.class_names), 500)
+        return f"<Data: {sizes} images of {shape}, {len(self.class_names)} classes: {classes}>"
 
     @cached_property
     def train(self) -> Dataset:
