@@ -465,4 +465,4 @@ class Training:
             found.append(diagnosis.GradientFlow(images, labels, path, every=self.config.gradient_flow))
         if self.config.tensorboard:
             found.append(keras.callbacks.TensorBoard(self.folder / "tensorboard"))
-        return [*found, *after, End(saving, interrupt)]
+        return [*found, *after, End(saving.end_if_told, interrupt)]

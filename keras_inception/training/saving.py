@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import keras
 import tensorflow as tf
@@ -122,8 +123,8 @@ class SaveRun(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self.steps += 1
-        if self.steps < self.steps_per_epoch and self.must_end():
-            self.end(self._checkpoint(step=self.steps))
+        if self.steps < self.steps_per_epoch and self._must_end():
+            self._end(self._checkpoint(step=self.steps))
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._checkpoint(step=0)
@@ -134,12 +135,15 @@ class SaveRun(keras.callbacks.Callback):
             with files.written_aside(self.folder / runs.BEST) as aside:
                 shutil.copyfile(self.folder / runs.MODEL, aside)
 
-    def must_end(self) -> bool:
-        """Returns whether this process, or another worker, was told to end."""
+    def end_if_told(self) -> None:
+        """Ends the training, which is saved up to its last epoch, where this process or another worker was told to."""
+        if self._must_end():
+            self._end(self.progress)
+
+    def _must_end(self) -> bool:
         return self.terminated.is_set() or (self.folder / STOP).exists()
 
-    def end(self, saved: checkpoint.Progress) -> None:
-        """Ends the training, which was saved after so much progress."""
+    def _end(self, saved: checkpoint.Progress) -> NoReturn:
         raise PreemptedError(
             f"told to end (SIGTERM), so the training was saved after {saved}. Go on with {runs.resuming(self.folder)}"
         )
@@ -155,19 +159,18 @@ class End(keras.callbacks.Callback):
     """Ends the training after an epoch that was saved, and reported, where Ctrl-C or SIGTERM came.
 
     Args:
-        saving: What has saved it.
+        if_told: Ends it where SIGTERM came.
         interrupt: The Ctrl-C of this process.
     """
 
-    def __init__(self, saving: SaveRun, interrupt: Interrupt) -> None:
+    def __init__(self, if_told: Callable[[], None], interrupt: Interrupt) -> None:
         super().__init__()
-        self.saving: SaveRun = saving
+        self.if_told: Callable[[], None] = if_told
         self.interrupt: Interrupt = interrupt
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.interrupt.release()
-        if self.saving.must_end():
-            self.saving.end(self.saving.progress)
+        self.if_told()
 
 
 class PassOnTermination(keras.callbacks.Callback):
