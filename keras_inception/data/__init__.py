@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from keras_inception.lazy import Importer, importer
 
 if TYPE_CHECKING:
-    from keras_inception.data.collection import fingerprint, without
+    from keras_inception.data.collection import fingerprint, repairable, without
     from keras_inception.data.decoding import decode
     from keras_inception.data.images import resize, to_input
     from keras_inception.data.loading import BadImagesError, Data, choose_image_size, load
@@ -17,6 +17,7 @@ __all__ = [
     "decode",
     "fingerprint",
     "load",
+    "repairable",
     "resize",
     "to_input",
     "without",
@@ -26,7 +27,7 @@ __all__ = [
 __getattr__: Importer = importer(
     globals(),
     {
-        ".collection": ("fingerprint", "without"),
+        ".collection": ("fingerprint", "repairable", "without"),
         ".decoding": ("decode",),
         ".images": ("resize", "to_input"),
         ".loading": ("BadImagesError", "Data", "choose_image_size", "load"),

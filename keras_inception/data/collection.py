@@ -50,6 +50,27 @@ def without(record: Mapping[str, Any], names: Set[str]) -> dict[str, Any]:
     return {**record, "splits": splits, "skipped": sorted({*record["skipped"], *names})}
 
 
+def repairable(record: Mapping[str, Any], names: Set[str]) -> dict[str, Any]:
+    """Returns the record of a folder or a table in which some files may have any content, under their labels."""
+    splits = {
+        split: {name: _any_content(mark) if name in names else mark for name, mark in files.items()}
+        for split, files in record["splits"].items()
+    }
+    return {**record, "splits": splits}
+
+
+def is_same(mark: str, was: str | int) -> bool:
+    """Returns whether a file is what a record says; that of an earlier version says its size alone."""
+    if isinstance(was, int):
+        return mark.split("-")[0] == str(was)
+    return was in (mark, _any_content(mark))
+
+
+def _any_content(mark: str | int) -> str:
+    """Returns the mark, "SIZE-CHECKSUM" or in a table "SIZE-CHECKSUM-LABEL", without what the content says."""
+    return "-".join(["any", *str(mark).split("-", 2)[2:]])
+
+
 def fingerprint(record: Mapping[str, Any]) -> str:
     """Returns what two records of the same examples have in common, whatever their splits."""
     examples = record.get("sizes") or {

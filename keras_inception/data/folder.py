@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_inception.data import table
 from keras_inception.data.checking import check
-from keras_inception.data.collection import Collection
+from keras_inception.data.collection import Collection, is_same
 from keras_inception.data.image_files import files_in, folders_in, loose_images
 from keras_inception.errors import InputError, shown
 from keras_inception.network.labels import is_class_name
@@ -85,8 +85,8 @@ def read(
     if skipped and not skip_bad_images:
         bad = {str(folder / name): reasons[name] for name in sorted(skipped)}
         raise InputError(
-            "Every file of a dataset must be an image. Remove or repair these, or leave them out with "
-            f"`--skip-bad-images` (`skip_bad_images=True`). Received: {listed(bad)}"
+            f"Every file of a dataset must be an image. {'Remove or repair' if record is None else 'Repair'} these, or "
+            f"leave them out with `--skip-bad-images` (`skip_bad_images=True`). Received: {listed(bad)}"
         )
     is_read = np.array([name not in skipped for name in names], bool)
     splits = {split: files[is_read[files]] for split, files in splits.items()}
@@ -210,7 +210,7 @@ def _of_record(
     places = {_text(name): place for place, name in enumerate(names)}
     was = {name: mark for split in record["splits"].values() for name, mark in split.items()}
     gone = [name for name in was if name not in places]
-    changed = [name for name in was if name in places and not _is_same(marks[places[name]], was[name])]
+    changed = [name for name in was if name in places and not is_same(marks[places[name]], was[name])]
     if gone or changed:
         raise InputError(
             f"{_NOT_THE_SAME} {len(gone)} files are gone and {len(changed)} have another content, such as "
@@ -218,11 +218,6 @@ def _of_record(
         )
     added = sorted(places.keys() - was.keys() - set(record["skipped"]))
     return {split: np.array([places[name] for name in of], int) for split, of in record["splits"].items()}, added
-
-
-def _is_same(mark: str, was: str | int) -> bool:
-    """Returns whether a file is what a record says; that of an earlier version says its size alone."""
-    return mark.split("-")[0] == str(was) if isinstance(was, int) else mark == was
 
 
 def _text(name: str) -> str:

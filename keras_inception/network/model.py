@@ -19,6 +19,7 @@ from keras_inception.network import losses
 from keras_inception.network.checks import as_numpy, check_finite, check_images, count_not_finite
 from keras_inception.network.labels import check_class_names, check_weights, class_weight_by_index
 from keras_inception.network.logs import OtherNames, other_names
+from keras_inception.network.loss_scaling import scaling
 from keras_inception.network.loss_weights import LogLossWeights, check_loss_weights
 from keras_inception.network.preprocess import check_mode, contradiction
 from keras_inception.network.record import Record, checked_resize, record_of
@@ -190,24 +191,13 @@ class InceptionModel(Step):
         given = {"metrics": metrics, "weighted_metrics": weighted_metrics}
         given = {name: losses.metrics_per_head(resolved.fitting(value), names, name) for name, value in given.items()}
         super().compile(
-            optimizer=self._scaling(optimizer, auto_scale_loss=kwargs.get("auto_scale_loss", True)),
+            optimizer=scaling(optimizer, self) if kwargs.get("auto_scale_loss", True) else optimizer,
             loss=head_losses if len(names) > 1 else head_losses[0],
             loss_weights=loss_weights,
             **given,
             **kwargs,
         )
         self.head_losses, self._label_shapes = resolved, resolved.label_shapes(self.classes, list(given.values()))
-
-    def _scaling(self, optimizer: Any, *, auto_scale_loss: bool) -> Any:
-        """Returns the optimizer with the loss scaling that float16 needs.
-
-        Keras decides by the policy that is set when the model is built: of a model that is loaded, or built anew on
-        other layers, that is not the one that its layers compute in.
-        """
-        if optimizer is None or not auto_scale_loss or not _computes_in_float16(self):
-            return optimizer
-        optimizer, scaling = keras.optimizers.get(optimizer), keras.optimizers.LossScaleOptimizer
-        return optimizer if isinstance(optimizer, scaling) else scaling(optimizer, name="loss_scale_optimizer")
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -500,16 +490,6 @@ def read_known(stored: Any) -> dict[str, Any]:
     """Returns what an `InceptionModel` writes into a weights file: `class_names`, `preprocessing` and `resize`."""
     known = json.loads(np.asarray(stored, "uint8").tobytes())
     return {name: known[name] for name in ("class_names", "preprocessing", "resize")}
-
-
-def _computes_in_float16(model: keras.Model) -> bool:
-    """Returns whether a layer of a model, or of a model within it, has the policy "mixed_float16"."""
-    layers = [*model.layers, model]
-    return any(
-        layer.dtype_policy.name == "mixed_float16"
-        or (layer is not model and isinstance(layer, keras.Model) and _computes_in_float16(layer))
-        for layer in layers
-    )
 
 
 def check_model(model: Any, *, heads: bool = True) -> None:

@@ -1,13 +1,17 @@
 """What a configuration names: the images that are trained on, and the model as its training begins."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from keras_inception.data import Data, load
+from keras_inception import files
+from keras_inception.data import BadImagesError, Data, load, repairable, without
+from keras_inception.data.folder import root as folder_of
 from keras_inception.network.googlenet import GoogLeNet, compile_model
 from keras_inception.network.model import InceptionModel
 from keras_inception.network.saved import known
-from keras_inception.training import optimizers, precision
+from keras_inception.training import optimizers, precision, runs
 from keras_inception.training.config import TrainConfig
 from keras_inception.types import Dataset, PathLike, Shape
 from keras_inception.weights import freeze, source_of
@@ -60,6 +64,20 @@ def load_data(
         cache=cache,
         on_check=on_check,
     )
+
+
+def note_bad_images(folder: Path, record: Mapping[str, Any], config: TrainConfig, bad: BadImagesError) -> None:
+    """Notes of which images a run or a search goes on without, or, unless it may skip them, that they will be repaired.
+
+    Args:
+        folder: Of the run or the search, whose `data.json` is written.
+        record: What that says, or would.
+        config: What is trained.
+        bad: What was found.
+    """
+    within = folder_of(config.dataset)
+    names = {Path(os.path.relpath(path, within)).as_posix() for path in bad.reasons}
+    files.write_json(folder / runs.DATA, (without if config.skip_bad_images else repairable)(record, names))
 
 
 def compiled_model(

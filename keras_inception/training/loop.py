@@ -1,7 +1,6 @@
 """Training from a configuration to a run folder."""
 
 import contextlib
-import os
 import shutil
 import threading
 from collections.abc import Callable, Sequence
@@ -15,14 +14,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception import evaluation, files
-from keras_inception.data import BadImagesError, Data, without
-from keras_inception.data.folder import root as folder_of
+from keras_inception.data import BadImagesError, Data
 from keras_inception.errors import InputError, counted, shown
 from keras_inception.network.model import InceptionModel
 from keras_inception.network.saved import known
 from keras_inception.training import checkpoint, diagnosis, distribute, finished, optimizers, runs
 from keras_inception.training.config import TrainConfig, changes, to_options
-from keras_inception.training.configured import compiled_model, load_data
+from keras_inception.training.configured import compiled_model, load_data, note_bad_images
 from keras_inception.training.interruption import Interrupt, interrupt_signal, termination_signal
 from keras_inception.training.saving import (
     STOP,
@@ -115,9 +113,7 @@ def train(
                         training.fit(terminated, callbacks, interrupt)
                         return training.finish()
                 except BadImagesError as error:
-                    if not training.config.skip_bad_images:
-                        raise
-                    training.leave_out(error)
+                    training.note(error)
         except KeyboardInterrupt as error:
             if not runs.is_unfinished(training.folder):
                 raise
@@ -341,15 +337,16 @@ class Training:
             (self.folder / STOP).unlink(missing_ok=True)
         return Run(self.folder, self.model, results, self.data.sizes, self.chief, self.progress.epoch)
 
-    def leave_out(self, bad: BadImagesError) -> None:
+    def note(self, bad: BadImagesError) -> None:
         """Notes in the run which images it goes on without, from its last checkpoint, here and after a resume.
 
         Raises:
+            BadImagesError: It may not go on without them.
             InputError: Other workers ended as well, and all have to begin again.
         """
-        within = folder_of(self.config.dataset)
-        names = {Path(os.path.relpath(path, within)).as_posix() for path in bad.reasons}
-        files.write_json(self.folder / runs.DATA, without(self.data.record, names))
+        note_bad_images(self.folder, runs.data_record(self.folder) or self.data.record, self.config, bad)
+        if not self.config.skip_bad_images:
+            raise bad
         self.goes_on = True
         if distribute.worker_count(self.strategy) > 1:
             raise InputError(f"{bad} These are left out now: the same command on all workers goes on.") from bad

@@ -12,7 +12,6 @@ trials/        the journal of the search, the progress of each trial, the weight
 import collections
 import contextlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,14 +26,13 @@ import tensorflow as tf
 from keras_tuner.errors import FatalValueError
 
 from keras_inception import files
-from keras_inception.data import BadImagesError, Data, without
-from keras_inception.data.folder import root as folder_of
+from keras_inception.data import BadImagesError, Data
 from keras_inception.errors import InputError, StoppedError, shown
 from keras_inception.plots import tuning as plots
 from keras_inception.rules import is_number, is_whole
 from keras_inception.training import distribute, runs
 from keras_inception.training.config import TrainConfig, to_options
-from keras_inception.training.configured import load_data
+from keras_inception.training.configured import load_data, note_bad_images
 from keras_inception.training.saving import AveragesInValidation
 from keras_inception.tuning import oracles, processes
 from keras_inception.tuning import space as spaces
@@ -202,9 +200,9 @@ def search(
             try:
                 return begin(goes_on)
             except BadImagesError as error:
+                note_bad_images(folder, _data_record(folder), config, error)  # workers may have noted others
                 if not config.skip_bad_images:
                     raise
-                _leave_out(folder, config, error)
                 goes_on = True  # and the trial begins again
 
 
@@ -321,13 +319,6 @@ def _data_record(folder: Path) -> dict[str, Any]:
             "`--overwrite`."
         )
     return record
-
-
-def _leave_out(folder: Path, config: TrainConfig, bad: BadImagesError) -> None:
-    """Notes in the folder which images the search goes on without, here and when it is called again."""
-    within = folder_of(config.dataset)
-    names = {Path(os.path.relpath(path, within)).as_posix() for path in bad.reasons}
-    files.write_json(folder / runs.DATA, without(_data_record(folder), names))  # workers may have noted others
 
 
 def _check_identity(folder: Path, identity: dict[str, Any]) -> None:

@@ -288,6 +288,21 @@ def test_what_a_training_finds_damaged_is_left_out_by_it_and_by_who_comes_after(
     assert (again.record, again.added) == (record, [])
 
 
+@pytest.mark.slow
+@pytest.mark.tensorflow
+def test_a_run_goes_on_with_images_that_were_repaired(images, image_folder, tmp_path):
+    config = TrainConfig.of(dataset=str(images), architecture=TINY, epochs=1, batch_size=8, test_fraction=0)
+    with pytest.raises(data.BadImagesError, match="Bring them back, and the same command goes on") as raised:
+        train(config, tmp_path / "run", verbose=0, report=print)
+    assert sorted(raised.value.reasons) == [str(images / name / "3.png") for name in ("dark", "light")]
+    for name in ("dark", "light"):
+        shutil.copy(image_folder / name / "3.png", images / name / "3.png")
+    finished = train(config, tmp_path / "run", verbose=0, report=print)
+    assert finished.sizes == {"train": 36, "validation": 4, "test": 0}
+    record = files.read_json(tmp_path / "run" / "data.json")
+    assert data.load(images, architecture=TINY, record=record).record == record  # what they are now, and no other
+
+
 def test_a_million_files_would_take_less_than_half_a_gibibyte_of_python(monkeypatch, tmp_path):
     count = 20_000
     for name in ("cat", "dog"):

@@ -243,3 +243,13 @@ def test_a_damaged_image_ends_a_search_that_may_go_on_without_it(images, tmp_pat
     rows, begun = search_with_a_damaged_image(images, tmp_path / "found", known=True, skip_bad_images=True)
     assert [row.status for row in rows] == ["COMPLETED", "COMPLETED"]
     assert begun == [1]
+
+
+def test_a_search_goes_on_with_a_damaged_image_that_was_repaired(images, tmp_path):
+    whole = (images / "dark" / "3.png").read_bytes()
+    with pytest.raises(InputError, match=r"Bring them back, and the same command goes on.*dark/3\.png"):
+        search_with_a_damaged_image(images, tmp_path / "found")
+    (images / "dark" / "3.png").write_bytes(whole)
+    rows, begun = search_with_a_damaged_image(images, tmp_path / "found", known=True)
+    assert [row.status for row in rows] == ["COMPLETED", "COMPLETED"]
+    assert begun == [0]

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import types
 
 import keras
 import numpy as np
@@ -120,6 +121,14 @@ def test_what_it_says_is_what_the_network_then_does(model, calibration, images, 
                 assert point.shares.get(head, 0) == pytest.approx((left == head).mean(), abs=0.005)
             accuracy = (np.argmax(found["probabilities"], axis=1) == y).mean()
             assert point.accuracy == pytest.approx(accuracy, abs=0.005)
+
+
+def test_no_threshold_is_so_high_that_an_answer_rounds_to_it():
+    sure = 1 - np.logspace(-1, -12, 200)  # in float64; in float32 the last ones are 1
+    thresholds = calibrating._Answers._quantiles(types.SimpleNamespace(_sure={"aux1": sure}), "aux1", 50)
+    assert thresholds[-1] == calibrating.NEVER
+    assert 0.999 < thresholds[-2] < 1
+    assert (sure.astype("float32") == 1).sum() > 50
 
 
 def test_the_multiply_adds_are_those_of_the_cut_networks(model, calibration):
