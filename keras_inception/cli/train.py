@@ -268,9 +268,9 @@ def _say_counts(config: TrainConfig, data: "Data") -> None:
 def _say_results(finished: "Run") -> None:
     if finished.results:
         accuracies = ", ".join(f"{head} {metrics['accuracy']:.2%}" for head, metrics in finished.results.items())
-        print(f"\ntest accuracy: {accuracies} ({finished.sizes['test']} images)")
+        print(f"test accuracy: {accuracies} ({finished.sizes['test']} images)")
     else:
-        print("\nno test accuracy: there are no test images (`--test-fraction`, or a folder called test)")
+        print("no test accuracy: there are no test images (`--test-fraction`, or a folder called test)")
     folder = shlex.quote(str(finished.folder))
     print(f"wrote {finished.folder}: {files_of(finished.folder)}")
     print(f"next:  keras-inception predict {folder} {shlex.quote(str(finished.folder / 'samples'))}")

@@ -95,7 +95,10 @@ def matching(pattern: str) -> list[str]:
     else:
         paths = _all_in(path for path in _named_by(pattern) if not is_hidden(os.path.basename(path)))
     if not paths:
-        raise InputError(f"there is no image at {pattern}")
+        if os.path.lexists(pattern):
+            raise InputError(f"there is no image in {pattern}")
+        is_path = pattern == glob.escape(pattern)
+        raise InputError(f"there is no file {pattern}" if is_path else f"no image matches {pattern}")
     return [str(Path(path)) for path in paths]  # without "./"
 
 

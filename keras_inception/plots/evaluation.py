@@ -33,6 +33,8 @@ def explanation(pixels: Array, explanations: Sequence[Any]) -> Figure:
         heat = axes.imshow(found.heatmap, cmap="inferno", vmin=0, vmax=1, alpha=0.6)
         title = f"{found.head}: {short(found.class_name)}, {found.probability:.1%}"
         axes.set_title(title, parse_math=False)
+        if not found.heatmap.any():
+            axes.set_xlabel("nothing here speaks for it")
         _bars(bars, found.top, head_colour(found.head))
     for axes in upper:
         axes.set(xticks=[], yticks=[])
@@ -53,7 +55,7 @@ def depth(heads: Mapping[str, Mapping[str, float]], images: int) -> Figure:
         label = f"{head}: {share:.2%}, {cost:,.1f} million"
         axes.errorbar(cost, 100 * share, 100 * error, fmt="o", capsize=4, color=head_colour(head), label=label)
     axes.set(xlabel="multiply-adds of an image, millions", ylabel="accuracy, %", title="What depth buys")
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1.05 * x[-1])
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", title="bars: one standard error", title_fontsize="small")
     return figure
@@ -96,7 +98,7 @@ def reliability(calibrations: Mapping[str, Any]) -> Figure:
         axes.plot(found.confidence, found.accuracy, "o-", color=colour, markersize=4, label="mean of a bin")
         axes.plot([0, 1], [0, 1], "--", color="#777777", label="calibrated")
         axes.set(xlim=(0, 1), ylim=(0, 1.02), title=f"{head}: calibration error {found.error:.2%}", ylabel="accuracy")
-        axes.legend(fontsize="small", loc="lower right")
+        axes.legend(fontsize="small", loc="upper left")  # a calibrated head has no bar there
         histogram.bar(left, found.images, width, align="edge", color=colour, edgecolor="white")
         histogram.set(xlabel="confidence of the answer", ylabel="images")
     return figure

@@ -89,7 +89,8 @@ def test_predict_goes_on_after_a_bad_image_and_says_so(run, image_folder, tmp_pa
     printed = capsys.readouterr()
     assert printed.err.splitlines() == [
         f"keras-inception predict: error: {bad}: it is no JPEG, PNG, BMP, GIF or WebP image",
-        *(f"keras-inception predict: error: there is no image at {path}" for path in missing),
+        f"keras-inception predict: error: there is no file {missing[0]}",
+        f"keras-inception predict: error: no image matches {missing[1]}",
     ]
     assert printed.out.startswith(str(image_folder / "dark" / "3.png"))
 
@@ -149,7 +150,7 @@ def test_an_unknown_head_and_a_missing_image_are_refused(run, refused):
     assert "`head` must be one of the model's outputs" in refused(
         "predict", run.folder, run.folder / "samples", "--head", "aux3"
     )
-    assert "there is no image at nosuch.png" in refused("predict", run.folder, "nosuch.png")
+    assert "there is no file nosuch.png" in refused("predict", run.folder, "nosuch.png")
     assert "--top must be at least 1" in refused("predict", run.folder, run.folder / "samples", "--top", 0)
 
 

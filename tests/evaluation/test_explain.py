@@ -257,7 +257,7 @@ def test_each_image_gets_a_plot_and_none_is_overwritten(here, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["model.keras", "tree.jpg"], "there is no image at tree.jpg"),
+        (["model.keras", "tree.jpg"], "there is no file tree.jpg"),
         (["nothing", "flower.jpg"], "A run is a folder"),
         (["model.keras", "flower.jpg", "--class", "elk"], "one of the model's 3 classes, ant, bee, cow"),
         (["model.keras", "flower.jpg", "--out", "house.png"], "house.png is there already"),

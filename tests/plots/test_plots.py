@@ -43,6 +43,12 @@ def test_curves_tell_validation_by_rings_and_count_whole_epochs(epochs):
         assert all(tick == round(tick) for tick in ticks)
 
 
+def test_a_map_of_nothing_says_so():
+    found = [Explanation(head, [("cow", 0.5)], "cow", 0.5, np.eye(4) * (head == "aux1")) for head in ("main", "aux1")]
+    figure = plots.explanation(np.zeros((4, 4, 3)), found)
+    assert [axes.get_xlabel() for axes in figure.axes[:3]] == ["", "nothing here speaks for it", ""]
+
+
 def test_an_explanation_shows_the_image_and_for_each_head_map_and_classes():
     generator = np.random.default_rng(0)
     found = [
@@ -54,6 +60,7 @@ def test_an_explanation_shows_the_image_and_for_each_head_map_and_classes():
     assert len(figure.axes) == 9  # four images above, three sets of bars and an empty place below, a colour bar
     for axes, explanation in zip(figure.axes[1:4], found):
         np.testing.assert_array_equal(axes.images[1].get_array(), explanation.heatmap)
+    assert not any(axes.get_xlabel() for axes in figure.axes[:4])
     assert sorted(label.get_text() for label in figure.axes[5].get_yticklabels()) == ["ant", "bee", "cow"]
     assert {text.get_text().strip() for text in figure.axes[5].texts} == {"50.0%", "30.0%", "20.0%"}
 
