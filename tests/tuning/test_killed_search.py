@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,10 +23,10 @@ def results(tmp_path):
     return {row["trial"]: row for row in files.read_table(tmp_path / "found" / "results.csv")}
 
 
-@pytest.fixture
-def start(image_folder, tmp_path):
-    """Returns `start(**environment)`, which starts a search of three trials; what still runs at the end is ended."""
-    command = [sys.executable, str(PROGRAM), str(image_folder), str(tmp_path / "found")]
+@contextlib.contextmanager
+def processes_on(images, folder):
+    """Gives `start(**environment)`, which starts a search of three trials; what still runs at the end is ended."""
+    command = [sys.executable, str(PROGRAM), str(images), str(folder)]
     with contextlib.ExitStack() as stack:
 
         def run(**environment):
@@ -34,6 +35,12 @@ def start(image_folder, tmp_path):
             stack.callback(process.kill)  # before the context waits for it
             return process
 
+        yield run
+
+
+@pytest.fixture
+def start(image_folder, tmp_path):
+    with processes_on(image_folder, tmp_path / "found") as run:
         yield run
 
 
@@ -54,11 +61,31 @@ def test_a_killed_search_goes_on_with_the_same_command(start, tmp_path):
     assert (tmp_path / "found" / "importance.png").is_file()
 
 
-def test_a_chief_and_two_workers_survive_the_death_of_one(start, tmp_path):
+def free_address():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port, "LOST_AFTER_SECONDS": "30"}
+        return {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": str(free.getsockname()[1])}
+
+
+def test_the_worker_of_a_chief_leaves_a_damaged_image_out(image_folder, tmp_path):
+    images = shutil.copytree(image_folder, tmp_path / "images")
+    damaged = images / "dark" / "3.png"
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:60] + bytes(8) + content[68:])  # the header and the end tell nothing
+    with processes_on(images, tmp_path / "found") as start:
+        address = {**free_address(), "SKIP_BAD_IMAGES": "1"}
+        chief = start(KERASTUNER_TUNER_ID="chief", **address)
+        worker = start(KERASTUNER_TUNER_ID="worker0", **address)
+        _, err = worker.communicate(timeout=600)
+        assert worker.returncode == 0, err
+        _, err = chief.communicate(timeout=120)
+        assert chief.returncode == 0, err
+    assert [row["status"] for row in results(tmp_path).values()] == ["COMPLETED"] * 3
+    assert files.read_json(tmp_path / "found" / "data.json")["skipped"] == ["dark/3.png"]
+
+
+def test_a_chief_and_two_workers_survive_the_death_of_one(start, tmp_path):
+    address = {**free_address(), "LOST_AFTER_SECONDS": "30"}
     chief = start(KERASTUNER_TUNER_ID="chief", **address)
     doomed = start(KERASTUNER_TUNER_ID="worker0", KILL_IN_TRIAL="0000", **address)
     begun = tmp_path / "found" / "trials" / "progress" / "0000.json"

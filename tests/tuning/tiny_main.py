@@ -1,7 +1,7 @@
 """A search of the tiny network in a process of its own: `tiny_main.py IMAGES FOLDER`.
 
 With `KILL_IN_TRIAL` in the environment it kills itself at the end of an epoch of that trial; `LOST_AFTER_SECONDS` is
-when a chief gives a worker up.
+when a chief gives a worker up; `SKIP_BAD_IMAGES` leaves damaged images out.
 """
 
 import os
@@ -26,7 +26,14 @@ if __name__ == "__main__":
     search.LOST_AFTER_SECONDS = float(os.environ.get("LOST_AFTER_SECONDS", "60"))
     images, folder = sys.argv[1:]
     search.search(
-        TrainConfig.of(architecture=TINY, dataset=images, epochs=1, batch_size=16, image_size=10),
+        TrainConfig.of(
+            architecture=TINY,
+            dataset=images,
+            epochs=1,
+            batch_size=16,
+            image_size=10,
+            skip_bad_images="SKIP_BAD_IMAGES" in os.environ,
+        ),
         folder,
         space=["learning_rate", "aux1_weight"],
         tuner="random",
