@@ -1,11 +1,13 @@
 """What the commands show while they check the images of a folder."""
 
+import gc
 import itertools
+import subprocess
 import sys
 
 import pytest
 
-from keras_inception.cli import console
+from keras_inception.cli import console, quiet
 
 
 def test_the_check_of_a_folder_is_at_most_a_hundred_lines_of_a_log(monkeypatch, capsys):
@@ -56,3 +58,13 @@ def test_a_narrow_terminal_folds_long_names_and_cuts_no_number_off(monkeypatch, 
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[4:]]
     assert rows[0][1:] == ["1,234", "567", "89"]
     assert "".join(row[0] for row in rows if row) == name
+
+
+def test_the_collector_rests_while_tensorflow_is_imported_and_at_no_other_time():
+    program = "import gc, sys; sys.argv[0] = 'keras-inception'; from keras_inception.cli import quiet; "
+    program += "quiet.import_tensorflow_quietly(); print(gc.isenabled(), gc.get_freeze_count() > 100_000)"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240, check=True)
+    assert found.stdout.split() == ["True", "True"]
+    before = gc.get_freeze_count()
+    quiet.import_tensorflow_quietly()  # here it is imported already
+    assert (gc.isenabled(), gc.get_freeze_count()) == (True, before)
