@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,6 +60,11 @@ def repairable(record: Mapping[str, Any], names: Set[str]) -> dict[str, Any]:
     return {**record, "splits": splits}
 
 
+def awaited(record: Mapping[str, Any]) -> set[str]:
+    """Returns the files of a record that may have any content."""
+    return {name for files in record["splits"].values() for name, mark in files.items() if mark == _any_content(mark)}
+
+
 def is_same(mark: str, was: str | int) -> bool:
     """Returns whether a file is what a record says; that of an earlier version says its size alone."""
     if isinstance(was, int):
@@ -68,7 +74,7 @@ def is_same(mark: str, was: str | int) -> bool:
 
 def _any_content(mark: str | int) -> str:
     """Returns the mark, "SIZE-CHECKSUM" or in a table "SIZE-CHECKSUM-LABEL", without what the content says."""
-    return "-".join(["any", *str(mark).split("-", 2)[2:]])
+    return re.sub(r"^-?\d+(-[0-9a-f]{8})?", "*", str(mark))
 
 
 def fingerprint(record: Mapping[str, Any]) -> str:

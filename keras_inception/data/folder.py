@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_inception.data import table
 from keras_inception.data.checking import check
-from keras_inception.data.collection import Collection, is_same
+from keras_inception.data.collection import Collection, awaited, is_same, without
 from keras_inception.data.image_files import files_in, folders_in, loose_images
 from keras_inception.errors import InputError, shown
 from keras_inception.network.labels import is_class_name
@@ -80,6 +80,8 @@ def read(
     added: list[str] = []
     skipped = set(reasons)
     if record is not None:
+        if skip_bad_images:
+            record = without(record, awaited(record).difference(map(_text, names)))  # those that were removed
         splits, added = _of_record(folder, record, class_names, names, marks)
         skipped = {names[i] for files in splits.values() for i in files if names[i] in reasons}
     if skipped and not skip_bad_images:

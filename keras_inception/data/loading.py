@@ -37,8 +37,8 @@ class BadImagesError(InputError):
     def __init__(self, reasons: Mapping[str, str]) -> None:
         self.reasons: dict[str, str] = dict(reasons)
         super().__init__(
-            "Images are damaged or were removed. Bring them back, and the same command goes on; a new training leaves "
-            f"them out with `--skip-bad-images` (`skip_bad_images=True`). Received: {folder.listed(reasons)}"
+            "Images are damaged or were removed. Bring them back, and the same command goes on; with "
+            f"`--skip-bad-images` (`skip_bad_images=True`) it goes on without them. Received: {folder.listed(reasons)}"
         )
 
 

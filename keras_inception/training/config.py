@@ -321,11 +321,13 @@ def to_options(config: TrainConfig) -> dict[str, Any]:
 def changes(was: TrainConfig, now: TrainConfig) -> str:
     """Returns in words what would keep a training of one configuration from going on with another; "" for nothing.
 
-    Other devices would not, nor another cache, patience or time, nor an image size that was chosen from the images.
+    Other devices would not, nor another cache, patience or time, nor leaving out bad images, nor an image size that was
+    chosen from the images.
     """
     free = (
         "strategy",
         "full_check",
+        "skip_bad_images",
         "patience",
         "max_minutes",
         "cache",

@@ -5,6 +5,7 @@ import os
 import shutil
 import tracemalloc
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -290,11 +291,15 @@ def test_what_a_training_finds_damaged_is_left_out_by_it_and_by_who_comes_after(
 
 @pytest.mark.slow
 @pytest.mark.tensorflow
-def test_a_run_goes_on_with_images_that_were_repaired(images, image_folder, tmp_path):
+def test_a_run_goes_on_with_images_that_were_repaired_or_without_them(images, image_folder, tmp_path):
     config = TrainConfig.of(dataset=str(images), architecture=TINY, epochs=1, batch_size=8, test_fraction=0)
     with pytest.raises(data.BadImagesError, match="Bring them back, and the same command goes on") as raised:
         train(config, tmp_path / "run", verbose=0, report=print)
     assert sorted(raised.value.reasons) == [str(images / name / "3.png") for name in ("dark", "light")]
+    begun = shutil.copytree(tmp_path / "run", tmp_path / "begun")
+    (images / "light" / "3.png").unlink()
+    without = train(replace(config, skip_bad_images=True), begun, resume=True, verbose=0, report=print)
+    assert without.sizes == {"train": 34, "validation": 4, "test": 0}
     for name in ("dark", "light"):
         shutil.copy(image_folder / name / "3.png", images / name / "3.png")
     finished = train(config, tmp_path / "run", verbose=0, report=print)

@@ -122,6 +122,18 @@ def test_a_file_that_is_to_be_repaired_may_have_another_content_but_no_other_lab
         folder.read(images / "all.csv", 0, 0, 0, record=data.repairable(record, {"a/0.png"}))
 
 
+def test_a_file_that_is_to_be_repaired_and_is_gone_can_be_left_out(images):
+    rows = [(f"{name}/{i}.png", f"my-{name}") for name in "ab" for i in range(6)]
+    record = folder.read(write(images / "all.csv", rows, ("path", "label")), 0, 0, 0).record
+    record = data.repairable(data.repairable(record, {"a/0.png"}), {"a/1.png"})
+    (images / "a" / "0.png").unlink()
+    with pytest.raises(InputError, match=r"Received: .*a/0\.png"):
+        folder.read(images / "all.csv", 0, 0, 0, record=record)
+    found = folder.read(images / "all.csv", 0, 0, 0, record=record, skip_bad_images=True)
+    assert (found.sizes["train"], found.record["skipped"]) == (11, ["a/0.png"])
+    assert "*" not in str(found.record)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
