@@ -155,8 +155,11 @@ def test_the_python_of_a_page_runs(path, trained, monkeypatch):
 
 
 def is_runnable(arguments):
-    """Returns whether a command needs no network, other machine, package of an extra or earlier kill, and no hours."""
-    elsewhere = {"imagenet", "convert", "onnx", "--resume", "--initializers", "falling"}
+    """Returns whether a command needs no network, other machine, package of an extra or earlier kill, and no hours.
+
+    Of those that take the longest, 144 crops and the flow of gradients have tests of their own.
+    """
+    elsewhere = {"imagenet", "convert", "onnx", "--resume", "--initializers", "falling", "144", "--gradient-flow"}
     return not elsewhere & set(arguments) and not any(word.startswith("/shared") for word in arguments)
 
 
