@@ -11,6 +11,7 @@ A training that is there already is not repeated; one that was interrupted goes 
 
 import argparse
 import os
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -27,16 +28,21 @@ from keras_inception import files
 from keras_inception.data.augmentation import windows
 
 
-def antialiased(image, height, width):
-    return tf.image.resize(image, (height, width), antialias=True)
-
-
 def plain(image, height, width):
     return tf.image.resize(image, (height, width))
 
 
-WAYS = {"by scale": windows.resize_by_scale, "antialiased": antialiased, "not antialiased": plain}
+WAYS = {
+    "antialiased": partial(windows.resize_by_scale, antialias=True),  # as random crops of at most 96x96
+    "by areas": partial(windows.resize_by_scale, antialias=False),  # as larger ones
+    "not antialiased": plain,
+}
 REFERENCE = "antialiased"
+
+
+def ignoring(resize, image, height, width, *, antialias):
+    """Resizes as it is told to, whatever the size says."""
+    return resize(image, height, width)
 
 
 def main():
@@ -58,7 +64,7 @@ def main():
             validation_fraction=0.25, test_fraction=0, seed=seed,
         )  # fmt: skip
         for way, resize in WAYS.items():
-            windows.resize_by_scale = resize
+            windows.resize_by_scale = partial(ignoring, resize)
             folder = arguments.out / f"{way.replace(' ', '-')}-{seed}"
             if not (folder / "results.json").is_file():
                 ki.train(config, folder, verbose=0)

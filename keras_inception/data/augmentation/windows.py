@@ -17,6 +17,9 @@ from keras_inception.undocumented import apart
 # layer, come last. A step that is added draws behind these, so that they keep what they drew.
 DRAWS: tuple[int, ...] = (4, 1, 1, 4, 8)
 
+# Crops that shrink to at most so many pixels a side are antialiased.
+SMALL: int = 96
+
 _decode_apart = apart(decode)
 
 
@@ -46,8 +49,9 @@ def augment(
     if augmentation.random_interpolation:
         to_size = partial(resize_randomly, draw=for_size[0])
     elif augmentation.crop_area is not None:
-        to_size = resize_by_scale
-    at_least = max(height, width) if to_size is resize_by_scale else None
+        to_size = partial(resize_by_scale, antialias=max(height, width) <= SMALL)
+    is_by_scale = augmentation.crop_area is not None and not augmentation.random_interpolation
+    at_least = max(height, width) if is_by_scale else None
     if augmentation.crop_area is None:
         choose_window = partial(window_of, height=height, width=width, mode=mode)
     else:
@@ -145,16 +149,17 @@ def decode_window(
     return with_channels(upright(cut(image, tf.concat([window[:2] - begin, window[2:]], 0)), stored), channels)
 
 
-def resize_by_scale(image: Tensor, height: int | Tensor, width: int | Tensor) -> Tensor:
-    """Resizes bilinearly what becomes larger, and what becomes smaller by the means of areas.
+def resize_by_scale(image: Tensor, height: int | Tensor, width: int | Tensor, *, antialias: bool) -> Tensor:
+    """Resizes bilinearly what becomes larger; what becomes smaller is antialiased, or made of the means of areas.
 
-    On photographs it is nearer to antialiased bilinear interpolation than that is to bicubic (root mean square 1.1 and
-    2.3 of 255), and TensorFlow takes half as long for it.
+    On photographs the means of areas are nearer to antialiased bilinear interpolation than that is to bicubic (root
+    mean square 1.1 and 2.3 of 255), and TensorFlow takes half as long for them. Of small images they are too sharp: in
+    training at 16x16 they cost a point of accuracy, see `benchmarks/interpolation.py`.
     """
     size = tf.shape(image)
     resized = tf.cond(
         size[0] * size[1] > height * width,
-        lambda: tf.image.resize(image, (height, width), "area"),
+        lambda: tf.image.resize(image, (height, width), "bilinear" if antialias else "area", antialias=antialias),
         lambda: tf.image.resize(image, (height, width)),
     )
     return tf.cast(resized, tf.float32)

@@ -131,13 +131,23 @@ def test_a_large_window_of_a_jpeg_is_decoded_at_a_fraction(at_least):
     assert np.sqrt(np.mean((found - means) ** 2)) < 3  # the loss of JPEG
 
 
-def test_a_crop_is_scaled_as_if_it_were_antialiased():
+@pytest.mark.parametrize(("antialias", "distance"), [(True, 0.5), (False, 3)])
+def test_a_crop_is_scaled_as_if_it_were_antialiased(antialias, distance):
     image = tf.constant(photograph(48, 64))
-    larger = windows.resize_by_scale(image, 60, 70)
+    larger = windows.resize_by_scale(image, 60, 70, antialias=antialias)
     np.testing.assert_allclose(larger, tf.image.resize(image, (60, 70), antialias=True), atol=1e-3)
-    smaller = windows.resize_by_scale(image, 30, 36)
+    smaller = windows.resize_by_scale(image, 30, 36, antialias=antialias)
     expected = np.asarray(Image.fromarray(image.numpy()).resize((36, 30), Image.Resampling.BILINEAR))
-    assert np.sqrt(np.mean((smaller - expected) ** 2.0)) < 3
+    assert np.sqrt(np.mean((smaller - expected) ** 2.0)) < distance
+
+
+@pytest.mark.parametrize(("side", "method"), [(16, "bilinear"), (96, "bilinear"), (97, "area")])
+def test_small_crops_are_antialiased(side, method):
+    image = tf.constant(photograph(side + 40, side + 40))
+    crops = Augmentation(crop_area=(1.0, 1.0), crop_aspect=(1.0, 1.0))
+    found = augment(image, (side, side, 3), seed_of(0), crops)
+    expected = tf.image.resize(image, (side, side), method, antialias=method == "bilinear")
+    np.testing.assert_allclose(found, tf.cast(expected, tf.float32), atol=1e-3)
 
 
 def test_the_draws_of_a_step_do_not_depend_on_how_many_follow():
