@@ -39,6 +39,7 @@ def main():
     parser.add_argument("--max-accuracy-loss", type=float, default=0.002)
     parser.add_argument("--criterion", choices=("confidence", "entropy", "margin"))
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--drawings", type=int, help="draw halves so often, and measure only what is lost")
     parser.add_argument("--timed-images", type=int, default=320)
     parser.add_argument("--repeats", type=int, default=5, help="times that all images are measured")
     parser.add_argument("--batch-size", type=int, default=64, help="images per step where the accuracy is measured")
@@ -46,8 +47,12 @@ def main():
     arguments.skip_bad_images = False
 
     model = runs.load_model(Path(arguments.model))
-    parts = parts_of(data_of(arguments, model))
+    data = data_of(arguments, model)
     options = {"max_accuracy_loss": arguments.max_accuracy_loss, "criterion": arguments.criterion}
+    if arguments.drawings:
+        print_drawings(model, arrays(data.validation), arguments.drawings, options)
+        return
+    parts = parts_of(data)
     calibrations = [exits.calibrate_exits(model, first, **options) for first, _ in parts]
     scored = [exits.score(model, found, second) for found, (_, second) in zip(calibrations, parts)]
 
@@ -90,9 +95,30 @@ def parts_of(data):
     validation = arrays(data.validation)
     if data.test is not None:
         return [(validation, arrays(data.test))]
-    order = np.random.default_rng(SEED).permutation(len(validation[1]))
-    first, second = (tuple(values[half] for values in validation) for half in np.array_split(order, 2))
+    return halves(validation, SEED)
+
+
+def halves(images_and_labels, seed):
+    """Returns two halves that are drawn with a seed, and the same two the other way round."""
+    order = np.random.default_rng(seed).permutation(len(images_and_labels[1]))
+    first, second = (tuple(values[half] for values in images_and_labels) for half in np.array_split(order, 2))
     return [(first, second), (second, first)]
+
+
+def print_drawings(model, validation, count, options):
+    """Prints what the chosen thresholds lose on images that did not set them, over halves that are drawn anew."""
+    lost, left = [], []
+    for seed in range(count):
+        for first, second in halves(validation, seed):
+            calibration = exits.calibrate_exits(model, first, **options)
+            chosen = exits.score(model, calibration, second)[calibration.table.index(calibration.chosen)]
+            lost.append(100 * chosen.accuracy_loss)
+            left.append(chosen.multiply_adds / 1e6)
+            print(f"seed {seed}: {lost[-1]:+.2f} points lost, {left[-1]:.1f}M multiply-adds", flush=True)
+    print(
+        f"{len(lost)} halves: {np.mean(lost):+.2f} points lost on average (standard deviation "
+        f"{np.std(lost, ddof=1):.2f}, at most {max(lost):+.2f}), {np.mean(left):.1f}M multiply-adds"
+    )
 
 
 def arrays(batches):

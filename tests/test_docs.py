@@ -132,6 +132,7 @@ SHORTER = {
 }
 SHORTER_OPTIONS = {
     "train": ("--epochs", "1", "--width", "0.05", "--image-size", "79", "--out", "a-run"),
+    "exits": ("--max-accuracy-loss", "1"),  # a network that has learned nothing, and a few images
     "tune": ("--epochs", "1", "--width", "0.05", "--image-size", "79", "--max-trials", "1"),
     "study": (
         *("--epochs", "1", "--width", "0.05", "--image-size", "79", "--seeds", "1"),

@@ -7,8 +7,9 @@ from keras_inception.lazy import Importer, importer
 if TYPE_CHECKING:
     from keras_inception.data.collection import fingerprint, repairable, without
     from keras_inception.data.decoding import decode
+    from keras_inception.data.folder import BadImagesError
     from keras_inception.data.images import resize, to_input
-    from keras_inception.data.loading import BadImagesError, Data, choose_image_size, load
+    from keras_inception.data.loading import Data, choose_image_size, load
 
 __all__ = [
     "BadImagesError",
@@ -29,7 +30,8 @@ __getattr__: Importer = importer(
     {
         ".collection": ("fingerprint", "repairable", "without"),
         ".decoding": ("decode",),
+        ".folder": ("BadImagesError",),
         ".images": ("resize", "to_input"),
-        ".loading": ("BadImagesError", "Data", "choose_image_size", "load"),
+        ".loading": ("Data", "choose_image_size", "load"),
     },
 )

@@ -35,6 +35,22 @@ _NOT_THE_SAME = (
     "The images must be those that the run began with. Bring them back as they were, or begin anew in another folder."
 )
 
+
+class BadImagesError(InputError):
+    """Images that are used, by a run or already, cannot be read, or are gone.
+
+    Attributes:
+        reasons: By path, why.
+    """
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        self.reasons: dict[str, str] = dict(reasons)
+        super().__init__(
+            "Images are damaged or were removed. Bring them back, and the same command goes on; with "
+            f"`--skip-bad-images` (`skip_bad_images=True`) it goes on without them. Received: {listed(reasons)}"
+        )
+
+
 # By split, which of the folder's files it holds.
 Splits: TypeAlias = dict[str, Array]
 
@@ -80,15 +96,19 @@ def read(
     added: list[str] = []
     skipped = set(reasons)
     if record is not None:
-        if skip_bad_images:
-            record = without(record, awaited(record).difference(map(_text, names)))  # those that were removed
+        removed = awaited(record).difference(map(_text, names))
+        if removed and not skip_bad_images:
+            raise BadImagesError({str(folder / name): "it is not there" for name in sorted(removed)})
+        record = without(record, removed)
         splits, added = _of_record(folder, record, class_names, names, marks)
         skipped = {names[i] for files in splits.values() for i in files if names[i] in reasons}
     if skipped and not skip_bad_images:
         bad = {str(folder / name): reasons[name] for name in sorted(skipped)}
+        if record is not None:
+            raise BadImagesError(bad)
         raise InputError(
-            f"Every file of a dataset must be an image. {'Remove or repair' if record is None else 'Repair'} these, or "
-            f"leave them out with `--skip-bad-images` (`skip_bad_images=True`). Received: {listed(bad)}"
+            "Every file of a dataset must be an image. Remove or repair these, or leave them out with "
+            f"`--skip-bad-images` (`skip_bad_images=True`). Received: {listed(bad)}"
         )
     is_read = np.array([name not in skipped for name in names], bool)
     splits = {split: files[is_read[files]] for split, files in splits.items()}

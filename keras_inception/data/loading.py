@@ -27,21 +27,6 @@ from keras_inception.rules import COUNT, SEED, SHARE, SWITCH, argument, is_whole
 from keras_inception.types import Dataset, PathLike, Tensor
 
 
-class BadImagesError(InputError):
-    """Images of a folder cannot be read, or are gone, which was found while they were used.
-
-    Attributes:
-        reasons: By path, why.
-    """
-
-    def __init__(self, reasons: Mapping[str, str]) -> None:
-        self.reasons: dict[str, str] = dict(reasons)
-        super().__init__(
-            "Images are damaged or were removed. Bring them back, and the same command goes on; with "
-            f"`--skip-bad-images` (`skip_bad_images=True`) it goes on without them. Received: {folder.listed(reasons)}"
-        )
-
-
 @dataclass(frozen=True)
 class Data:
     """Images and labels that are ready for `model.fit`. TensorFlow traces what reads a split when it is asked for.
@@ -163,7 +148,7 @@ class Data:
             raise  # of memory or disk
         except tf.errors.OpError:
             if bad := self.find_bad_images():
-                raise BadImagesError(bad) from None
+                raise folder.BadImagesError(bad) from None
             raise
 
 

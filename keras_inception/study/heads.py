@@ -328,7 +328,7 @@ def _train(
     def on_data(data: Data, progress: Progress) -> None:
         ours, seen = fingerprint(data.record), {run.name: run.data for run in kept.values()}
         for path in training.folder.parents[2].glob(f"*/*/seed-*/{runs.DATA}"):
-            was = runs.data_record(path.parent)
+            was = None if path.parent == training.folder else runs.data_record(path.parent)
             seen[str(path.parent)] = None if was is None else fingerprint(was)
         for where, theirs in seen.items():
             if theirs not in (None, ours):

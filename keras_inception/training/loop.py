@@ -107,8 +107,8 @@ def train(
         training.say_that_it_begins_anew()
         try:
             while True:
-                training.begin(on_data, on_check)
                 try:
+                    training.begin(on_data, on_check)
                     with training.data.reading():
                         training.fit(terminated, callbacks, interrupt)
                         return training.finish()
@@ -420,6 +420,9 @@ class Training:
             )
         if self._checkpoint.is_file():
             checkpoint.restore(self._checkpoint, self.model, "model", "optimizer")
+        if self.progress.step >= self.data.steps_per_epoch:
+            self._report(f"an epoch has {self.data.steps_per_epoch} steps now, and the one that was begun begins again")
+            self.progress = replace(self.progress, step=0)
 
     def _check_own(self, progress: checkpoint.Progress) -> None:
         """Refuses a checkpoint whose losses are not those of the run's history, which is written right after it."""

@@ -263,6 +263,17 @@ def test_a_full_check_finds_what_headers_do_not_tell(images):
     assert (found.sizes["train"], found.record["skipped"]) == (38, ["dark/3.png", "light/3.png"])
 
 
+def test_files_of_a_record_that_are_known_to_be_bad_or_were_and_are_gone_are_such_of_a_run(images):
+    record = folder.read(images, 0, 0, 0).record
+    with pytest.raises(data.BadImagesError, match=r"Bring them back.*dark/3\.png: it is damaged") as raised:
+        folder.read(images, 0, 0, 0, full_check=True, record=record)
+    assert list(raised.value.reasons) == [str(images / name / "3.png") for name in ("dark", "light")]
+    record = data.repairable(record, {"dark/3.png"})
+    (images / "dark" / "3.png").unlink()
+    with pytest.raises(data.BadImagesError, match=r"with `--skip-bad-images`.*dark/3\.png: it is not there"):
+        folder.read(images, 0, 0, 0, record=record)
+
+
 def test_a_lack_of_memory_is_no_matter_of_the_images(image_folder):
     loaded = data.load(image_folder, architecture=TINY)
     loaded = dataclasses.replace(loaded, find_bad_images=lambda: pytest.fail("the images were decoded"))

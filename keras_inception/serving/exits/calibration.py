@@ -18,6 +18,7 @@ from keras_inception.rules import argument, is_number, maybe, one_of
 from keras_inception.types import Array, PathLike
 
 COMBINATIONS: int = 4000  # of thresholds that are tried, over all heads
+MARGIN: float = 2.0  # standard errors of the accuracy that is lost
 NEVER: float = 2.0  # a threshold that no answer reaches
 HIGHEST: float = 0.999999  # of the thresholds that are tried
 STEPS: int = 50  # thresholds of a head that are tried around the best combination
@@ -47,7 +48,7 @@ class ExitPoint:
         accuracy_loss: Accuracy of the main head on all images, minus that.
         standard_error: The standard error of `accuracy_loss`.
         highest_loss: The larger one of two estimates of `accuracy_loss`, as counted and as the calibrated probabilities
-            expect it, each plus its standard error.
+            expect it, each plus two standard errors.
         multiply_adds: The mean over the images.
         shares: Share of the images that leave at each head, `"main"` included.
     """
@@ -188,8 +189,8 @@ def calibrate_exits(
 
     Thresholds that were chosen because they do well on some images do less well on others, so there is a margin: the
     accuracy that is lost is estimated by counting right answers and by comparing the probabilities that the heads give
-    to their answers, and each estimate plus its standard error must be at most `max_accuracy_loss`. With few validation
-    images it may be that none may leave early.
+    to their answers, and each estimate plus two standard errors must be at most `max_accuracy_loss`. With few
+    validation images it may be that none may leave early.
 
     Args:
         model: A trained model with auxiliary heads and a fixed image size.
@@ -355,7 +356,7 @@ class _Answers:
             accuracy=float(right.mean()),
             accuracy_loss=counted,
             standard_error=counted_error,
-            highest_loss=max(counted + counted_error, expected + expected_error),
+            highest_loss=max(counted + MARGIN * counted_error, expected + MARGIN * expected_error),
             multiply_adds=sum(self._costs[heads][head] * share for head, share in shares.items()),
             shares=shares,
         )

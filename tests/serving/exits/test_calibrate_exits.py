@@ -153,10 +153,10 @@ def test_the_chosen_thresholds_are_the_cheapest_that_keep_the_accuracy(model, ca
     for thresholds in itertools.product(*(np.quantile(sure[head], np.linspace(0, 1, 9)) for head in heads)):
         leaves = [sure[head] >= threshold for head, threshold in zip(heads, thresholds)]
         lost = of_main.astype(int) - np.select(leaves, [right[head] for head in heads], right["main"])
-        if np.mean(lost) + np.std(lost) / 20 <= 0.3:
+        if np.mean(lost) + 2 * np.std(lost) / 20 <= 0.3:
             least = min(least, np.mean(np.select(leaves, [costs[head] for head in heads], costs["main"])))
     chosen = calibration.chosen
-    assert chosen.accuracy_loss + chosen.standard_error <= chosen.highest_loss <= 0.3
+    assert chosen.accuracy_loss + 2 * chosen.standard_error <= chosen.highest_loss <= 0.3
     assert 0.1 < chosen.shares["main"] < 0.9
     passed = sum(row.multiply_adds for row in cost.rows(model) if row.name in ("aux1", "aux2"))
     assert chosen.multiply_adds <= least + passed  # the second search does not count the heads that were passed

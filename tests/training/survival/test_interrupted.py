@@ -8,10 +8,11 @@ from tiny_network import TINY
 
 pytest.importorskip("tensorflow")
 
-from keras_inception import files
+from keras_inception import data, files
 from keras_inception.cli.progress import TrainingProgress
 from keras_inception.training import checkpoint, runs, saving
 from keras_inception.training.config import TrainConfig
+from keras_inception.training.interruption import PreemptedError
 from keras_inception.training.loop import train
 
 
@@ -110,3 +111,23 @@ def test_ctrl_c_within_an_epoch_counts_the_epochs_that_are_saved(config, tmp_pat
     after_two = AFTER_ONE.replace("1 epoch", "2 epochs")
     assert interrupted(config, folder, after_two, callbacks=[CtrlC("on_epoch_end", 1)]) == 2
     assert train(folder=folder, resume=True, verbose=0, report=lambda message: None).epochs == 3
+
+
+def test_an_epoch_that_has_fewer_steps_than_were_done_begins_again(image_folder, tmp_path):
+    config = TrainConfig.of(dataset=str(image_folder), architecture=TINY, epochs=1, batch_size=8, aux_heads=False)
+
+    def after_three_steps(batch, logs):
+        if batch == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    told = keras.callbacks.LambdaCallback(on_train_batch_end=after_three_steps)
+    with pytest.raises(PreemptedError, match="3 steps"):
+        train(config, tmp_path / "run", verbose=0, report=print, callbacks=[told])
+    record = runs.data_record(tmp_path / "run")
+    kept = set(list(record["splits"]["train"])[::3])  # 11 of 32: two steps
+    files.write_json(tmp_path / "run" / runs.DATA, data.without(record, record["splits"]["train"].keys() - kept))
+    said = []
+    finished = train(config, tmp_path / "run", verbose=0, report=said.append)
+    assert finished.model.optimizer.iterations == 3 + 2
+    assert said == ["an epoch has 2 steps now, and the one that was begun begins again"]
+    assert_whole(finished.folder, 1)
