@@ -37,7 +37,7 @@ _NOT_THE_SAME = (
 
 
 class BadImagesError(InputError):
-    """Images that are used, by a run or already, cannot be read, or are gone.
+    """Images of a run, or of data that are in use, cannot be read or are gone.
 
     Attributes:
         reasons: By path, why.
