@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_inception.cli.console import CheckProgress
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, counted
 from keras_inception.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -62,12 +62,21 @@ def data_of(arguments: argparse.Namespace, model: "InceptionModel") -> "Data":
         recipe=replace(config.recipe, batch_size=arguments.batch_size),
     )
     data = load_data(config, model.preprocessing, record=record, on_check=CheckProgress())
-    if data.skipped:
-        print(f"warning: left out {len(data.skipped)} unreadable files", file=sys.stderr)
-    if data.added:
-        print(f"warning: left out {len(data.added)} files that are newer than the run", file=sys.stderr)
+    for line in left_out(data):
+        print(f"warning: {line}", file=sys.stderr)
     _check_classes(model, data.class_names)
     return data
+
+
+def left_out(data: "Data") -> list[str]:
+    """Returns a line about the files that are not read, and one about those that came after the run's."""
+    lines = []
+    if data.skipped:
+        lines.append(f"left out {counted(len(data.skipped), 'unreadable or missing file')}")
+    if data.added:
+        newer = "file that is" if len(data.added) == 1 else "files that are"
+        lines.append(f"left out {len(data.added):,} {newer} newer than the run")
+    return [f"{line}: {', '.join(names[:5])}" for line, names in zip(lines, filter(None, (data.skipped, data.added)))]
 
 
 def _check_classes(model: "InceptionModel", found: list[str]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 import docstring_parser
 
 from keras_inception.architectures import RESIZES
+from keras_inception.cli import dataset
 from keras_inception.cli.console import CheckProgress, command, files_of
 from keras_inception.errors import InputError, counted
 from keras_inception.recipes import AUX_LOSS_SCHEDULES, OPTIMIZERS, QUICK, RECIPES, SCHEDULES, Augmentation, Recipe
@@ -242,10 +243,8 @@ def _say_data(config: TrainConfig, data: "Data", progress: "Progress") -> None:
         print(f"images of {side} pixels are scaled up to {size}x{size}, a size that {network} takes")
     else:
         print(f"images are scaled to {size}x{size} for {network}")
-    if data.skipped:
-        print(f"left out {len(data.skipped)} unreadable files: {', '.join(data.skipped[:5])}")
-    if data.added:
-        print(f"left out {len(data.added)} files that are newer than the run: {', '.join(data.added[:5])}")
+    for line in dataset.left_out(data):
+        print(line)
     if data.cached_bytes:
         where = "in memory" if config.cache == "memory" else "in the run's folder until its end"
         print(f"decoded images: about {data.cached_bytes / 2**30:,.2f} GiB, kept {where}")

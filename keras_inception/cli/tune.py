@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keras_inception.cli import dataset
 from keras_inception.cli.console import CheckProgress, command, files_of
 from keras_inception.cli.train import CHOICES, add_fields, add_groups, merged_config, options_of
 from keras_inception.errors import InputError
@@ -141,8 +142,8 @@ class _Table:
         """Prints what is searched on, and the trials of earlier runs of the command."""
         sizes = ", ".join(f"{data.sizes.get(split, 0):,} {split}" for split in ("train", "validation"))
         self._say(f"{sizes} images of {len(data.class_names)} classes, {data.image_shape[0]}x{data.image_shape[1]}")
-        if data.skipped:
-            self._say(f"left out {len(data.skipped)} unreadable files: {', '.join(data.skipped[:5])}")
+        for line in dataset.left_out(data):
+            self._say(line)
         if self.begun:
             return  # again, without images that turned out bad
         self.begun = True

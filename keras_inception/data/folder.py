@@ -16,7 +16,7 @@ from keras_inception.data import table
 from keras_inception.data.checking import check
 from keras_inception.data.collection import Collection, awaited, is_same, without
 from keras_inception.data.image_files import files_in, folders_in, loose_images
-from keras_inception.errors import InputError, shown
+from keras_inception.errors import InputError, counted, shown
 from keras_inception.network.labels import is_class_name
 from keras_inception.types import Array, PathLike, Tensor
 
@@ -235,7 +235,7 @@ def _of_record(
     changed = [name for name in was if name in places and not is_same(marks[places[name]], was[name])]
     if gone or changed:
         raise InputError(
-            f"{_NOT_THE_SAME} {len(gone)} files are gone and {len(changed)} have another content, such as "
+            f"{_NOT_THE_SAME} {counted(len(gone), 'file')} gone, {len(changed)} with another content, such as "
             f"{(gone + changed)[0]}. Received: {folder}"
         )
     added = sorted(places.keys() - was.keys() - set(record["skipped"]))

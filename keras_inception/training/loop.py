@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_inception import evaluation, files
 from keras_inception.data import BadImagesError, Data
-from keras_inception.errors import InputError, counted, shown
+from keras_inception.errors import InputError, shown
 from keras_inception.network.model import InceptionModel
 from keras_inception.network.saved import known
 from keras_inception.training import checkpoint, diagnosis, distribute, finished, optimizers, runs
-from keras_inception.training.config import TrainConfig, changes, to_options
+from keras_inception.training.config import TrainConfig, to_options
 from keras_inception.training.configured import compiled_model, load_data, note_bad_images
 from keras_inception.training.interruption import Interrupt, interrupt_signal, termination_signal
 from keras_inception.training.saving import (
@@ -32,6 +31,7 @@ from keras_inception.training.saving import (
     PassOnTermination,
     SaveRun,
 )
+from keras_inception.training.start import Start, interrupted, start_of
 from keras_inception.types import PathLike, Strategy
 
 
@@ -104,7 +104,8 @@ def train(
     signals = termination_signal(), interrupt_signal()
     with alone, signals[0] as terminated, signals[1] as interrupt, distribute.lost_workers(training.strategy):
         training.check_folder(resume, overwrite)  # another process may have been faster
-        training.say_that_it_begins_anew()
+        if training.start.begins_anew and training.chief:
+            report(f"{training.folder} has no checkpoint yet: the training begins anew with the same options")
         try:
             while True:
                 try:
@@ -117,7 +118,7 @@ def train(
         except KeyboardInterrupt as error:
             if not runs.is_unfinished(training.folder):
                 raise
-            raise KeyboardInterrupt(training.interrupted()) from error
+            raise KeyboardInterrupt(interrupted(training.folder)) from error
         finally:
             training.remove_cache()
 
@@ -125,9 +126,7 @@ def train(
 class Training:
     """A training under way; see `train`."""
 
-    goes_on: bool  # with the run in the folder, which `check_folder` tells
-    reopens: bool  # a finished run, for more epochs
-    begins_anew: bool  # the run in the folder, which ended before its first checkpoint
+    start: Start  # which `check_folder` tells
     data: Data  # there once it has begun, as is `model`
     model: InceptionModel
     progress: checkpoint.Progress
@@ -159,75 +158,7 @@ class Training:
 
     def check_folder(self, resume: bool = False, overwrite: bool = False) -> None:
         """Refuses a folder in which there is neither room for a new run nor the one to go on with."""
-        self.goes_on = not overwrite and runs.is_unfinished(self.folder)
-        self.begins_anew = self.goes_on and not self._checkpoint.is_file()
-        was, epochs = runs.begun(self.folder) if resume or self.goes_on else self.config, self.config.recipe.epochs
-        trained = was.recipe.epochs
-        if resume and not self.goes_on and (was.patience or was.max_minutes):  # it may have ended earlier
-            with contextlib.suppress(InputError):  # damaged or missing
-                trained = len(files.read_table(self.folder / runs.HISTORY, ("epoch",)))
-        self.reopens = resume and not self.goes_on and epochs > trained
-        if not self.chief:
-            return
-        if not self.goes_on and not self.reopens:
-            if resume:
-                raise InputError(
-                    f"{self.folder} holds a finished run of {counted(trained, 'epoch')}: there is nothing to go on "
-                    f"with. More `--epochs` train it further. Received: epochs={epochs}"
-                )
-            runs.check_free(self.folder, overwrite=overwrite)
-            self._check_weights()
-            return
-        different = changes(replace(was, recipe=replace(was.recipe, epochs=epochs)) if resume else was, self.config)
-        if different:
-            raise InputError(
-                f"{self.folder} holds an unfinished run of another configuration: {different}. Go on with it with "
-                "`--resume`, replace it with `--overwrite`, or choose another folder with `--out`."
-            )
-        if self.reopens:
-            self._check_patience(trained)
-            return
-        self._check_own(checkpoint.progress(self._checkpoint))  # refuses a damaged one before the images are read
-        kept = [name for name in (runs.HISTORY, runs.BEST, runs.MODEL) if (self.folder / name).exists()]
-        if kept and self.begins_anew:
-            raise InputError(
-                f"{self.folder} lacks {runs.CHECKPOINT}, without which its run cannot go on, and would lose "
-                f"{', '.join(kept)}. Bring it back, replace the run with `--overwrite`, or choose another folder "
-                "with `--out`."
-            )
-
-    def say_that_it_begins_anew(self) -> None:
-        """Says so where the run in the folder ended before its first checkpoint."""
-        if self.begins_anew:
-            self._report(f"{self.folder} has no checkpoint yet: the training begins anew with the same options")
-
-    def interrupted(self) -> str:
-        """Returns what is saved of an interrupted training, and how it goes on."""
-        saved = checkpoint.Progress()
-        with contextlib.suppress(InputError, OSError):
-            saved = checkpoint.progress(self._checkpoint)
-        if not saved.epoch and not saved.step:
-            return f"interrupted before the first epoch was saved; begin it again with {runs.resuming(self.folder)}"
-        return f"interrupted after {saved}; go on with {runs.resuming(self.folder)}"
-
-    def _check_weights(self) -> None:
-        """Refuses weights that lie in the folder, which a new run empties before its first epoch is trained."""
-        weights = self.config.weights
-        if weights is not None and Path(weights).resolve().is_relative_to(self.folder.resolve()):
-            raise InputError(
-                f"`weights` must not lie in the folder that is overwritten, or an interruption would lose them. Choose "
-                f"another folder with `--out`. Received: weights={weights!r}"
-            )
-
-    def _check_patience(self, epochs: int) -> None:
-        """Refuses a finished run that would end again before its first further epoch."""
-        best = files.read_json(self.folder / runs.RESULTS).get("best")
-        if checkpoint.Progress(epochs, best=best).is_over(self.config.patience, None):
-            raise InputError(
-                f"{self.folder} ended after {counted(epochs, 'epoch')}, of which epoch {best['epoch']} was the best, "
-                "by its patience. It is trained further with `--patience off` or a larger one. "
-                f"Received: patience={self.config.patience}"
-            )
+        self.start = start_of(self.folder, self.config, resume=resume, overwrite=overwrite, chief=self.chief)
 
     def begin(
         self,
@@ -237,9 +168,9 @@ class Training:
         """Loads the data, builds the model, prepares the folder, and goes back to the last checkpoint."""
         keras.utils.set_random_seed(self.config.seed)
         self.remove_cache()  # of a process that was killed, or of other images
-        self.goes_on = self.goes_on or self.reopens
-        record = runs.data_record(self.folder) if self.goes_on else None
-        if self.goes_on and record is None and not self.begins_anew:
+        self.start = replace(self.start, goes_on=self.start.goes_on or self.start.reopens)
+        record = runs.data_record(self.folder) if self.start.goes_on else None
+        if self.start.goes_on and record is None and not self.start.begins_anew:
             self._report(runs.unknown_images(self.folder))
         batch = partial(distribute.batch, strategy=self.strategy)
         reached = self._reached()
@@ -281,7 +212,7 @@ class Training:
         A run that goes on has all weights, and needs those that it began with no more: they may be gone, or others.
         """
         own = None
-        if self.goes_on and self.config.weights is not None:
+        if self.start.goes_on and self.config.weights is not None:
             with contextlib.suppress(InputError):  # damaged or missing, and written anew
                 own = known(self.folder / runs.MODEL)
         if own is None:
@@ -347,7 +278,7 @@ class Training:
         note_bad_images(self.folder, runs.data_record(self.folder) or self.data.record, self.config, bad)
         if not self.config.skip_bad_images:
             raise bad
-        self.goes_on = True
+        self.start = replace(self.start, goes_on=True)
         if distribute.worker_count(self.strategy) > 1:
             raise InputError(f"{bad} These are left out now: the same command on all workers goes on.") from bad
 
@@ -374,10 +305,10 @@ class Training:
 
     def _prepare_folder(self) -> None:
         """Makes the folder of a new run, without what an earlier one left there, and writes the configuration."""
-        if not self.goes_on:
+        if not self.start.goes_on:
             runs.clear(self.folder)
-        if self.reopens and (self.folder / runs.RESULTS).is_file():  # not where it begins again without bad images
-            self._reopen()
+        if self.start.reopens and (self.folder / runs.RESULTS).is_file():
+            self._reopen()  # not where it begins again without bad images
         with files.writing(self.folder):
             (self.folder / STOP).unlink(missing_ok=True)
         # The configuration makes the folder one of a run: a kill before the next line leaves one that goes on.
@@ -387,8 +318,8 @@ class Training:
 
     def _reached(self) -> checkpoint.Progress:
         """Returns what the run in the folder has gone through; of a finished one, whose history tells, all of it."""
-        if not (self.reopens and (self.folder / runs.RESULTS).is_file()):
-            return checkpoint.progress(self._checkpoint) if self.goes_on else checkpoint.Progress()
+        if not (self.start.reopens and (self.folder / runs.RESULTS).is_file()):
+            return checkpoint.progress(self._checkpoint) if self.start.goes_on else checkpoint.Progress()
         rows = files.read_table(self.folder / runs.HISTORY, ("epoch", "loss"))
         history = [{name: float(value) for name, value in row.items() if value != ""} for row in rows]
         history = [{**row, "epoch": int(row["epoch"])} for row in history]
@@ -424,23 +355,10 @@ class Training:
             self._report(f"an epoch has {self.data.steps_per_epoch} steps now, and the one that was begun begins again")
             self.progress = replace(self.progress, step=0)
 
-    def _check_own(self, progress: checkpoint.Progress) -> None:
-        """Refuses a checkpoint whose losses are not those of the run's history, which is written right after it."""
-        rows: list[dict[str, str]] = []
-        with contextlib.suppress(InputError):  # a damaged or missing history is written anew
-            rows = files.read_table(self.folder / runs.HISTORY, ("loss",))
-        for epoch, (row, then) in enumerate(zip(rows, progress.history), 1):
-            if not np.isclose(float(row["loss"]), then["loss"], rtol=1e-4):
-                raise InputError(
-                    f"{self._checkpoint} must be that of this run, and its loss of epoch {epoch} is another than in "
-                    f"{runs.HISTORY}. Bring back the run's own; or remove {runs.HISTORY} if that was changed, and it "
-                    f"is written anew. Received: a loss of {then['loss']} for {row['loss']}"
-                )
-
     def _keep_best(self) -> None:
         """Writes the best model where a run ended between its checkpoint and that; says so where it is lost."""
         best, path = self.progress.best, self.folder / runs.BEST
-        if best and best["epoch"] == self.progress.epoch and not self.progress.step and not self.reopens:
+        if best and best["epoch"] == self.progress.epoch and not self.progress.step and not self.start.reopens:
             with optimizers.averaged_weights(self.model):
                 runs.save_model(self.model, self.folder, runs.BEST)
         elif best and not path.exists():

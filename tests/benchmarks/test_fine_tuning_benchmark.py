@@ -55,7 +55,7 @@ def test_class_folders_hold_the_drawn_images(fine_tuning, folder, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:All weights of .* were loaded except")
+@pytest.mark.filterwarnings("ignore:All weights of .* were loaded except", "ignore:suspicious_labels.png is left out")
 def test_a_run_writes_the_accuracy_of_each_start(fine_tuning, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(fine_tuning, "NETWORK", {"architecture": TINY, "image_size": 10})
     monkeypatch.setitem(fine_tuning.STARTS["pretrained, frozen"], "freeze_through", "inception_4a")

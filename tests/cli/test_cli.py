@@ -166,7 +166,7 @@ def test_train_refuses_bad_images_and_skips_them_when_told_to(image_folder, tmp_
     # Far too small a size ends the second try after the data is loaded and told about.
     status = main(["train", "--dataset", str(folder), "--image-size", "20", "--out", str(out), "--skip-bad-images"])
     printed = capsys.readouterr()
-    assert f"left out 1 unreadable files: {folder / 'dark' / 'notes.txt'}" in printed.out
+    assert f"left out 1 unreadable or missing file: {folder / 'dark' / 'notes.txt'}" in printed.out
     assert status == 2
     assert "must be at least 79x79" in printed.err
 

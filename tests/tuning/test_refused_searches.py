@@ -79,7 +79,7 @@ def test_a_search_goes_on_with_its_images_alone(searched, images):
     Image.new("RGB", (40, 36)).save(images / "dark" / "late.png")
     assert searched(2) == [begun, begun]
     (images / "dark" / "3.png").unlink()
-    with pytest.raises(InputError, match=r"must be those that the run began with.* 1 files are gone .*dark/3\.png"):
+    with pytest.raises(InputError, match=r"must be those that the run began with.* 1 file gone.*dark/3\.png"):
         searched(3)
     assert len(searched(1, overwrite=True)) == 3
     (images / "dark").rename(images / "night")

@@ -221,7 +221,11 @@ def test_on_a_terminal_the_table_shows_the_trial_that_runs_below_those_that_ende
     monkeypatch.setattr(sys, "stdout", out := Terminal())
     values = {"aux1_weight": 0.15, "optimizer": "sgd"}
     data = types.SimpleNamespace(
-        sizes={"train": 9, "validation": 3}, class_names=["a", "b"], image_shape=(8, 8, 3), skipped=["a/bad.png"]
+        sizes={"train": 9, "validation": 3},
+        class_names=["a", "b"],
+        image_shape=(8, 8, 3),
+        skipped=["a/bad.png"],
+        added=[],
     )
     with tune._Table("val_main_accuracy", 4) as table:
         table.begin(data, [])
@@ -231,7 +235,7 @@ def test_on_a_terminal_the_table_shows_the_trial_that_runs_below_those_that_ende
         table.add(TrialResult("1", "FAILED", None, 1.0, 0, values, "diverged: NaN"))
     lines = out.getvalue().splitlines()
     assert sum(line.startswith("trial ") for line in lines) == 1  # though the search began twice
-    assert "left out 1 unreadable files: a/bad.png" in lines
+    assert "left out 1 unreadable or missing file: a/bad.png" in lines
     shown, ended, failed = (next(line for line in lines if text in line) for text in ("0.2500", "0.7500", "failed"))
     assert "1/4" in shown
     for text in ("4/4", "aux1_weight=0.15", "optimizer=sgd"):

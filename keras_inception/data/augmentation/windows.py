@@ -153,8 +153,8 @@ def resize_by_scale(image: Tensor, height: int | Tensor, width: int | Tensor, *,
     """Resizes bilinearly what becomes larger; what becomes smaller is antialiased, or made of the means of areas.
 
     On photographs the means of areas are nearer to antialiased bilinear interpolation than that is to bicubic (root
-    mean square 1.1 and 2.3 of 255), and TensorFlow takes half as long for them. Of small images they are too sharp: in
-    training at 16x16 they cost a point of accuracy, see `benchmarks/interpolation.py`.
+    mean square 1.1 and 2.3 of 255), and TensorFlow takes half as long for them. In training at 16x16 they cost a point
+    of accuracy, see `benchmarks/interpolation.py`.
     """
     size = tf.shape(image)
     resized = tf.cond(

@@ -107,9 +107,9 @@ def replace_a_file(images):
         (rename_a_class, r"Classes \['dark', 'light'\] are now \['bright', 'dark'\]"),
         (rename_so_that_labels_swap, r"Classes \['dark', 'light'\] are now \['a light one', 'dark'\]"),
         (add_a_class, r"Classes .* are now \['dark', 'light', 'middle'\]"),
-        (remove_a_file, r"1 files are gone and 0 have another content, such as dark/7\.png"),
-        (change_a_file, r"0 files are gone and 1 have another content, such as dark/7\.png"),
-        (replace_a_file, r"0 files are gone and 1 have another content, such as dark/7\.png"),
+        (remove_a_file, r"1 file gone, 0 with another content, such as dark/7\.png"),
+        (change_a_file, r"0 files gone, 1 with another content, such as dark/7\.png"),
+        (replace_a_file, r"0 files gone, 1 with another content, such as dark/7\.png"),
     ],
 )
 def test_other_images_are_refused_with_what_is_different(change, message, run, tmp_path):
@@ -133,7 +133,7 @@ def test_two_files_of_one_size_and_time_that_change_places_are_noticed(image_fol
     (images / "dark" / "3.png").rename(tmp_path / "aside")
     (images / "light" / "3.png").rename(images / "dark" / "3.png")
     (tmp_path / "aside").rename(images / "light" / "3.png")
-    with pytest.raises(InputError, match=r"0 files are gone and 2 have another content, such as \w+/3\.png"):
+    with pytest.raises(InputError, match=r"0 files gone, 2 with another content, such as \w+/3\.png"):
         data.load(images, architecture=TINY, record=record)
     sizes = {split: dict.fromkeys(files, 300) for split, files in record["splits"].items()}
     of_earlier_version = record | {"splits": sizes}  # knew no contents
@@ -181,7 +181,7 @@ def test_a_run_is_evaluated_on_its_own_splits_whatever_came_later(run, tmp_path,
     assert data_of(arguments, model).sizes == {"train": 32, "validation": 4, "test": 4}
     arguments.dataset = None
     remove_a_file(tmp_path / "images")
-    with pytest.raises(InputError, match=r"1 files are gone"):
+    with pytest.raises(InputError, match=r"1 file gone"):
         data_of(arguments, model)
     (run / "data.json").unlink()
     data_of(arguments, model)
