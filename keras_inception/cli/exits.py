@@ -127,7 +127,7 @@ def _print(
     print(f"what tells how sure an answer is: {calibration.criterion}")
     for head, weights in calibration.mixtures.items():
         mixed = " + ".join(f"{weight:.2f} {name}" for name, weight in weights.items())
-        print(f"logits that {head} answers with, as calibrated: {mixed}")
+        print(f"{head} answers with the softmax of the logits {mixed}")
     if not calibration.thresholds:
         print(
             f"no image may leave early: on {calibration.images:,} validation images all thresholds may lose more than "
@@ -135,8 +135,9 @@ def _print(
         )
         return
     reached = points[calibration.table.index(calibration.chosen)] if points else calibration.chosen
+    gained = round(-100 * reached.accuracy_loss, 2) + 0.0  # not -0.0
     print(
-        f"chosen: {-100 * reached.accuracy_loss:+.2f} points of accuracy on the {measured[-1]} images (standard error "
+        f"chosen: {gained:+.2f} points of accuracy on the {measured[-1]} images (standard error "
         f"{100 * reached.standard_error:.2f}), with {reached.multiply_adds / calibration.multiply_adds:.0%} of the "
         "multiply-adds"
     )

@@ -19,6 +19,7 @@ from keras_inception.types import Array, PathLike
 
 COMBINATIONS: int = 4000  # of thresholds that are tried, over all heads
 MARGIN: float = 2.0  # standard errors of the accuracy that is lost
+LEAST_MARGIN: float = 3.0  # images; see `_highest`
 NEVER: float = 2.0  # a threshold that no answer reaches
 HIGHEST: float = 0.999999  # of the thresholds that are tried
 STEPS: int = 50  # thresholds of a head that are tried around the best combination
@@ -48,7 +49,7 @@ class ExitPoint:
         accuracy_loss: Accuracy of the main head on all images, minus that.
         standard_error: The standard error of `accuracy_loss`.
         highest_loss: The larger one of two estimates of `accuracy_loss`, as counted and as the calibrated probabilities
-            expect it, each plus two standard errors.
+            expect it, each plus two standard errors or, where that is more, three images.
         multiply_adds: The mean over the images.
         shares: Share of the images that leave at each head, `"main"` included.
     """
@@ -189,8 +190,9 @@ def calibrate_exits(
 
     Thresholds that were chosen because they do well on some images do less well on others, so there is a margin: the
     accuracy that is lost is estimated by counting right answers and by comparing the probabilities that the heads give
-    to their answers, and each estimate plus two standard errors must be at most `max_accuracy_loss`. With few
-    validation images it may be that none may leave early.
+    to their answers, and each estimate plus two standard errors must be at most `max_accuracy_loss`. Where no image of
+    n is lost, up to 3 / n of others may be, the rule of three: that is the least margin. So 0.002 needs 1,500
+    validation images; with fewer, none may leave early.
 
     Args:
         model: A trained model with auxiliary heads and a fixed image size.
@@ -207,7 +209,8 @@ def calibrate_exits(
             fit the model.
 
     Reference: Wołczyk et al., Zero Time Waste: Recycling Predictions in Early Exit Neural Networks, arXiv:2106.05409,
-    section 3.2, for the mean of the answers.
+    section 3.2, for the mean of the answers; Hanley and Lippman-Hand, If Nothing Goes Wrong, Is Everything All Right?,
+    JAMA 249, 1983, for the rule of three.
     """
     if not is_number(max_accuracy_loss, 0, 1):
         raise InputError(
@@ -276,19 +279,25 @@ def mixture(logits: Sequence[Array], labels: Array) -> list[float]:
     """Returns the weights of some heads' logits that make the cross-entropy of their sum's softmax least.
 
     They are from 0 to 20, the last one from 0.05. Of a single head that is temperature scaling: the weight is 1 divided
-    by the temperature.
+    by the temperature. Of n images, each label counts for (n + 1) / (n + 2), and the other classes for the rest, so
+    that a few images that are all answered rightly do not make a head certain.
 
     Args:
         logits: Of each head, `(images, classes)`, that of the one that answers last.
         labels: `(images,)`, integers.
+
+    Reference: Platt, Probabilistic Outputs for Support Vector Machines, 1999, section 2.2, for these targets.
     """
-    of_labels = np.stack([np.take_along_axis(values, labels[:, None], axis=1)[:, 0] for values in logits])
+    images, classes = logits[0].shape
+    targets = np.full((images, classes), 1 / (images + 2) / max(classes - 1, 1))
+    targets[np.arange(images), labels] = (images + 1) / (images + 2)
+    of_targets = np.stack([(targets * values).sum(axis=1) for values in logits])
 
     def cross_entropy(weights: Array) -> tuple[float, Array]:
         log_probabilities = log_softmax(sum(w * values for w, values in zip(weights, logits)), axis=1)
         expected = np.stack([(np.exp(log_probabilities) * values).sum(axis=1) for values in logits])
-        loss = -np.take_along_axis(log_probabilities, labels[:, None], axis=1).mean()
-        return float(loss), (expected - of_labels).mean(axis=1)
+        loss = -(targets * log_probabilities).sum(axis=1).mean()
+        return float(loss), (expected - of_targets).mean(axis=1)
 
     bounds = [*[(0.0, LARGEST_WEIGHT)] * (len(logits) - 1), (LEAST_WEIGHT, LARGEST_WEIGHT)]
     return minimize(cross_entropy, np.full(len(logits), 1 / len(logits)), jac=True, bounds=bounds).x.tolist()
@@ -356,7 +365,7 @@ class _Answers:
             accuracy=float(right.mean()),
             accuracy_loss=counted,
             standard_error=counted_error,
-            highest_loss=max(counted + MARGIN * counted_error, expected + MARGIN * expected_error),
+            highest_loss=max(_highest(counted, counted_error, len(at)), _highest(expected, expected_error, len(at))),
             multiply_adds=sum(self._costs[heads][head] * share for head, share in shares.items()),
             shares=shares,
         )
@@ -412,6 +421,11 @@ def _sweep(points: list[ExitPoint], chosen: ExitPoint, never: ExitPoint, count: 
 def _mean_and_error(values: Array) -> tuple[float, float]:
     """Returns the mean and its standard error."""
     return float(values.mean()), float(values.std() / np.sqrt(len(values)))
+
+
+def _highest(loss: float, standard_error: float, images: int) -> float:
+    """Returns a loss of accuracy plus its margin, which is not 0 where no answer of these images differs."""
+    return min(1.0, loss + max(MARGIN * standard_error, LEAST_MARGIN / images))
 
 
 def _exit_costs(model: InceptionModel, heads: Collection[str]) -> dict[str, int]:

@@ -80,6 +80,16 @@ def test_the_weights_of_several_heads_are_those_that_the_labels_were_drawn_with(
     assert calibrating.mixture([second], labels) == pytest.approx([0.05], abs=1e-6)  # one that answers stays in
 
 
+@pytest.mark.parametrize("images", [5, 30])
+def test_a_few_images_that_are_answered_rightly_do_not_make_a_head_certain(images):
+    """Else the weight would be the largest one, with which all probabilities are 1."""
+    labels = np.arange(images) % 4
+    logits = 2.0 * np.eye(4)[labels]
+    (weight,) = calibrating.mixture([logits], labels)
+    others = 3 * np.exp(-2 * weight)
+    assert 1 / (1 + others) == pytest.approx((images + 1) / (images + 2), abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("criterion", "expected"),
     [
@@ -173,6 +183,17 @@ def test_images_leave_at_a_head_that_is_right_where_main_is_and_at_no_other(mode
     assert found.accuracy == 1
     for head in ("aux1", "aux2"):
         assert found.shares.get(head, 0) <= np.mean(guesses[head] == guesses["main"])
+
+
+@pytest.mark.parametrize(("count", "loss", "leave"), [(29, 0.1, 0.0), (30, 0.1, 1.0), (1499, 0.002, 0.0)])
+def test_no_image_leaves_where_too_few_are_seen_to_know(model, outputs, monkeypatch, count, loss, leave):
+    """All heads answer alike here; in n others an earlier one may still lose three images."""
+    probabilities = np.resize(outputs["main"], (count, 7))
+    found = types.SimpleNamespace(probabilities=dict.fromkeys(ALL, probabilities), labels=probabilities.argmax(axis=1))
+    monkeypatch.setattr(calibrating.evaluation, "predict", lambda *arguments, **options: found)
+    chosen = ki.calibrate_exits(model, (), loss).chosen
+    assert chosen.shares.get("aux1", 0.0) == leave
+    assert chosen.accuracy_loss == 0
 
 
 def test_the_table_goes_from_no_exits_to_the_cheapest_and_holds_the_chosen_ones(calibration):
