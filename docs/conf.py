@@ -22,6 +22,13 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 suppress_warnings = ["misc.highlighting_failure"]
 
+# Files that a page of the site includes or copies: on GitHub links lead to them, in the site to that page.
+PAGES_OF = {
+    "../saved_models/README.md": "tensorflow-serving.md",
+    "../tuning/README.md": "tuning.md",
+    "../examples/three_softmaxes.ipynb": "lesson.ipynb",
+}
+
 # The notebook lives with the examples; the build runs it, and shows what it prints.
 shutil.copy(HERE.parent / "examples" / "three_softmaxes.ipynb", HERE / "lesson.ipynb")
 nb_execution_mode = "force"
@@ -68,6 +75,13 @@ def code_as_rest(app, what, name, obj, options, lines):
     lines[:] = text.split("\n")
 
 
+def links_of_the_site(app, docname, source):
+    """Lets links to the files of `PAGES_OF` lead to their pages."""
+    for file, page in PAGES_OF.items():
+        source[0] = source[0].replace(f"]({file}", f"]({page}")
+
+
 def setup(app):
     """Connects what the build changes."""
+    app.connect("source-read", links_of_the_site)
     app.connect("autodoc-process-docstring", code_as_rest, priority=100)
