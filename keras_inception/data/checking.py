@@ -19,8 +19,8 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 from PIL import Image, WebPImagePlugin  # noqa: F401, which reads WebP
 
-from keras_inception.data.decoding import MAX_PIXELS, decode_or_say_why
-from keras_inception.data.image_files import DAMAGED, MAX_BYTES, DamagedError, read_bytes
+from keras_inception.data.decoding import MAX_PIXELS, MAX_PNG_SIDE, decode_or_say_why
+from keras_inception.data.image_files import MAX_BYTES, DamagedError, is_lossless, read_bytes
 from keras_inception.errors import InputError
 from keras_inception.files import written_aside
 from keras_inception.types import Array, PathLike
@@ -103,8 +103,8 @@ def _look(path: str, known: Any, full: bool) -> tuple[tuple[Any, ...], str] | No
         pass  # Pillow raises errors of all kinds; what is no file has a reason of its own
     try:
         image = decode_or_say_why(read_bytes(path))
-    except DamagedError:
-        image = DAMAGED
+    except DamagedError as error:
+        image = str(error)
     except InputError as error:
         return _UNKNOWN, str(error)  # of the system, which may be another the next time
     try:
@@ -122,7 +122,7 @@ def _glance(file: IO[bytes], size: int) -> tuple[int, int]:
     head, tail = _ends(file, size)
     file.seek(0)
     with Image.open(file, formats=("JPEG", "PNG", "WEBP", "GIF", "BMP")) as image:
-        if not _is_whole(image, head, tail, size) or image.width * image.height > MAX_PIXELS:
+        if not _is_whole(image, head, tail, size) or not 0 < image.width * image.height <= MAX_PIXELS:
             raise ValueError("the decoder is to say why")
         return _mark(head, tail), min(image.size)
 
@@ -131,11 +131,11 @@ def _is_whole(image: Image.Image, head: bytes, tail: bytes, size: int) -> bool:
     match image.format:
         case "JPEG" | "MPO":
             # An end is never within pixels, but a thumbnail, which stands before them, has one too.
-            return tail.rfind(b"\xff\xd9") > tail.rfind(b"\xff\xda")
-        case "PNG":
-            return b"IEND\xaeB`\x82" in tail
-        case "GIF":
-            return tail.endswith(b";")
+            return tail.rfind(b"\xff\xd9") > tail.rfind(b"\xff\xda") and not is_lossless(head)
+        case "PNG":  # one without pixels has no tile
+            return bool(image.tile) and max(image.size) <= MAX_PNG_SIDE and b"IEND\xaeB`\x82" in tail
+        case "GIF":  # Pillow makes the screen as large as the frames
+            return any(head[6:8]) and any(head[8:10]) and tail.endswith(b";")
         case "WEBP":
             return int.from_bytes(head[4:8], "little") + 8 <= size
         case "BMP":  # 24 bits a pixel, without compression

@@ -11,10 +11,11 @@ from keras_inception.types import Tensor
 
 # The largest image that is decoded: as many pixels as Pillow opens without a warning, 256 MiB in red, green, blue.
 MAX_PIXELS: int = 2**30 // 4 // 3
+MAX_PNG_SIDE: int = 1_000_000  # libpng's bound
 
 _UNKNOWN = "it is no JPEG, PNG, BMP, GIF or WebP image"
 _TOO_LARGE = f"it has more than {MAX_PIXELS:,} pixels; scale it down"
-_TOO_LONG = "a PNG of more than 1,000,000 pixels along a side is not read; scale it down"
+_TOO_LONG = f"a PNG of more than {MAX_PNG_SIDE:,} pixels along a side is not read; scale it down"
 _BMP = "TensorFlow reads a BMP of 24 or 32 bits, or of 8 in evenly spaced greys, uncompressed; save it as PNG"
 
 
@@ -101,7 +102,7 @@ def _checks(encoded: Tensor, head: Tensor) -> list[tf.Operation]:
     known = tf.debugging.Assert(tf.reduce_all(size != 0), [_UNKNOWN])
     pixels = tf.reduce_prod(tf.cast(size, tf.float64))  # of two numbers of 32 bits: too much for an integer
     small = tf.debugging.Assert(pixels <= MAX_PIXELS, [_TOO_LARGE, size])
-    is_long = _starts(head, b"\x89PNG") & tf.reduce_any(size > 1_000_000)  # libpng's bound
+    is_long = _starts(head, b"\x89PNG") & tf.reduce_any(size > MAX_PNG_SIDE)
     short = tf.debugging.Assert((pixels > MAX_PIXELS) | ~is_long, [_TOO_LONG])
     bmp = tf.debugging.Assert(tf.reduce_all(size >= 0), [_BMP])
     return [check for check in (known, small, short, bmp) if check is not None]  # None where they ran eagerly

@@ -1,5 +1,6 @@
 """Which files of a folder are images, and their bytes: one rule for training, evaluation and prediction."""
 
+import errno
 import glob
 import os
 import stat
@@ -25,11 +26,17 @@ ENDINGS: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 MAX_BYTES: int = 2**30
 
 DAMAGED: str = "it is damaged or truncated"
+_LOSSLESS = "a lossless or hierarchical JPEG is not read; save it as PNG"
+# What the marker of a JPEG's frame says of its coding: libjpeg decodes none of these.
+_LOSSLESS_FRAMES = frozenset(b"\xc3\xc5\xc6\xc7\xcb\xcd\xce\xcf")
 
 
 class DamagedError(InputError):
-    """A file itself is damaged, whatever reads it and when."""
+    """A file itself cannot be read, by its bytes, whatever the system does: the reason, in a few words."""
 
+
+# What a system says of a link that leads to itself, on from a file, or to a name too long for one.
+_NOWHERE = (errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 _KINDS = (
     (stat.S_ISDIR, "it is a folder"),
@@ -51,7 +58,7 @@ def folders_in(folder: PathLike) -> list[Path]:
 
 def loose_images(folder: PathLike) -> list[str]:
     """Returns the names of files in a folder, not below it, that end as an image's does, sorted."""
-    names = (entry.name for entry in os.scandir(folder) if not entry.is_dir())
+    names = (entry.name for entry in os.scandir(folder) if not _is_folder(entry))
     return sorted(name for name in names if name.lower().endswith(ENDINGS) and not is_hidden(name))
 
 
@@ -74,10 +81,20 @@ def _files_in(folder: str, above: tuple[os.stat_result, ...]) -> Iterator[str]:
     with os.scandir(folder) as found:
         entries = sorted((entry for entry in found if not is_hidden(entry.name)), key=lambda entry: entry.name)
     for entry in entries:
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _files_in(entry.path, (*above, status))
         else:
             yield entry.path
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Returns whether an entry is a folder, or a link to one; a link that leads nowhere, or to itself, is none."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno not in _NOWHERE:
+            raise
+        return False
 
 
 def matching(pattern: str) -> list[str]:
@@ -134,8 +151,8 @@ def read_bytes(path: PathLike) -> bytes:
     """Returns the bytes of an image file.
 
     Raises:
-        InputError: It cannot be read, is no file, a JPEG without an end, or has more than `MAX_BYTES`: the reason, in
-            a few words.
+        InputError: It cannot be read, is no file, a JPEG without an end or without losses, or has more than
+            `MAX_BYTES`: the reason, in a few words.
     """
     path = named(path, "path")
     try:
@@ -148,6 +165,8 @@ def read_bytes(path: PathLike) -> bytes:
         encoded = Path(path).read_bytes()
         if _is_cut_off(encoded):
             raise DamagedError(DAMAGED)
+        if is_lossless(encoded):
+            raise DamagedError(_LOSSLESS)
         return encoded
     except InputError:
         raise
@@ -167,3 +186,15 @@ def _is_cut_off(encoded: bytes) -> bool:
             return False
         at += 2 + max(int.from_bytes(encoded[at + 2 : at + 4]), 2)
     return encoded.find(b"\xff\xd9", at) < 0
+
+
+def is_lossless(encoded: bytes) -> bool:
+    """Returns whether bytes, or a beginning with the frame's header, are of a lossless or hierarchical JPEG."""
+    if not encoded.startswith(b"\xff\xd8\xff"):
+        return False
+    at = 2
+    while at + 4 <= len(encoded) and encoded[at] == 0xFF and encoded[at + 1] != 0xDA:
+        if encoded[at + 1] in _LOSSLESS_FRAMES:
+            return True
+        at += 2 + max(int.from_bytes(encoded[at + 2 : at + 4]), 2)
+    return False

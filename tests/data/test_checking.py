@@ -245,6 +245,50 @@ def test_a_header_that_promises_too_much_is_left_to_the_decoder(tmp_path):
     assert "pixels; scale it down" in reasons["bomb.png"]
 
 
+def frame_of(jpeg, marker):
+    """A JPEG whose frame says that it is coded in another way."""
+    at = jpeg.index(b"\xff\xc0")
+    return jpeg[: at + 1] + bytes([marker]) + jpeg[at + 2 :]
+
+
+def test_headers_tell_what_the_decoder_refuses(tmp_path, capfd):
+    png, gif = FILES["plain.png"], FILES["still.gif"]
+    small = "it is no JPEG, PNG, BMP, GIF or WebP image"
+    lossless = {0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF}  # of ITU-T T.81, table B.1
+    bad = {
+        "long.png": (encode(Image.new("L", (1_000_001, 1)), "PNG"), "a PNG of more than 1,000,000 pixels along a side"),
+        "without pixels.png": (png[:33] + png[-12:], "it is damaged or truncated"),
+        "without size.gif": (gif[:6] + bytes(4) + gif[10:], small),
+        "without height.gif": (gif[:8] + bytes(2) + gif[10:], small),
+    }
+    bad |= {
+        f"{marker:x}.jpg": (frame_of(FILES["baseline.jpg"], marker), "a lossless or hierarchical JPEG is not read")
+        for marker in lossless
+    }
+    _, reasons = checking.check(tmp_path, write(tmp_path, {name: content for name, (content, _) in bad.items()}))
+    assert sorted(reasons) == sorted(bad)
+    for name, (_, reason) in bad.items():
+        assert reasons[name].startswith(reason)
+    assert "Unsupported JPEG process" not in capfd.readouterr().err  # a line of libjpeg
+    for content, _ in bad.values():
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            data.decode(content)
+    again = checking.check(tmp_path, list(bad), full=True)[1]
+    assert again == reasons
+
+
+def test_headers_refuse_no_coding_that_the_decoder_reads(tmp_path):
+    png = encode(Image.new("L", (1_000_000, 1)), "PNG")
+    contents = {
+        "longest.png": png,
+        "extended.jpg": frame_of(FILES["baseline.jpg"], 0xC1),
+        "arithmetic.jpg": frame_of(FILES["baseline.jpg"], 0xC9),
+    }
+    assert checking.check(tmp_path, write(tmp_path, contents))[1] == {}
+    for content in contents.values():
+        data.decode(content)
+
+
 @pytest.fixture
 def images(image_folder, tmp_path):
     """Two classes of 20 images, of which one of each is damaged within."""

@@ -210,8 +210,18 @@ def test_what_stands_beside_splits_and_classes_is_not_dropped(tmp_path):
         splits_of(tmp_path, 0)
 
 
-@pytest.mark.parametrize("kind", ["pipe", "socket", "link to nothing", "device"])
-def test_what_is_no_file_is_refused_at_once(flowers, kind, monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("pipe", "it is a pipe"),
+        ("socket", "it is a socket"),
+        ("link to nothing", "No such file"),
+        ("link to itself", "Too many levels of symbolic links"),
+        ("link on from a file", "Not a directory"),
+        ("device", "it is a device"),
+    ],
+)
+def test_what_is_no_file_is_refused_at_once(flowers, kind, reason, monkeypatch):
     path = flowers / "rose" / "bad.jpg"
     listener = socket.socket(socket.AF_UNIX)
     match kind:
@@ -222,12 +232,23 @@ def test_what_is_no_file_is_refused_at_once(flowers, kind, monkeypatch):
             listener.bind(path.name)
         case "link to nothing":
             path.symlink_to("nowhere")
+        case "link to itself":
+            path.symlink_to(path.name)
+        case "link on from a file":
+            path.symlink_to("1.png/2.png")
         case "device":
             path.symlink_to("/dev/zero")
-    reason = "No such file" if kind == "link to nothing" else f"it is a {kind}"
     with pytest.raises(ValueError, match=rf"bad\.jpg: {reason}"):
         data.load(flowers)
+    assert data.load(flowers, skip_bad_images=True).skipped == [str(path)]
+    assert matching(str(flowers / "rose"))[-1] == str(path)
     listener.close()
+
+
+def test_a_link_to_itself_beside_class_folders_is_an_image_without_a_class(flowers):
+    (flowers / "bad.jpg").symlink_to("bad.jpg")
+    with pytest.raises(InputError, match=r"must stand in a class folder.*such as bad\.jpg"):
+        splits_of(flowers, 0)
 
 
 def test_the_check_tells_how_far_it_is(flowers):
