@@ -1,4 +1,4 @@
-"""What ends a training from outside: SIGTERM of a scheduler that wants its machine back, and Ctrl-C."""
+"""What ends a training from outside: SIGTERM of a scheduler that wants its machine back, Ctrl-C, and a lost worker."""
 
 import contextlib
 import signal
@@ -13,12 +13,19 @@ class PreemptedError(StoppedError):
     """SIGTERM came, and the training was saved."""
 
 
+class WorkerLostError(StoppedError):
+    """Another worker of the cluster ended before the training did, or did not come."""
+
+
 @contextlib.contextmanager
 def termination_signal() -> Iterator[threading.Event]:
     """Catches SIGTERM as long as the context lasts.
 
     Returns:
         An event that is set when the signal came; outside the main thread, which alone can catch signals, it never is.
+
+    Raises:
+        PreemptedError: The signal came, and another worker, which was told as well, ended first.
     """
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -27,6 +34,13 @@ def termination_signal() -> Iterator[threading.Event]:
     before = signal.signal(signal.SIGTERM, lambda *_: came.set())
     try:
         yield came
+    except WorkerLostError as error:
+        if not came.is_set():
+            raise
+        raise PreemptedError(
+            "told to end (SIGTERM), as another worker has ended: the same command on all workers goes on from what the "
+            "first of them saved"
+        ) from error
     finally:
         signal.signal(signal.SIGTERM, before)
 

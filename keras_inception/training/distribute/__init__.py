@@ -14,7 +14,6 @@ from keras_inception.network.tensorflow_step import check_trainable
 from keras_inception.training.config import STRATEGIES
 from keras_inception.training.distribute.batches import batch
 from keras_inception.training.distribute.cluster import (
-    WorkerLostError,
     agree,
     is_chief,
     lost_workers,
@@ -26,6 +25,7 @@ from keras_inception.training.distribute.strategies import (
     MultiWorkerMirroredStrategy,
     get_strategy,
 )
+from keras_inception.training.interruption import WorkerLostError
 
 __all__ = [
     "STRATEGIES",

@@ -12,14 +12,11 @@ from typing import Any
 import tensorflow as tf
 
 from keras_inception import undocumented
-from keras_inception.errors import InputError, StoppedError, shown
+from keras_inception.errors import InputError, shown
+from keras_inception.training.interruption import WorkerLostError
 
 SLURM_FIRST_PORT: int = 12_000
 SLURM_PORTS: int = 20_000
-
-
-class WorkerLostError(StoppedError):
-    """Another worker of the cluster ended before the training did, or did not come."""
 
 
 def resolver_of_environment() -> Any:

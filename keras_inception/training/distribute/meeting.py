@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from keras_inception.errors import InputError
-from keras_inception.training.distribute.cluster import WorkerLostError, worker_addresses, worker_index
+from keras_inception.training.distribute.cluster import worker_addresses, worker_index
+from keras_inception.training.interruption import WorkerLostError
 
 TIMEOUT_SECONDS: float = 600
 GREETING = b"keras-inception worker "

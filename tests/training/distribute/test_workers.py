@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+import signal
 import sys
 
 import pytest
@@ -11,6 +12,7 @@ from conftest import cluster_of
 from tiny_network import TINY
 
 from keras_inception.training import distribute
+from keras_inception.training.interruption import PreemptedError, termination_signal
 
 pytestmark = pytest.mark.tensorflow
 PROGRAM = pathlib.Path(__file__).parents[1] / "survival" / "program.py"
@@ -35,7 +37,7 @@ def test_two_workers_train_one_run_that_the_chief_writes_also_after_a_worker_was
     killed, other = two_workers(("step 1 1 9", "never 0"))  # the chief, in the second epoch
     assert (killed.code, other.code) == (-9, 2), other.complained
     assert "32 training, 4 validation, 4 test images" in killed.said
-    complaints = [line for line in other.complained.splitlines() if line.startswith("keras-inception")]
+    complaints = complained_of(other)
     assert len(complaints) == 1
     assert "Another of the 2 workers was lost, so worker 1 stops" in complaints[0]
 
@@ -52,6 +54,49 @@ def test_two_workers_train_one_run_that_the_chief_writes_also_after_a_worker_was
 
 
 @pytest.mark.slow
+def test_workers_that_are_all_told_to_end_are_preempted_and_go_on_with_the_same_command(two_workers):
+    moment = f"batch 1 1 {signal.SIGTERM.value}"
+    chief, other = two_workers((moment, moment))
+    assert (chief.code, other.code) == (75, 75), chief.complained + other.complained
+    told = [complained_of(worker)[-1] for worker in (chief, other)]
+    assert "told to end (SIGTERM), so the training was saved after 1 epoch and 2 steps" in told[0]
+    assert told[1] == (
+        "keras-inception train: told to end (SIGTERM), as another worker has ended: the same command on all workers "
+        "goes on from what the first of them saved"
+    )
+
+    chief, other = two_workers()
+    assert (chief.code, other.code) == (0, 0), chief.complained + other.complained
+    assert "going on after 1 epoch and 2 steps" in chief.said
+
+
+def complained_of(worker):
+    """Returns the lines of the command itself, without those of TensorFlow's C++."""
+    return [line for line in worker.complained.splitlines() if line.startswith("keras-inception")]
+
+
+@pytest.mark.parametrize(
+    ("told", "error", "expected"),
+    [
+        (False, distribute.WorkerLostError("the chief"), distribute.WorkerLostError),
+        (True, distribute.WorkerLostError("the chief"), PreemptedError),
+        (True, ValueError("no matter"), ValueError),
+    ],
+)
+def test_a_worker_that_was_told_to_end_is_preempted_and_not_bereft(told, error, expected):
+    with pytest.raises(Exception, match=r"the same command on all workers goes on|the chief|no matter") as raised:
+        _end_a_training(error, told=told)
+    assert type(raised.value) is expected
+
+
+def _end_a_training(error, *, told):
+    with termination_signal():
+        if told:
+            signal.raise_signal(signal.SIGTERM)
+        raise error
+
+
+@pytest.mark.slow
 def test_an_image_that_is_damaged_within_is_left_out_by_all_workers(two_workers, image_folder, tmp_path):
     images = shutil.copytree(image_folder, tmp_path / "images")
     damaged = images / "dark" / "3.png"
@@ -63,7 +108,8 @@ def test_an_image_that_is_damaged_within_is_left_out_by_all_workers(two_workers,
     assert [each.code for each in ended] == [2, 2]
     told = "".join(each.complained for each in ended)
     assert "dark/3.png" in told
-    assert "These are left out now: the same command on all workers goes on." in told
+    assert "and are left out now: " in told
+    assert ". The same command on all workers goes on." in told
     assert "defect" not in told
 
     chief, other = two_workers(("never 0", "never 0"), *options, dataset=images)

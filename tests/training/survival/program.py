@@ -1,6 +1,7 @@
 """`keras-inception train`, which ends itself at a chosen moment; MOMENT names it.
 
 - "step EPOCH STEP SIGNAL": after that step of that epoch, both from 0
+- "batch EPOCH STEP SIGNAL": the same, of several workers also on one that is not the chief
 - "checkpoint EPOCH SIGNAL": in the middle of writing the checkpoint of that epoch, counted from 1
 - "model EPOCH SIGNAL": after that checkpoint, before the model file
 - "results 1 SIGNAL": when everything is written but the results
@@ -44,6 +45,11 @@ def at_step(callback, batch, logs=None):
         end()
 
 
+def at_batch(callback, batch, logs=None):
+    if [callback.progress.epoch, batch] == NUMBERS:
+        end()
+
+
 def in_checkpoint(file, **arrays):
     if f'"epoch": {NUMBERS[0]}' in str(arrays[checkpoint.PROGRESS]):
         file.write(b"half of it")
@@ -63,6 +69,8 @@ def before_results(path, value):
 
 if MOMENT == "step":
     before(saving.SaveRun, "on_train_batch_end", at_step)
+elif MOMENT == "batch":
+    before(saving.Advance, "on_train_batch_end", at_batch)
 elif MOMENT == "checkpoint":
     before(np, "savez", in_checkpoint)
 elif MOMENT == "model":
