@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_inception import files
-from keras_inception.errors import InputError, MissingPackageError, shown
+from keras_inception.errors import InputError, MissingPackageError, counted, shown
 from keras_inception.evaluation import class_indices
 from keras_inception.network.blocks import MAIN
 from keras_inception.network.checks import check_input
@@ -31,6 +31,7 @@ Predict = Callable[[Array], Array]
 # How far a probability may be from the SavedModel's: several engines' roundings in float32.
 TOLERANCE: float = 1e-4
 CALIBRATION_IMAGES: int = 200
+FEW_CALIBRATION_IMAGES: int = 100
 
 
 class Format(NamedTuple):
@@ -95,8 +96,9 @@ def export_format(
         kind: `"onnx"`, `"litert"` or `"openvino"`.
         version: The number of the version; by default one more than the highest, or 1.
         calibration: Batches of preprocessed images, `(batch, height, width, channels)`, or of pairs of them and labels,
-            of which 200 images, spread evenly over all, say how weights and maps are rounded to 8 bits; by default they
-            stay float32. For `"openvino"` it needs the packages of `"onnx"` too, by which the rounding is found.
+            of which 200 images, spread evenly over all, say how weights and maps are rounded to 8 bits (fewer than 100
+            bring a warning); by default they stay float32. For `"openvino"` it needs the packages of `"onnx"` too, by
+            which the rounding is found.
 
     Returns:
         The path of the version, and the largest difference of a probability from the SavedModel's.
@@ -118,6 +120,12 @@ def export_format(
             f'Install them with: pip install "keras-inception[{",".join(kinds)}]". Missing: {", ".join(missing)}'
         )
     images, differences = None if calibration is None else _calibration_images(calibration, model), []
+    if images is not None and len(images) < FEW_CALIBRATION_IMAGES:
+        warnings.warn(
+            f"the 8 bits are calibrated on {counted(len(images), 'image')} alone, and what exceeds their values is cut "
+            f"off: give at least {FEW_CALIBRATION_IMAGES}, of which {CALIBRATION_IMAGES} are taken",
+            stacklevel=2,
+        )
 
     def write(aside: Path) -> None:
         path = aside / FORMATS[kind].file

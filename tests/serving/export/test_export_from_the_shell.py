@@ -70,14 +70,16 @@ def test_what_cannot_be_exported_is_refused_in_one_line(saved, tmp_path, capsys,
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("always:the 8 bits are calibrated on:UserWarning")
 @pytest.mark.parametrize("kind", ["onnx", "litert", "openvino"])
 def test_int8_prints_accuracy_and_time_before_and_after(run, tmp_path, capsys, kind):
     for package in formats.FORMATS[kind].packages:
         pytest.importorskip(package)
     arguments = ("--format", kind, "--int8", "--out", str(tmp_path / "int8"))
     assert main(["export", str(run.folder), *arguments]) == 0
-    printed = capsys.readouterr().out
+    printed, warned = capsys.readouterr()
     assert "accuracy on 4 test images: " in printed
+    assert [line for line in warned.splitlines() if line.startswith("warning: the 8 bits are calibrated on 4 images")]
     assert "% in float32, " in printed
     assert re.search(r"\na batch of 1: [0-9.]+ ms, [0-9.]+ of the SavedModel's time in (float32|bfloat16)\n", printed)
     assert "\na batch of 16: " in printed

@@ -1,5 +1,7 @@
 """Other engines: what is missing is said; what is written agrees with the SavedModel."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from keras_inception.serving.export import (
 )
 from keras_inception.serving.export.c_loader import Server
 
+few_images = pytest.mark.filterwarnings("ignore:the 8 bits are calibrated on:UserWarning")
 PACKAGES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",), "openvino": ("openvino",)}
 
 
@@ -84,6 +87,19 @@ def test_int8_is_calibrated_on_images_of_all_classes(model, monkeypatch, count, 
     assert gaps.max() <= 2 * 2 / max(expected - 1, 1) or count == 1
 
 
+@pytest.mark.parametrize("count", [1, 99, 100, 250])
+def test_a_calibration_on_few_images_brings_a_warning(model, tmp_path, monkeypatch, count):
+    needs("onnx")
+    used = []
+    monkeypatch.setattr(formats, "_convert_in_int8", lambda network, path, kind, images: used.append(len(images)))
+    uniform = formats.Format("model.onnx", (), lambda path: lambda images: np.full((len(images), 7), 1 / 7))
+    monkeypatch.setitem(FORMATS, "onnx", uniform)
+    text = f"the 8 bits are calibrated on {count} images? alone, .*: give at least 100, of which 200 are taken$"
+    with pytest.warns(UserWarning, match=text) if count < 100 else contextlib.nullcontext():
+        export_format(model, tmp_path, "onnx", calibration=[np.zeros((count, SIDE, SIDE, 3), "float32")])
+    assert used == [min(count, 200)]
+
+
 def test_a_calibration_that_never_ends_is_refused(model, tmp_path):
     needs("onnx")
     batches = tf.data.Dataset.from_tensors(np.zeros((1, SIDE, SIDE, 3), "float32")).repeat()
@@ -102,6 +118,7 @@ def test_the_accuracy_in_float32_is_that_of_float32():
 
 
 @pytest.mark.slow
+@few_images
 @pytest.mark.parametrize("kind", ["onnx", "litert", "openvino"])
 def test_int8_answers_nearly_as_float32(model, tmp_path, kind):
     needs(kind)
@@ -120,6 +137,7 @@ def test_int8_answers_nearly_as_float32(model, tmp_path, kind):
 
 
 @pytest.mark.slow
+@few_images
 def test_int8_holds_integers_alone_where_it_multiplies(model, tmp_path):
     needs("onnx")
     import onnx
@@ -138,6 +156,7 @@ def test_int8_holds_integers_alone_where_it_multiplies(model, tmp_path):
 
 
 @pytest.mark.slow
+@few_images
 def test_openvino_in_int8_holds_kernels_of_8_bits(model, tmp_path):
     needs("onnx")
     needs("openvino")
@@ -167,6 +186,7 @@ def test_seconds_are_those_of_the_batch(model, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@few_images
 def test_litert_in_int8_is_smaller(model, tmp_path):
     needs("litert")
     images = np.random.default_rng(0).uniform(-1, 1, (3, SIDE, SIDE, 3)).astype("float32")
