@@ -11,6 +11,7 @@ from keras_inception.cli.console import command, print_table
 from keras_inception.errors import InputError
 
 if TYPE_CHECKING:
+    from keras_inception.data import Data
     from keras_inception.network.model import InceptionModel
 
 # Fewer images in all, or of a class, say little (ours).
@@ -63,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     batches = getattr(data, arguments.split)
     if batches is None:
         raise InputError(f"there are no {arguments.split} images; choose another --split of {sorted(data.sizes)}")
+    _say_trained_on([arguments.model, *arguments.others], data, arguments.split)
     counts = data.class_counts(arguments.split)
     title = f"{sum(counts):,} {arguments.split} images"
     of_run = "the run's own split" if arguments.dataset is None else arguments.dataset
@@ -149,6 +151,21 @@ def _say_few(counts: Sequence[int], names: Sequence[str], results: Mapping[str, 
         f"too few images to tell: {total} in all, {least} of {names[counts.index(least)]} (at least {FEW}, and "
         f"{FEW_OF_CLASS} of each class); of many more, {head} might answer {low:.0%} to {high:.0%} rightly"
     )
+
+
+def _say_trained_on(runs_of: Sequence[str], data: "Data", split: str) -> None:
+    """Says it where a network was trained on images that it is measured on, but for training images."""
+    from keras_inception.data import duplicates
+    from keras_inception.training import runs
+
+    for path in runs_of if split != "train" else ():
+        record = runs.data_record(path)
+        if record is not None and duplicates.trained_on(record, data.record, split):
+            print(
+                f"warning: {path} was trained on some of these images, so that its answers prove little. Train the "
+                "networks of an ensemble on one split: a folder with the folders train, validation and test",
+                file=sys.stderr,
+            )
 
 
 def _check_same_input(models: "Sequence[InceptionModel]") -> None:

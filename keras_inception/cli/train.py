@@ -40,7 +40,7 @@ METAVARS = {"dataset": "NAME|FOLDER|TABLE", "architecture": "NAME", "weights": "
             "heads": "ROW", "kernel_initializer": "NAME", "bias_initializer": "NAME"}  # fmt: skip
 
 # What may be another where a run goes on.
-FREE = {"strategy", "epochs", "cache", "patience", "max_minutes", "skip_bad_images"}
+FREE = {"strategy", "epochs", "cache", "patience", "max_minutes", "skip_bad_images", "full_check"}
 
 # How many times as many training images as the smallest class the largest has where the counts are shown (ours).
 UNBALANCED = 2

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from keras_inception.data.folder import FOLDER, root
 from keras_inception.data.image_files import read_bytes
@@ -22,8 +23,8 @@ def across_splits(dataset: PathLike, data: Data) -> list[list[Place]]:
     """
     if data.record["source"] != FOLDER:
         return _shared((hashlib.sha256(image).digest(), place) for place, image in _images(data))
-    marked = _shared(  # without the label that a table adds
-        ("-".join(str(mark).split("-")[:2]), (split, name))
+    marked = _shared(
+        (_content(mark), (split, name))
         for split, marks in data.record["splits"].items()
         for name, mark in marks.items()
     )
@@ -33,6 +34,29 @@ def across_splits(dataset: PathLike, data: Data) -> list[list[Place]]:
         for places in marked
         for group in _shared((hashlib.sha256(read_bytes(Path(folder, place[1]))).digest(), place) for place in places)
     ]
+
+
+def trained_on(run: Mapping[str, Any], record: Mapping[str, Any], split: str) -> bool:
+    """Returns whether images of a split were training images of a run, as far as the records of their data tell.
+
+    Args:
+        run: The record of what the run was trained on, see `Data.record`.
+        record: That of the data with the split.
+        split: Its name.
+    """
+    if run["source"] != record["source"]:
+        return False
+    if run["source"] != FOLDER:  # of splits drawn with two seeds, parts are in both
+        return split != "train" and run["splits"].get(split) != record["splits"][split]
+    trained, asked = (
+        {_content(mark) for mark in splits.values()} for splits in (run["splits"]["train"], record["splits"][split])
+    )
+    return not trained.isdisjoint(asked)
+
+
+def _content(mark: str | int) -> str:
+    """Returns a mark without the label that a table adds."""
+    return "-".join(str(mark).split("-")[:2])
 
 
 def _images(data: Data) -> Iterator[tuple[Place, bytes]]:

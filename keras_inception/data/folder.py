@@ -114,7 +114,11 @@ def read(
     splits = {split: files[is_read[files]] for split, files in splits.items()}
     for split, files in splits.items():
         if split in roots:
-            where = f"{roots[split]}, split {split}," if roots[split].is_file() else roots[split]
+            where = f"{roots[split]}, split {split}," if roots[split].is_file() else str(roots[split])
+            if skipped:
+                where += (
+                    f", after {listed({str(folder / name): reasons[name] for name in sorted(skipped)})} was left out,"
+                )
             _check_classes(where, {class_names[label] for label in np.unique(labels[files])}, class_names)
     if record is None:
         splits = _complete(splits, labels, seed, validation_fraction, test_fraction)

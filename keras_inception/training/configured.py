@@ -2,12 +2,15 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from keras_inception import files
 from keras_inception.data import BadImagesError, Data, load, repairable, without
+from keras_inception.data.folder import listed
 from keras_inception.data.folder import root as folder_of
+from keras_inception.errors import InputError
 from keras_inception.network.googlenet import GoogLeNet, compile_model
 from keras_inception.network.model import InceptionModel
 from keras_inception.network.saved import known
@@ -74,10 +77,28 @@ def note_bad_images(folder: Path, record: Mapping[str, Any], config: TrainConfig
         record: What that says, or would.
         config: What is trained.
         bad: What was found.
+
+    Raises:
+        InputError: It may skip them, and a class of a split would have no images left.
     """
     within = folder_of(config.dataset)
     names = {Path(os.path.relpath(path, within)).as_posix() for path in bad.reasons}
-    files.write_json(folder / runs.DATA, (without if config.skip_bad_images else repairable)(record, names))
+    awaited = repairable(record, names)
+    if not config.skip_bad_images:
+        files.write_json(folder / runs.DATA, awaited)
+        return
+    left = without(record, names)
+    try:
+        load_data(replace(config, weights=None), record=left)
+    except BadImagesError:
+        pass  # others, of which the next reading tells
+    except InputError as error:
+        files.write_json(folder / runs.DATA, awaited)
+        raise InputError(
+            f"Images are damaged or were removed, and nothing goes on without them. Bring them back, and the same "
+            f"command goes on. Received: {listed(bad.reasons)}. {error}"
+        ) from error
+    files.write_json(folder / runs.DATA, left)
 
 
 def compiled_model(

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from keras_inception import evaluation, files
 from keras_inception.data import BadImagesError, Data
+from keras_inception.data.folder import listed
 from keras_inception.errors import InputError, shown
 from keras_inception.network.model import InceptionModel
 from keras_inception.network.saved import known
@@ -273,14 +274,16 @@ class Training:
 
         Raises:
             BadImagesError: It may not go on without them.
-            InputError: Other workers ended as well, and all have to begin again.
+            InputError: It cannot go on without them; or other workers ended as well, and all have to begin again.
         """
         note_bad_images(self.folder, runs.data_record(self.folder) or self.data.record, self.config, bad)
         if not self.config.skip_bad_images:
             raise bad
         self.start = replace(self.start, goes_on=True)
+        left_out = f"images are damaged or were removed, and are left out now: {listed(bad.reasons)}"
         if distribute.worker_count(self.strategy) > 1:
-            raise InputError(f"{bad} These are left out now: the same command on all workers goes on.") from bad
+            raise InputError(f"{left_out[0].upper()}{left_out[1:]}. The same command on all workers goes on.") from bad
+        self._report(f"{left_out}; the training goes on from its last checkpoint")
 
     def remove_cache(self) -> None:
         """Removes the decoded images that this process keeps on disk."""

@@ -15,6 +15,7 @@ from tiny_network import TINY
 import keras_inception as ki
 from keras_inception import evaluation
 from keras_inception.cli import main
+from keras_inception.data import duplicates
 from keras_inception.files import write_json
 from keras_inception.training import runs
 from keras_inception.training.config import TrainConfig, to_options
@@ -47,6 +48,27 @@ def evaluate(*arguments):
 
 def names(folder):
     return {path.name for path in folder.iterdir()}
+
+
+def test_a_network_that_was_trained_on_the_images_is_named(two_runs, image_folder, tmp_path, capsys):
+    copies = [shutil.copytree(run, tmp_path / str(seed)) for seed, run in enumerate(two_runs)]
+    records = [ki.data.load(str(image_folder), architecture=TINY, seed=seed).record for seed in (0, 1)]
+    for of_second in records:
+        for copy, record in zip(copies, (records[0], of_second)):
+            write_json(copy / runs.DATA, record)
+        assert evaluate(*copies, "--crops", "1", "--json") == 0
+        told = capsys.readouterr().err
+        assert (f"warning: {copies[1]} was trained on some of these images" in told) == (of_second is not records[0])
+        assert f"{copies[0]} was trained" not in told
+
+
+def test_splits_of_a_dataset_that_another_seed_drew_were_trained_on():
+    digits = [
+        ki.data.load("digits", image_size=32, architecture="googlenet_small", seed=seed).record for seed in (0, 1)
+    ]
+    assert duplicates.trained_on(digits[1], digits[0], "validation")
+    assert not duplicates.trained_on(digits[1], digits[0], "test")  # the dataset's own
+    assert not duplicates.trained_on(digits[0], digits[0], "validation")
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ pytest.importorskip("tensorflow")
 
 from tiny_network import TINY
 
-from keras_inception import GoogLeNet, data, evaluation
+from keras_inception import GoogLeNet, InputError, data, evaluation
 from keras_inception.training import TrainConfig, configured, runs, train
 from keras_inception.training import finished as writing
 
@@ -82,7 +82,41 @@ def test_a_finished_run_goes_on_without_an_image_that_turns_out_bad(finished):
     assert reached[0] == (2, 0)  # what the command says that it goes on after
     with open(found.folder / runs.HISTORY) as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+    assert any(f"are left out now: {damaged[0]}: " in line for line in said)
     assert "`cache` is of no use, for there is no second epoch that would read an image again" in said
+
+
+@pytest.mark.slow
+def test_a_run_waits_for_the_last_image_of_a_class(image_folder, tmp_path):
+    """Without it there is nothing to test that class on; brought back, the same command ends the run."""
+    images = tmp_path / "images"
+    for name in ("dark", "light"):
+        for split, count in (("train", 8), ("test", 1)):
+            (images / split / name).mkdir(parents=True)
+            for index in range(count):
+                shutil.copy(image_folder / name / f"{index + 9 * (split == 'test')}.png", images / split / name)
+    last = images / "test" / "dark" / "9.png"
+    content, said = last.read_bytes(), []
+    options = {"architecture": TINY, "image_size": 10, "epochs": 1, "batch_size": 8, "validation_fraction": 0.0}
+    config = TrainConfig.of(dataset=str(images), skip_bad_images=True, **options)
+
+    def damage(loaded, progress):
+        if content not in said:
+            last.write_bytes(b"")
+            said.append(content)
+
+    def begin():
+        return train(config, tmp_path / "run", verbose=0, report=said.append, on_data=damage)
+
+    for message in (
+        r"Bring them back, and the same command goes on.*9\.png.*Every class needs",
+        r"Every class needs.*9\.png",
+    ):
+        with pytest.raises(InputError, match=message):
+            begin()
+    last.write_bytes(content)
+    assert begin().sizes == {"train": 16, "validation": 0, "test": 2}
+    assert runs.data_record(tmp_path / "run")["skipped"] == []
 
 
 def test_the_network_of_the_weights_is_loaded_once(finished, monkeypatch):
