@@ -97,7 +97,7 @@ def _write_suspicious(folder: Path, model: InceptionModel, data: Data, report: C
     if not learned:
         report(
             f"{runs.SUSPICIOUS} is left out: the network is right on {right:.1%} of the training images, of which the "
-            f"most frequent class has {most_frequent:.1%}, too few for a doubt of their labels"
+            f"most frequent class has {most_frequent:.1%}: it has not learned enough to judge labels"
         )
     image = sheet(predictions, originals, data.class_names) if learned else None
     if image is None:

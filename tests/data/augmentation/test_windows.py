@@ -131,6 +131,13 @@ def test_a_large_window_of_a_jpeg_is_decoded_at_a_fraction(at_least):
     assert np.sqrt(np.mean((found - means) ** 2)) < 3  # the loss of JPEG
 
 
+def test_a_small_crop_of_which_one_side_shrinks_is_antialiased():
+    """Its area grows, but columns of stripes would be taken one by one."""
+    stripes = tf.constant(np.tile([0.0, 255.0], (16, 40))[..., None], tf.float32)
+    found = windows.resize_by_scale(stripes, 80, 16, antialias=True)
+    assert float(tf.math.reduce_std(found[:, 1:-1])) < 13  # 128 where columns are taken one by one
+
+
 @pytest.mark.parametrize(("antialias", "distance"), [(True, 0.5), (False, 3)])
 def test_a_crop_is_scaled_as_if_it_were_antialiased(antialias, distance):
     image = tf.constant(photograph(48, 64))
