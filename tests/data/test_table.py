@@ -105,7 +105,7 @@ def test_a_run_does_not_go_on_with_other_labels_of_a_table(images):
     record = folder.read(write(images / "all.csv", rows, ("path", "label")), 0, 0, 0).record
     assert folder.read(images / "all.csv", 0, 0, 0, record=record).record == record
     write(images / "all.csv", [("a/0.png", "b"), *rows[1:]], ("path", "label"))
-    with pytest.raises(InputError, match=r"1 have another content, such as a/0\.png"):
+    with pytest.raises(InputError, match=r"1 with another content, such as a/0\.png"):
         folder.read(images / "all.csv", 0, 0, 0, record=record)
 
 
@@ -113,12 +113,12 @@ def test_a_file_that_is_to_be_repaired_may_have_another_content_but_no_other_lab
     rows = [(f"{name}/{i}.png", name) for name in "ab" for i in range(6)]
     record = folder.read(write(images / "all.csv", rows, ("path", "label")), 0, 0, 0).record
     shutil.copy(images / "b" / "0.png", images / "a" / "0.png")
-    with pytest.raises(InputError, match=r"1 have another content, such as a/0\.png"):
+    with pytest.raises(InputError, match=r"1 with another content, such as a/0\.png"):
         folder.read(images / "all.csv", 0, 0, 0, record=record)
     repaired = folder.read(images / "all.csv", 0, 0, 0, record=data.repairable(record, {"a/0.png"}))
     assert repaired.record["splits"]["train"]["a/0.png"].startswith(record["splits"]["train"]["b/0.png"][:-1])
     write(images / "all.csv", [("a/0.png", "b"), *rows[1:]], ("path", "label"))
-    with pytest.raises(InputError, match=r"1 have another content, such as a/0\.png"):
+    with pytest.raises(InputError, match=r"1 with another content, such as a/0\.png"):
         folder.read(images / "all.csv", 0, 0, 0, record=data.repairable(record, {"a/0.png"}))
 
 
