@@ -24,6 +24,11 @@ def shortened(text: str, most: int = 2000) -> str:
     return text if len(text) <= most else f"{text[: most - 400]} [...] {text[-400:]}"
 
 
+def on_one_line(text: str) -> str:
+    """Returns a text, such as the name of a file, with escapes for what a terminal does not show on a line."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
 def counted(count: int, noun: str) -> str:
     """Returns a number and what it counts, such as "1 epoch" and "2 epochs"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

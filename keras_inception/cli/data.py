@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from keras_inception import files
 from keras_inception.cli.console import CheckProgress, command, print_table
 from keras_inception.cli.train import add_fields, merged_config, options_of
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, on_one_line
 from keras_inception.training.config import OF_AUGMENTATION
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _some(names: list[str]) -> str:
     more = ", ..." if len(names) > LISTED else ""
-    return f"{len(names):,}: {', '.join(names[:LISTED])}{more}" if names else "none"
+    return f"{len(names):,}: {', '.join(map(on_one_line, names[:LISTED]))}{more}" if names else "none"
 
 
 def _first(data: "Data") -> "tuple[Array, Array]":

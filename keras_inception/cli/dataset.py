@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_inception.cli.console import CheckProgress
-from keras_inception.errors import InputError, counted
+from keras_inception.errors import InputError, counted, on_one_line
 from keras_inception.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -70,13 +70,12 @@ def data_of(arguments: argparse.Namespace, model: "InceptionModel") -> "Data":
 
 def left_out(data: "Data") -> list[str]:
     """Returns a line about the files that are not read, and one about those that came after the run's."""
-    lines = []
-    if data.skipped:
-        lines.append(f"left out {counted(len(data.skipped), 'unreadable or missing file')}")
-    if data.added:
-        newer = "file that is" if len(data.added) == 1 else "files that are"
-        lines.append(f"left out {len(data.added):,} {newer} newer than the run")
-    return [f"{line}: {', '.join(names[:5])}" for line, names in zip(lines, filter(None, (data.skipped, data.added)))]
+    newer = "file that is newer than the run" if len(data.added) == 1 else "files that are newer than the run"
+    found = (
+        (counted(len(data.skipped), "unreadable or missing file"), data.skipped),
+        (f"{len(data.added):,} {newer}", data.added),
+    )
+    return [f"left out {what}: {', '.join(map(on_one_line, names[:5]))}" for what, names in found if names]
 
 
 def _check_classes(model: "InceptionModel", found: list[str]) -> None:

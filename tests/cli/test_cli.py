@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from tiny_network import TINY
 
 pytest.importorskip("tensorflow")
 
-from keras_inception.cli import main
+from keras_inception.cli import dataset, main
 from keras_inception.training import runs
 
 SMALL_TRAINING = ("--architecture", "googlenet_small", "--width", 0.25, "--epochs", 1, "--batch-size", 8)
@@ -203,3 +204,11 @@ def test_a_full_disk_ends_the_training_with_one_line_and_the_last_whole_model(im
     (message,) = (line for line in said if not line.startswith(("warning: ", "checked ")))
     assert message.startswith("keras-inception train: error: ")
     assert not (out / "model.keras").exists()  # never half a model under its name
+
+
+def test_what_is_left_out_is_named_on_one_line():
+    data = SimpleNamespace(skipped=["a/two\nlines.png"], added=["b/\x1b[2J.png", "b/é.png"])
+    assert dataset.left_out(data) == [
+        r"left out 1 unreadable or missing file: a/two\nlines.png",
+        r"left out 2 files that are newer than the run: b/\x1b[2J.png, b/é.png",
+    ]
