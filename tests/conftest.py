@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from types import SimpleNamespace
 
 import keras
@@ -47,6 +48,14 @@ def _few_objects_to_collect():
     # where the machine has taken their memory away.
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_interrupts():
+    """Lets Ctrl-C raise, which it does not in what a shell starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

@@ -134,6 +134,7 @@ SHORTER = {
     "ki.OBJECTIVE)": "ki.OBJECTIVE, max_trials=1)",
 }
 SMALL = ("--epochs", "1", "--architecture", "googlenet_small", "--width", "0.05", "--image-size", "32")
+FROM_WEIGHTS = ("--epochs", "1", "--out", "a-run")  # of a tiny network, as every run here
 SHORTER_OPTIONS = {
     "train": (*SMALL, "--out", "a-run"),
     "exits": ("--max-accuracy-loss", "1"),  # a network that has learned nothing, and a few images
@@ -172,4 +173,5 @@ def test_the_commands_of_a_page_run(path, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "copy")
     for arguments in filter(is_runnable, commands(path)):
         shutil.rmtree("a-run", ignore_errors=True)
-        assert main([*arguments, *SHORTER_OPTIONS.get(arguments[0], ())]) == 0, arguments
+        shorter = FROM_WEIGHTS if "--weights" in arguments else SHORTER_OPTIONS.get(arguments[0], ())
+        assert main([*arguments, *shorter]) == 0, arguments
