@@ -162,8 +162,8 @@ def _say_trained_on(runs_of: Sequence[str], data: "Data", split: str) -> None:
         record = runs.data_record(path)
         if record is not None and duplicates.trained_on(record, data.record, split):
             print(
-                f"warning: {path} was trained on some of these images, so that its answers prove little. Train the "
-                "networks of an ensemble on one split: a folder with the folders train, validation and test",
+                f"warning: {path} was trained on some of these images, so that its answers prove little. Measure on "
+                "others; train the networks of an ensemble on one split, a folder with train, validation and test",
                 file=sys.stderr,
             )
 

@@ -192,7 +192,7 @@ def calibrate_exits(
     accuracy that is lost is estimated by counting right answers and by comparing the probabilities that the heads give
     to their answers, and each estimate plus two standard errors must be at most `max_accuracy_loss`. Where no image of
     n is lost, up to 3 / n of others may be, the rule of three: that is the least margin. So 0.002 needs 1,500
-    validation images; with fewer, none may leave early.
+    validation images; with fewer, images leave early only where that answers better.
 
     Args:
         model: A trained model with auxiliary heads and a fixed image size.
@@ -289,15 +289,18 @@ def mixture(logits: Sequence[Array], labels: Array) -> list[float]:
     Reference: Platt, Probabilistic Outputs for Support Vector Machines, 1999, section 2.2, for these targets.
     """
     images, classes = logits[0].shape
-    targets = np.full((images, classes), 1 / (images + 2) / max(classes - 1, 1))
-    targets[np.arange(images), labels] = (images + 1) / (images + 2)
-    of_targets = np.stack([(targets * values).sum(axis=1) for values in logits])
+    other = 1 / (images + 2) / max(classes - 1, 1)
+    label = (images + 1) / (images + 2) - other  # what the label counts for more
+
+    def of_targets(values: Array) -> Array:
+        return label * np.take_along_axis(values, labels[:, None], axis=1)[:, 0] + other * values.sum(axis=1)
+
+    wanted = np.stack(list(map(of_targets, logits)))
 
     def cross_entropy(weights: Array) -> tuple[float, Array]:
         log_probabilities = log_softmax(sum(w * values for w, values in zip(weights, logits)), axis=1)
         expected = np.stack([(np.exp(log_probabilities) * values).sum(axis=1) for values in logits])
-        loss = -(targets * log_probabilities).sum(axis=1).mean()
-        return float(loss), (expected - of_targets).mean(axis=1)
+        return float(-of_targets(log_probabilities).mean()), (expected - wanted).mean(axis=1)
 
     bounds = [*[(0.0, LARGEST_WEIGHT)] * (len(logits) - 1), (LEAST_WEIGHT, LARGEST_WEIGHT)]
     return minimize(cross_entropy, np.full(len(logits), 1 / len(logits)), jac=True, bounds=bounds).x.tolist()
