@@ -26,6 +26,8 @@ from keras_inception.recipes.augmentation import Augmentation
 from keras_inception.rules import COUNT, SEED, SHARE, SWITCH, argument, is_whole, maybe, rule
 from keras_inception.types import Dataset, PathLike, Tensor
 
+UNCOUNTED = 2**32  # the numbers from here on are of passes that no training counts
+
 
 @dataclass(frozen=True)
 class Data:
@@ -68,11 +70,11 @@ class Data:
         """Batches `(image, label)`, shuffled and augmented anew in each pass.
 
         Image float32, preprocessed, `(batch, *image_shape)`, label int64 `(batch,)`; `(batch, classes)`, float32, where
-        MixUp or CutMix mixes.
+        MixUp or CutMix mixes, here in each pass, for which `mixup_off_epoch` has no number.
         """
         # Each pass draws the epoch whose images it gives, those of `train_from` excluded.
         random = tf.data.Dataset.random(self.pipeline.seed, rerandomize_each_iteration=True)
-        batches = self.pipeline.stream(random.take(1).map(lambda number: number + 2**32))
+        batches = self.pipeline.stream(random.take(1).map(lambda number: number + UNCOUNTED))
         return batches.apply(tf.data.experimental.assert_cardinality(self.steps_per_epoch))
 
     @cached_property
@@ -387,8 +389,9 @@ class _Pipeline:
 
         @tf.autograph.experimental.do_not_convert
         def mix_batch(index: Tensor, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-            classes = len(self.collection.class_names)
-            return mix(*batch, classes, batch_seed(self.seed, epoch, index), self.augmentation)
+            classes, off = len(self.collection.class_names), self.augmentation.mixup_off_epoch
+            on = None if off is None else (epoch < off) | (epoch >= UNCOUNTED)
+            return mix(*batch, classes, batch_seed(self.seed, epoch, index), self.augmentation, on)
 
         count = self.collection.sizes["train"]
         examples = (

@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from keras_inception.rules import FROM_0, SHARE, SWITCH, between, check, is_number, is_whole, maybe, rule
+from keras_inception.errors import InputError
+from keras_inception.rules import COUNT, FROM_0, SHARE, SWITCH, between, check, is_number, is_whole, maybe, rule
 
 
 def _is_range(value: Any, most: float = math.inf) -> bool:
@@ -52,9 +53,11 @@ class Augmentation:
         mixup: Alpha of MixUp's Beta distribution, above 0 (Zhang et al. 2018: 0.2 for ImageNet).
         cutmix: Alpha of CutMix's Beta distribution, above 0 (Yun et al. 2019: 1). With both, a coin
             decides for each batch (as timm does).
+        mixup_off_epoch: How many epochs MixUp and CutMix take part in; the later ones show whole images (timm's name).
+            By default all of them.
 
     Raises:
-        InputError: A field is out of range.
+        InputError: A field is out of range, or `mixup_off_epoch` has nothing to turn off.
 
     Reference: Szegedy et al., Going Deeper with Convolutions, section 6; Howard, Some Improvements on Deep
     Convolutional Neural Network Based Image Classification.
@@ -87,9 +90,15 @@ class Augmentation:
     lighting: float = field(default=0.0, metadata=FROM_0)
     mixup: float | None = field(default=None, metadata=ALPHA)
     cutmix: float | None = field(default=None, metadata=ALPHA)
+    mixup_off_epoch: int | None = field(default=None, metadata=maybe(*COUNT["rule"]))
 
     def __post_init__(self) -> None:
         check(self)
+        if self.mixup_off_epoch is not None and self.mixup is None and self.cutmix is None:
+            raise InputError(
+                "`mixup_off_epoch` needs `mixup` or `cutmix`, which it turns off. "
+                f"Received: mixup_off_epoch={self.mixup_off_epoch}"
+            )
 
 
 # Section 6: crops of 8% to 100% of the area, aspect 3/4 to 4/3, photometric distortions, random interpolation. The

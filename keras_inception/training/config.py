@@ -289,6 +289,7 @@ OFF: dict[str, float | None] = {
             "randaugment",
             "mixup",
             "cutmix",
+            "mixup_off_epoch",
         )
     ),
     **dict.fromkeys(("dropout", "aux_dropout"), 0.0),

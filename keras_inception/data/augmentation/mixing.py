@@ -11,7 +11,7 @@ from keras_inception.types import Tensor
 
 
 def mix(
-    images: Tensor, labels: Tensor, classes: int, seed: Tensor, augmentation: Augmentation
+    images: Tensor, labels: Tensor, classes: int, seed: Tensor, augmentation: Augmentation, on: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Mixes the examples of a batch as an augmentation says; without MixUp and CutMix nothing changes.
 
@@ -21,9 +21,10 @@ def mix(
         classes: The number of classes.
         seed: See `batch_seed`.
         augmentation: With both, a coin decides for each batch.
+        on: Whether this batch is mixed, a scalar bool; by default it is. Otherwise its labels alone are converted.
 
     Returns:
-        The images, and float32 labels `(batch, classes)`; as they came if nothing is mixed.
+        The images, and float32 labels `(batch, classes)`; as they came without MixUp and CutMix.
     """
     mixers = [
         (mixer, alpha)
@@ -35,7 +36,11 @@ def mix(
     labels = tf.one_hot(labels, classes) if labels.shape.rank == 1 else tf.cast(labels, tf.float32)
     coin_seed, seed = tf.unstack(tf.random.split(seed, 2))
     ways = [lambda mixer=mixer, alpha=alpha: mixer(images, labels, seed, alpha) for mixer, alpha in mixers]
-    return ways[0]() if len(ways) == 1 else tf.cond(tf.random.stateless_uniform((), coin_seed) < 0.5, *ways)
+
+    def mixed() -> tuple[Tensor, Tensor]:
+        return ways[0]() if len(ways) == 1 else tf.cond(tf.random.stateless_uniform((), coin_seed) < 0.5, *ways)
+
+    return mixed() if on is None else tf.cond(on, mixed, lambda: (images, labels))
 
 
 def mix_up(images: Tensor, labels: Tensor, seed: Tensor, alpha: float) -> tuple[Tensor, Tensor]:

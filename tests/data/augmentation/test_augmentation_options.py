@@ -40,6 +40,8 @@ def test_the_papers_distortions_are_those_of_its_text():
         ({"randaugment": (1.5, 9)}, "a whole number from 1"),
         ({"randaugment": 2}, "`randaugment` must be"),
         ({"mixup": 0}, "`mixup` must be None or a finite number above 0. Received: mixup=0"),
+        ({"mixup_off_epoch": 0, "mixup": 0.2}, "`mixup_off_epoch` must be None or a whole number of at least 1"),
+        ({"mixup_off_epoch": 3}, "`mixup_off_epoch` needs `mixup` or `cutmix`.*Received: mixup_off_epoch=3"),
         ({"cutmix": math.inf}, "`cutmix` must be None or a finite number above 0. Received: cutmix=inf"),
     ],
 )

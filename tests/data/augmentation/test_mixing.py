@@ -8,6 +8,7 @@ pytest.importorskip("tensorflow_datasets")
 
 from photographs import seed_of  # noqa: E402, after the skip
 
+from keras_inception.data import load  # noqa: E402, after the skip
 from keras_inception.data.augmentation import mix  # noqa: E402, after the skip
 from keras_inception.network.losses import SparseCategoricalCrossentropy  # noqa: E402, after the skip
 from keras_inception.recipes import Augmentation  # noqa: E402, after the skip
@@ -75,3 +76,36 @@ def test_the_packages_loss_takes_the_soft_labels():
     predictions = np.random.default_rng(0).dirichlet(np.ones(4), 4).astype("float32")
     expected = -(soft * np.log(predictions)).sum(-1).mean()
     assert float(SparseCategoricalCrossentropy()(soft, predictions)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("mixer", [{"mixup": 1.0}, {"cutmix": 1.0}, {"mixup": 1.0, "cutmix": 1.0}])
+def test_mixing_is_off_from_an_epoch_on_and_changes_nothing_else(mixer):
+    loaded = {
+        off: load("digits", image_size=79, batch_size=64, augmentation=Augmentation(**mixer, mixup_off_epoch=off))
+        for off in (None, 2)
+    }
+    for epoch in range(4):
+        (images, labels), (same, expected) = (
+            next(loaded[off].train_from(epoch).take(1).as_numpy_iterator()) for off in (2, None)
+        )
+        is_mixed = (labels.max(-1) < 1).any()
+        assert is_mixed == (epoch < 2)
+        if is_mixed:
+            np.testing.assert_array_equal(images, same)
+            np.testing.assert_array_equal(labels, expected)
+    # The stream of a training turns it off between two epochs.
+    steps = loaded[2].steps_per_epoch
+    around = [labels for _, labels in loaded[2].train_from(1, steps - 1).take(2).as_numpy_iterator()]
+    assert [(labels.max(-1) < 1).any() for labels in around] == [True, False]
+    plain = load("digits", image_size=79, batch_size=64).train_from(3).take(1)
+    ((images, labels),) = plain.as_numpy_iterator()
+    ((same, shares),) = loaded[2].train_from(3).take(1).as_numpy_iterator()
+    np.testing.assert_array_equal(images, same)
+    np.testing.assert_array_equal(np.eye(10)[labels], shares)
+
+
+def test_passes_that_no_training_counts_are_mixed():
+    augmentation = Augmentation(mixup=1.0, mixup_off_epoch=1)
+    loaded = load("digits", image_size=79, batch_size=64, augmentation=augmentation)
+    for _, labels in loaded.train.take(1).as_numpy_iterator():
+        assert (labels.max(-1) < 1).any()
