@@ -25,6 +25,7 @@ OPTIONS = (
     "validation_fraction",
     "test_fraction",
     "seed",
+    "split_seed",
     "full_check",
 )
 

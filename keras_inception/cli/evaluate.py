@@ -163,7 +163,7 @@ def _say_trained_on(runs_of: Sequence[str], data: "Data", split: str) -> None:
         if record is not None and duplicates.trained_on(record, data.record, split):
             print(
                 f"warning: {path} was trained on some of these images, so that its answers prove little. Measure on "
-                "others; train the networks of an ensemble on one split, a folder with train, validation and test",
+                "others; train the networks of an ensemble on one split, by one `--split-seed`",
                 file=sys.stderr,
             )
 

@@ -50,7 +50,15 @@ COMMON = ("dataset", "architecture", "weights", "recipe", "epochs", "batch_size"
 GROUPS: dict[str, Iterable[str]] = {
     "network": ("width", "heads", "aux_heads", "dropout", "aux_dropout", "freeze_through"),
     "end and weights of the training": ("patience", "max_minutes", "class_weight"),
-    "images": ("resize", "validation_fraction", "test_fraction", "skip_bad_images", "full_check", "cache"),
+    "images": (
+        "resize",
+        "validation_fraction",
+        "test_fraction",
+        "split_seed",
+        "skip_bad_images",
+        "full_check",
+        "cache",
+    ),
     "optimization (defaults of the recipe quick; of others where they differ)": OF_RECIPE,
     "augmentation (defaults of the recipe quick; of others where they differ)": OF_AUGMENTATION,
 }

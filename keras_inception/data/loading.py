@@ -165,6 +165,7 @@ def load(
     preprocessing: str = "inception",
     resize: str = "crop",
     seed: int = 0,
+    split_seed: int | None = None,
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
     skip_bad_images: bool = False,
@@ -188,7 +189,8 @@ def load(
         aux_heads: Whether the network has its auxiliary heads; they need larger images.
         preprocessing: The mode of `preprocess_input` that the network wants.
         resize: How an image becomes a square: `"crop"`, `"pad"` or `"stretch"`, the `mode` of `data.resize`.
-        seed: Fixes the order of the training examples, their augmentation, and the splits that the source lacks.
+        seed: Fixes the order of the training examples and their augmentation.
+        split_seed: Fixes the splits that the source lacks; by default `seed`.
         validation_fraction: Share of the training examples for validation where the source has none, in [0, 1).
         test_fraction: Share of the training examples for testing where the source has none, in [0, 1).
         skip_bad_images: Whether to leave out unreadable files of a folder rather than refuse them.
@@ -212,6 +214,7 @@ def load(
     batch_size = argument("batch_size", batch_size, COUNT)
     channels = argument("channels", channels, rule("1 or 3", lambda value: is_whole(value, 1) and value in (1, 3)))
     seed = argument("seed", seed, SEED)
+    split_seed = argument("split_seed", seed if split_seed is None else split_seed, SEED)
     validation_fraction = argument("validation_fraction", validation_fraction, SHARE)
     test_fraction = argument("test_fraction", test_fraction, SHARE)
     aux_heads = argument("aux_heads", aux_heads, SWITCH)
@@ -232,7 +235,7 @@ def load(
     if path.is_dir() or table.is_table(path):
         collection = folder.read(
             dataset,
-            seed,
+            split_seed,
             validation_fraction,
             test_fraction,
             skip_bad_images=skip_bad_images,
@@ -243,7 +246,7 @@ def load(
     else:
         from keras_inception.data import catalog  # TFDS takes a while to import, and a folder needs none of it
 
-        collection = catalog.read(str(dataset), seed, validation_fraction, test_fraction, record=record)
+        collection = catalog.read(str(dataset), split_seed, validation_fraction, test_fraction, record=record)
     if len(collection.class_names) < 2:
         raise InputError(
             f"A dataset must have at least two classes. Received: {dataset!r} with {collection.class_names}"

@@ -82,8 +82,10 @@ class TrainConfig:
             (AVX512_BF16, AMX, GPUs from Ampere on). Outputs and losses are float32 always.
         strategy: "auto", "one", "mirrored" or "multi-worker": one device, all of this machine, or the workers that
             `TF_CONFIG` or Slurm names. In Python see `distribute.get_strategy`.
-        seed: Decides initial weights, dropout, the order of the images, their augmentation and the splits that the
-            source lacks; at least 0.
+        seed: Decides initial weights, dropout, the order of the images, their augmentation and, without `split_seed`,
+            the splits that the source lacks; at least 0.
+        split_seed: Decides the splits that the source lacks, at least 0, so that trainings of several seeds, such as
+            those of an ensemble, may have one split; by default `seed`.
         deterministic: Whether TensorFlow computes the same bits in every run, which costs time; it then does so until
             the process ends.
         validation_fraction: Share of the training images for validation where the source has none, in [0, 1).
@@ -142,6 +144,7 @@ class TrainConfig:
     precision: str = field(default="float32", metadata=one_of(PRECISIONS))
     strategy: str = field(default="auto", metadata=one_of(STRATEGIES))
     seed: int = field(default=0, metadata=SEED)
+    split_seed: int | None = field(default=None, metadata=maybe(*SEED["rule"]))
     deterministic: bool = field(default=False, metadata=SWITCH)
     validation_fraction: float = field(default=0.1, metadata=SHARE)
     test_fraction: float = field(default=0.1, metadata=SHARE)

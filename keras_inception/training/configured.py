@@ -57,6 +57,7 @@ def load_data(
         preprocessing=preprocessing or wanted.preprocessing or architecture.preprocessing,
         resize=config.resize,
         seed=config.seed,
+        split_seed=config.split_seed,
         validation_fraction=config.validation_fraction,
         test_fraction=config.test_fraction,
         skip_bad_images=config.skip_bad_images,

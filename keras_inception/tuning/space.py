@@ -26,9 +26,9 @@ STRONGEST = {
 
 # What decides the data, the machine or other fields rather than the training.
 NOT_SEARCHED = (
-    "recipe", "dataset", "seed", "weights", "strategy", "deterministic", "validation_fraction", "test_fraction",
-    "skip_bad_images", "full_check", "tensorboard", "gradient_flow", "loss_weights", "image_size", "epochs",
-    "resize", "patience", "max_minutes", "class_weight", "cache",
+    "recipe", "dataset", "seed", "split_seed", "weights", "strategy", "deterministic", "validation_fraction",
+    "test_fraction", "skip_bad_images", "full_check", "tensorboard", "gradient_flow", "loss_weights", "image_size",
+    "epochs", "resize", "patience", "max_minutes", "class_weight", "cache",
 )  # fmt: skip
 
 

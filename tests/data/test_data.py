@@ -53,6 +53,20 @@ def test_a_folder_of_class_folders_is_split_by_seed_and_by_class(flowers):
     assert first != other
 
 
+def test_a_seed_of_the_splits_leaves_the_order_to_the_seed(flowers):
+    options = {"image_size": 8, "batch_size": 14, "validation_fraction": 0.2}
+
+    def loaded(**seeds):
+        of = data.load(flowers, **options, **seeds)
+        (images, labels), *_ = of.train_from(0).take(1).as_numpy_iterator()
+        return of.record["splits"], images, labels
+
+    of_0, of_1, both = (loaded(**seeds) for seeds in ({"seed": 0}, {"seed": 1}, {"seed": 1, "split_seed": 0}))
+    assert of_0[0] == both[0] != of_1[0]
+    assert (of_0[1] != both[1]).any()
+    assert sorted(of_0[1].flat) == sorted(both[1].flat)  # of the same images
+
+
 def test_a_divided_folder_keeps_its_splits(tmp_path):
     make_classes(tmp_path / "train", {"cat": 5, "dog": 5})
     make_classes(tmp_path / "val", {"cat": 2, "dog": 2})
@@ -349,6 +363,7 @@ def test_choose_image_size(side, architecture, aux_heads, size):
         ({"channels": True}, "`channels` must be 1 or 3. Received: channels=True"),
         ({"seed": -1}, "Received: seed=-1"),
         ({"seed": "a"}, "Received: seed='a'"),
+        ({"split_seed": -1}, "Received: split_seed=-1"),
         ({"seed": 2**32}, "from 0 to 4294967295. Received: seed=4294967296"),
         ({"augmentation": "x"}, "`augmentation` must be None or an `Augmentation`. Received: augmentation='x'"),
         ({"skip_bad_images": "no"}, "`skip_bad_images` must be True or False. Received: skip_bad_images='no'"),

@@ -64,11 +64,13 @@ def test_a_network_that_was_trained_on_the_images_is_named(two_runs, image_folde
 
 def test_splits_of_a_dataset_that_another_seed_drew_were_trained_on():
     digits = [
-        ki.data.load("digits", image_size=32, architecture="googlenet_small", seed=seed).record for seed in (0, 1)
+        ki.data.load("digits", image_size=32, architecture="googlenet_small", seed=seed, split_seed=of_splits).record
+        for seed, of_splits in ((0, None), (1, None), (1, 0))
     ]
     assert duplicates.trained_on(digits[1], digits[0], "validation")
     assert not duplicates.trained_on(digits[1], digits[0], "test")  # the dataset's own
     assert not duplicates.trained_on(digits[0], digits[0], "validation")
+    assert not duplicates.trained_on(digits[2], digits[0], "validation")
 
 
 @pytest.mark.slow

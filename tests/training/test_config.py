@@ -209,7 +209,8 @@ def test_numbers_and_arrays_of_numpy_and_paths_are_those_of_python(tmp_path):
 
 # Everything that may be 0, next to what its default is.
 ZEROS = {
-    "dropout": 0, "aux_dropout": 0, "seed": 0, "gradient_flow": 0, "validation_fraction": 0, "test_fraction": 0,
+    "dropout": 0, "aux_dropout": 0, "seed": 0, "split_seed": 0, "gradient_flow": 0, "validation_fraction": 0,
+    "test_fraction": 0,
     "momentum": 0, "warmup_fraction": 0, "weight_decay": 0, "ema_epochs": 0, "label_smoothing": 0, "brightness": 0,
     "contrast": 0, "saturation": 0, "hue": 0, "lighting": 0, "shift": 0, "zoom": 0, "rotation_degrees": 0,
 }  # fmt: skip
