@@ -16,7 +16,7 @@ from keras_inception.data import table
 from keras_inception.data.checking import check
 from keras_inception.data.collection import Collection, awaited, is_same, without
 from keras_inception.data.image_files import files_in, folders_in, loose_images
-from keras_inception.errors import InputError, counted, shown
+from keras_inception.errors import InputError, counted, on_one_line, shown
 from keras_inception.network.labels import is_class_name
 from keras_inception.types import Array, PathLike, Tensor
 
@@ -305,7 +305,7 @@ def _check_classes(where: PathLike, found: Iterable[str], classes: Sequence[str]
 
 def listed(reasons: Mapping[str, str]) -> str:
     """Returns some files, with what is wrong with each, as a text."""
-    some = "; ".join(f"{path}: {reason}" for path, reason in list(reasons.items())[:5])
+    some = "; ".join(f"{on_one_line(path)}: {reason}" for path, reason in list(reasons.items())[:5])
     return some + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
 
 

@@ -99,7 +99,8 @@ def _assign(model: InceptionModel, arrays: dict[str, list[Array]], others: Seque
         wrong += [f"{name} holds values that are NaN or infinite" for name in not_finite]
         more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         raise InputError(
-            "The weights must be finite, and of the model's architecture, width and channels. Nothing was loaded: "
+            "The weights must be finite, and of the model's architecture, width and channels (of a network that was "
+            "saved as a run or a `.keras` file, `GoogLeNet` and `train` take them over). Nothing was loaded: "
             f"{'; '.join(wrong[:SHOWN])}{more}. {received}"
         )
     for layer, found in fitting:
