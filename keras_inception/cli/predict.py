@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_inception import files
 from keras_inception.cli.console import BAD_INPUT, command
-from keras_inception.errors import InputError
+from keras_inception.errors import InputError, on_one_line
 
 FEW = 32  # images whose answers take less time than the trace of a graph
 
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
             {"file": str(path), "predictions": [{"class": name, "probability": score} for name, score in answer]}
         )
         if not arguments.json:
-            print(f"{path}  " + "  ".join(f"{name} {score:.2%}" for name, score in answer))
+            print(f"{on_one_line(str(path))}  " + "  ".join(f"{name} {score:.2%}" for name, score in answer))
     if arguments.json:
         print(files.to_json(answers))
     say_failed("predict", missing)

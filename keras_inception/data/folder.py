@@ -99,8 +99,10 @@ def read(
         removed = awaited(record).difference(map(_text, names))
         if removed and not skip_bad_images:
             raise BadImagesError({str(folder / name): "it is not there" for name in sorted(removed)})
-        record = without(record, removed)
-        splits, added = _of_record(folder, record, class_names, names, marks)
+        record, splits, added, damaged = _of_record(
+            folder, without(record, removed), class_names, names, marks, reasons, skip_gone=skip_bad_images
+        )
+        reasons |= damaged
         skipped = {names[i] for files in splits.values() for i in files if names[i] in reasons}
     if skipped and not skip_bad_images:
         bad = {str(folder / name): reasons[name] for name in sorted(skipped)}
@@ -110,6 +112,8 @@ def read(
             "Every file of a dataset must be an image. Remove or repair these, or leave them out with "
             f"`--skip-bad-images` (`skip_bad_images=True`). Received: {listed(bad)}"
         )
+    if record is None:  # drawn from all, so that it does not matter when an image turns out bad
+        splits = _complete(splits, labels, seed, validation_fraction, test_fraction)
     is_read = np.array([name not in skipped for name in names], bool)
     splits = {split: files[is_read[files]] for split, files in splits.items()}
     for split, files in splits.items():
@@ -120,8 +124,6 @@ def read(
                     f", after {listed({str(folder / name): reasons[name] for name in sorted(skipped)})} was left out,"
                 )
             _check_classes(where, {class_names[label] for label in np.unique(labels[files])}, class_names)
-    if record is None:
-        splits = _complete(splits, labels, seed, validation_fraction, test_fraction)
     record = {
         "source": FOLDER,
         "classes": class_names,
@@ -225,9 +227,30 @@ def _of_folder(folder: Path) -> _Found:
 
 
 def _of_record(
-    folder: Path, record: Mapping[str, Any], classes: list[str], names: Sequence[str], marks: Sequence[str]
-) -> tuple[Splits, list[str]]:
-    """Returns the files of the splits of a record, and the names of those that are newer."""
+    folder: Path,
+    record: Mapping[str, Any],
+    classes: list[str],
+    names: Sequence[str],
+    marks: Sequence[str],
+    reasons: Mapping[str, str],
+    *,
+    skip_gone: bool,
+) -> tuple[Mapping[str, Any], Splits, list[str], dict[str, str]]:
+    """Takes the files of the splits of a record.
+
+    Args:
+        folder: Where the files are.
+        record: Their record.
+        classes: The classes that the folder has now.
+        names: The files that it has now.
+        marks: What their contents are marked by.
+        reasons: Why some cannot be read.
+        skip_gone: Whether files that are not there any more are left out.
+
+    Returns:
+        The record without those, the files of its splits, the names of those that are newer, and why some whose content
+        is another cannot be read, which their headers did not tell.
+    """
     if record["source"] != FOLDER:
         raise InputError(f"{_NOT_THE_SAME} They were {record['source']!r} and are a folder. Received: {folder}")
     if record["classes"] != classes:
@@ -236,14 +259,20 @@ def _of_record(
     places = {_text(name): place for place, name in enumerate(names)}
     was = {name: mark for split in record["splits"].values() for name, mark in split.items()}
     gone = [name for name in was if name not in places]
-    changed = [name for name in was if name in places and not is_same(marks[places[name]], was[name])]
-    if gone or changed:
+    others = [name for name in was if name in places and not is_same(marks[places[name]], was[name])]
+    others = [name for name in others if names[places[name]] not in reasons]  # damaged, and said so
+    damaged = check(folder, [names[places[name]] for name in others], full=True)[1] if others else {}
+    changed = [name for name in others if names[places[name]] not in damaged]
+    if changed or (gone and not skip_gone):
+        way_out = "" if changed else " With `--skip-bad-images` (`skip_bad_images=True`) it goes on without them."
         raise InputError(
-            f"{_NOT_THE_SAME} {counted(len(gone), 'file')} gone, {len(changed)} with another content, such as "
-            f"{(gone + changed)[0]}. Received: {folder}"
+            f"{_NOT_THE_SAME}{way_out} {counted(len(gone), 'file')} gone, {len(changed)} with another content, such as "
+            f"{on_one_line((gone + changed)[0])}. Received: {folder}"
         )
     added = sorted(places.keys() - was.keys() - set(record["skipped"]))
-    return {split: np.array([places[name] for name in of], int) for split, of in record["splits"].items()}, added
+    record = without(record, set(gone))
+    splits = {split: np.array([places[name] for name in of], int) for split, of in record["splits"].items()}
+    return record, splits, added, damaged
 
 
 def _text(name: str) -> str:

@@ -214,7 +214,8 @@ def load(
     batch_size = argument("batch_size", batch_size, COUNT)
     channels = argument("channels", channels, rule("1 or 3", lambda value: is_whole(value, 1) and value in (1, 3)))
     seed = argument("seed", seed, SEED)
-    split_seed = argument("split_seed", seed if split_seed is None else split_seed, SEED)
+    split_seed = argument("split_seed", split_seed, maybe(*SEED["rule"]))
+    split_seed = seed if split_seed is None else split_seed
     validation_fraction = argument("validation_fraction", validation_fraction, SHARE)
     test_fraction = argument("test_fraction", test_fraction, SHARE)
     aux_heads = argument("aux_heads", aux_heads, SWITCH)

@@ -96,7 +96,7 @@ class Augmentation:
         check(self)
         if self.mixup_off_epoch is not None and self.mixup is None and self.cutmix is None:
             raise InputError(
-                "`mixup_off_epoch` needs `mixup` or `cutmix`, which it turns off. "
+                '`mixup_off_epoch` needs `mixup` or `cutmix`, which it turns off: leave it out (None, "off"). '
                 f"Received: mixup_off_epoch={self.mixup_off_epoch}"
             )
 

@@ -293,6 +293,7 @@ OFF: dict[str, float | None] = {
             "mixup",
             "cutmix",
             "mixup_off_epoch",
+            "split_seed",
         )
     ),
     **dict.fromkeys(("dropout", "aux_dropout"), 0.0),

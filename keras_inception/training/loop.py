@@ -1,9 +1,11 @@
 """Training from a configuration to a run folder."""
 
 import contextlib
+import hashlib
+import json
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -176,14 +178,25 @@ class Training:
         batch = partial(distribute.batch, strategy=self.strategy)
         reached = self._reached()
         network, preprocessing = self._network()
-        self.data = load_data(
-            network,
-            preprocessing,
+        load = partial(
+            load_data,
+            preprocessing=preprocessing,
             batch=batch,
             record=record,
             cache=self._cache(self.config.recipe.epochs - reached.epoch),
             on_check=on_check if self.chief else None,
         )
+        self.data = load(network)
+        if not self._all_have(self.data.record):
+            self._report("not every worker knows of the same unreadable images: all of them are decoded once")
+            self.remove_cache()
+            self.data = load(replace(network, full_check=True))
+            if not self._all_have(self.data.record):
+                raise InputError(
+                    "All workers must see the same images. Give each of them the same files. Received: "
+                    f"{self.config.dataset}, of which worker {distribute.worker_index(self.strategy)} sees "
+                    f"{self.data.sizes}"
+                )
         if self.config.patience and self.data.validation is None:
             raise InputError(
                 "`patience` needs validation images: use `validation_fraction`, or a folder called validation. "
@@ -206,6 +219,11 @@ class Training:
         self._restore()
         if self.chief:
             self._keep_best()
+
+    def _all_have(self, record: Mapping[str, Any]) -> bool:
+        """Returns whether all workers have the same record of their images; all ask."""
+        digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).digest()
+        return distribute.agree([int.from_bytes(digest[:4], "big")], self.strategy)
 
     def _network(self) -> tuple[TrainConfig, str | None]:
         """Returns of what the network is built, and its preprocessing; None for that of the configuration.

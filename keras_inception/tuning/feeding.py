@@ -42,6 +42,11 @@ def feed(
     if y is not None:
         size = kwargs.pop("batch_size", None) or size
         x, kwargs = _batches(np.asarray(x), keras.tree.map_structure(np.asarray, y), size, config.seed, **kwargs)
+    if config.resolved_augmentation.mixup_off_epoch is not None:
+        raise InputError(
+            "`mixup_off_epoch` counts the epochs of a dataset that the configuration names: leave it out for arrays "
+            f"and datasets of your own. Received: mixup_off_epoch={config.resolved_augmentation.mixup_off_epoch}"
+        )
     steps = kwargs.get("steps_per_epoch")
     if not isinstance(x, tf.data.Dataset):
         if any_size or augments:

@@ -53,6 +53,8 @@ ORACLES = {
     "hyperband": oracles.HyperbandOracle,
     "grid": oracles.GridOracle,
 }
+# What a search may go on with otherwise.
+FREE = ("training: skip_bad_images", "training: full_check")
 LOST_AFTER_SECONDS = 60.0  # a chief gives up a worker that sends no heartbeat, which costs the worker's trial
 SEARCH, RESULTS, BEST, PARALLEL, IMPORTANCE, TRIALS = (
     "search.json", "results.csv", "best.json", "parallel.png", "importance.png", "trials",
@@ -325,10 +327,12 @@ def _check_identity(folder: Path, identity: dict[str, Any]) -> None:
     was = files.read_json(folder / SEARCH)
     if not isinstance(was, dict):
         raise InputError(f"{folder / SEARCH} must say what is searched, and is damaged. Begin anew with `--overwrite`.")
+    by_default = {f"training: {name}": value for name, value in to_options(TrainConfig()).items()}
+    was = {name: was.get(name, by_default.get(name)) for name in was | identity}  # of earlier versions with less
     different = [
-        f"{name} was {was.get(name, 'not there')} and is {identity.get(name, 'not there')}"
-        for name in was | identity
-        if was.get(name) != identity.get(name) and name != "training: skip_bad_images"
+        f"{name} was {was[name]} and is {identity.get(name)}"
+        for name in was
+        if was[name] != identity.get(name) and name not in FREE
     ]
     if different:
         raise InputError(

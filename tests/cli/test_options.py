@@ -74,6 +74,8 @@ def test_options_of_every_kind():
 def test_off_switches_a_step_of_the_recipe_off_and_0_does_not():
     config = configured("--recipe", "modern", "--randaugment", "off", "--crop-area", "off")
     assert (config.resolved_augmentation.randaugment, config.resolved_augmentation.crop_area) == (None, None)
+    assert configured("--split-seed", "off").split_seed is None
+    assert configured("--mixup", "off", "--mixup-off-epoch", "off").resolved_augmentation.mixup_off_epoch is None
     for name in ("--mixup", "--cutmix"):
         with pytest.raises(InputError, match=r"must be None or a finite number above 0\. Received: .*=0\.0"):
             configured(name, "0")

@@ -307,6 +307,46 @@ def test_a_full_check_finds_what_headers_do_not_tell(images):
     assert (found.sizes["train"], found.record["skipped"]) == (38, ["dark/3.png", "light/3.png"])
 
 
+def test_the_splits_are_those_of_all_files_whatever_is_known_of_them(images, image_folder):
+    whole = folder.read(image_folder, 7, 0.2, 0.2).record["splits"]
+    found_later = folder.read(images, 7, 0.2, 0.2, skip_bad_images=True).record["splits"]
+    known = folder.read(images, 7, 0.2, 0.2, skip_bad_images=True, full_check=True).record["splits"]
+    of_next_run = folder.read(images, 7, 0.2, 0.2, skip_bad_images=True).record["splits"]
+    assert {split: [*names] for split, names in found_later.items()} == {s: [*names] for s, names in whole.items()}
+    bad = {"dark/3.png", "light/3.png"}
+    left = {split: [name for name in names if name not in bad] for split, names in whole.items()}
+    assert {split: [*names] for split, names in known.items()} == left
+    assert of_next_run == known
+
+
+def test_damage_between_two_readings_is_told_from_other_images(images, image_folder):
+    small, large = images / "light" / "5.png", images / "light" / "6.png"
+    shutil.copy(image_folder / "dark" / "3.png", images / "dark" / "3.png")
+    shutil.copy(image_folder / "light" / "3.png", images / "light" / "3.png")
+    small.write_bytes(FILES["plain.png"])
+    record = folder.read(images, 0, 0.1, 0.1).record
+    small.write_bytes(damaged(FILES["plain.png"]))  # which its mark tells, its header not
+    large.write_bytes(large.read_bytes()[:40])
+    (images / "dark" / "3.png").unlink()
+    with pytest.raises(InputError, match=r"With `--skip-bad-images` .* 1 file gone, 0 .* dark/3\.png"):
+        folder.read(images, 0, 0.1, 0.1, record=record)
+    without = folder.read(images, 0, 0.1, 0.1, record=record, skip_bad_images=True)
+    assert without.record["skipped"] == ["dark/3.png", "light/5.png", "light/6.png"]
+    assert without.added == []
+    for split, names in record["splits"].items():
+        left = {name: mark for name, mark in names.items() if name not in without.record["skipped"]}
+        assert without.record["splits"][split] == left
+    again = folder.read(images, 0, 0.1, 0.1, record=without.record, skip_bad_images=True)
+    assert again.record == without.record
+    shutil.copy(image_folder / "dark" / "3.png", images / "dark" / "3.png")
+    with pytest.raises(data.BadImagesError, match=r"light/5\.png: it is damaged.*light/6\.png: it is damaged"):
+        folder.read(images, 0, 0.1, 0.1, record=record)
+    small.write_bytes(FILES["baseline.jpg"])  # another image
+    for skip in (False, True):
+        with pytest.raises(InputError, match=r"0 files gone, 1 with another content, such as light/5\.png"):
+            folder.read(images, 0, 0.1, 0.1, record=record, skip_bad_images=skip)
+
+
 def test_files_of_a_record_that_are_known_to_be_bad_or_were_and_are_gone_are_such_of_a_run(images):
     record = folder.read(images, 0, 0, 0).record
     with pytest.raises(data.BadImagesError, match=r"Bring them back.*dark/3\.png: it is damaged") as raised:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import types
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -85,6 +86,22 @@ def test_a_search_goes_on_with_its_images_alone(searched, images):
     (images / "dark").rename(images / "night")
     with pytest.raises(InputError, match=r"Classes \['dark', 'light'\] are now \['light', 'night'\]"):
         searched(3)
+
+
+def test_a_search_of_an_earlier_version_or_with_another_check_goes_on(searched, images, tmp_path, monkeypatch):
+    searched()
+    path = tmp_path / "found" / "search.json"
+    identity = files.read_json(path)
+    newer = ["training: full_check", "training: split_seed", "training: mixup_off_epoch"]
+    files.write_json(path, {name: value for name, value in identity.items() if name not in newer})
+    assert len(searched(2)) == 2
+    files.write_json(path, identity)
+    whole = replace(config_of(images), full_check=True, skip_bad_images=True)
+    monkeypatch.setattr(sys.modules[__name__], "config_of", lambda images: whole)
+    assert len(searched(3)) == 3
+    files.write_json(path, identity | {"training: mixup": 0.2})
+    with pytest.raises(InputError, match=r"holds another search: training: mixup was 0\.2 and is None\. Go on"):
+        searched(4)
 
 
 BEGINS = {"begins": "0", "tuner": "tuner0", "values": {"learning_rate": 0.001}}

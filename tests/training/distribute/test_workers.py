@@ -11,6 +11,7 @@ import tensorflow as tf
 from conftest import cluster_of
 from tiny_network import TINY
 
+from keras_inception import data
 from keras_inception.training import distribute
 from keras_inception.training.interruption import PreemptedError, termination_signal
 
@@ -22,12 +23,14 @@ PROGRAM = pathlib.Path(__file__).parents[1] / "survival" / "program.py"
 def two_workers(start, image_folder, tmp_path):
     """Returns `run(moments, *options)`: `train` on two workers; `moments` are those of `survival/program.py`."""
 
-    def run(moments=("never 0", "never 0"), *options, dataset=image_folder):
+    def run(moments=("never 0", "never 0"), *options, dataset=image_folder, homes=None):
         config = tmp_path / "config.json"
         config.write_text(json.dumps({"architecture": TINY.to_dict()}))
         command = [sys.executable, str(PROGRAM), "train", "--dataset", str(dataset), "--config", str(config)]
         command += ["--epochs", "2", "--batch-size", "8", "--out", str(tmp_path / "run"), *options]
-        return start(command, [found | {"MOMENT": moment} for found, moment in zip(cluster_of(2), moments)])
+        own = [{"KERAS_HOME": str(home)} for home in homes or ()] or [{}, {}]
+        each = zip(cluster_of(2), moments, own)
+        return start(command, [{**found, "MOMENT": moment, **its} for found, moment, its in each])
 
     return run
 
@@ -118,6 +121,23 @@ def test_an_image_that_is_damaged_within_is_left_out_by_all_workers(two_workers,
     record = json.loads((tmp_path / "run" / "data.json").read_text())
     assert record["skipped"] == ["dark/3.png"]
     assert "dark/3.png" not in str(record["splits"])
+
+
+@pytest.mark.slow
+def test_workers_of_whom_one_knows_of_damage_train_on_the_same_images(two_workers, image_folder, tmp_path, monkeypatch):
+    images = shutil.copytree(image_folder, tmp_path / "images")
+    for name in ("dark/3.png", "light/8.png"):
+        content = (images / name).read_bytes()
+        (images / name).write_bytes(content[:60] + bytes(8) + content[68:])
+    homes = [tmp_path / "home 0", tmp_path / "home 1"]
+    monkeypatch.setenv("KERAS_HOME", str(homes[1]))
+    loaded = data.load(images, architecture=TINY, skip_bad_images=True, full_check=True)
+    assert sum(loaded.sizes.values()) == 38
+
+    chief, other = two_workers(("never 0", "never 0"), "--skip-bad-images", dataset=images, homes=homes)
+    assert (chief.code, other.code) == (0, 0), chief.complained + other.complained
+    assert "not every worker knows of the same unreadable images" in chief.complained
+    assert json.loads((tmp_path / "run" / "data.json").read_text()) == loaded.record
 
 
 @pytest.mark.slow

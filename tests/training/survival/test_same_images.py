@@ -18,7 +18,7 @@ from keras_inception import data, files
 from keras_inception.cli.dataset import data_of
 from keras_inception.errors import InputError
 from keras_inception.study import heads
-from keras_inception.training import runs
+from keras_inception.training import distribute, runs
 from keras_inception.training.config import TrainConfig, to_options
 from keras_inception.training.loop import train
 
@@ -122,6 +122,29 @@ def test_other_images_are_refused_with_what_is_different(change, message, run, t
     assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [remove_a_file, lambda images: (images / "dark" / "7.png").write_bytes(b"PNG")])
+def test_a_run_goes_on_without_what_was_damaged_or_removed_meanwhile(change, run, tmp_path):
+    change(tmp_path / "images")
+    config = replace(TrainConfig.from_file(run / "config.json"), skip_bad_images=True)
+    finished = train(config, run, resume=True, verbose=0, report=lambda message: None)
+    assert (sum(finished.sizes.values()), finished.epochs) == (39, 2)
+    assert json.loads((run / "data.json").read_text())["skipped"] == ["dark/7.png"]
+
+
+def test_workers_that_see_other_images_are_told_so(image_folder, tmp_path, monkeypatch):
+    asked, said = [], []
+    monkeypatch.setattr(distribute, "agree", lambda values, strategy=None: asked.append(values))
+    config = TrainConfig.of(dataset=str(image_folder), architecture=TINY, epochs=1, batch_size=16)
+    with pytest.raises(
+        InputError, match=r"All workers must see the same images\. .*of which worker 0 sees"
+    ):
+        train(config, tmp_path / "run", verbose=0, report=said.append)
+    assert len(asked) == 2
+    assert said == ["not every worker knows of the same unreadable images: all of them are decoded once"]
+    assert not (tmp_path / "run").exists()
+
+
 def test_two_files_of_one_size_and_time_that_change_places_are_noticed(image_folder, tmp_path):
     images = tmp_path / "images"
     shutil.copytree(image_folder, images)
@@ -181,8 +204,13 @@ def test_a_run_is_evaluated_on_its_own_splits_whatever_came_later(run, tmp_path,
     assert data_of(arguments, model).sizes == {"train": 32, "validation": 4, "test": 4}
     arguments.dataset = None
     remove_a_file(tmp_path / "images")
-    with pytest.raises(InputError, match=r"1 file gone"):
+    with pytest.raises(InputError, match=r"With `--skip-bad-images` .* it goes on without them\. 1 file gone"):
         data_of(arguments, model)
+    arguments.skip_bad_images = True
+    of = data_of(arguments, model)
+    assert (sum(of.sizes.values()), [*map(os.path.basename, of.skipped)]) == (39, ["7.png"])
+    assert "left out 1 unreadable or missing file: " in capsys.readouterr().err
+    arguments.skip_bad_images = False
     (run / "data.json").unlink()
     data_of(arguments, model)
     assert "did not note its images" in capsys.readouterr().err
