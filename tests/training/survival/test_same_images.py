@@ -136,9 +136,7 @@ def test_workers_that_see_other_images_are_told_so(image_folder, tmp_path, monke
     asked, said = [], []
     monkeypatch.setattr(distribute, "agree", lambda values, strategy=None: asked.append(values))
     config = TrainConfig.of(dataset=str(image_folder), architecture=TINY, epochs=1, batch_size=16)
-    with pytest.raises(
-        InputError, match=r"All workers must see the same images\. .*of which worker 0 sees"
-    ):
+    with pytest.raises(InputError, match=r"All workers must see the same images\. .*of which worker 0 sees"):
         train(config, tmp_path / "run", verbose=0, report=said.append)
     assert len(asked) == 2
     assert said == ["not every worker knows of the same unreadable images: all of them are decoded once"]
