@@ -254,6 +254,7 @@ def test_a_damaged_image_is_left_out_of_every_trial(images, tmp_path):
     assert files.read_json(tmp_path / "found" / "data.json")["skipped"] == ["dark/3.png"]
 
 
+@pytest.mark.slow
 def test_a_damaged_image_ends_a_search_that_may_go_on_without_it(images, tmp_path):
     with pytest.raises(InputError, match=r"damaged.*--skip-bad-images.*dark/3\.png: it is damaged or truncated"):
         search_with_a_damaged_image(images, tmp_path / "found")
@@ -262,6 +263,7 @@ def test_a_damaged_image_ends_a_search_that_may_go_on_without_it(images, tmp_pat
     assert begun == [1]
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_with_a_damaged_image_that_was_repaired(images, tmp_path):
     whole = (images / "dark" / "3.png").read_bytes()
     with pytest.raises(InputError, match=r"Bring them back, and the same command goes on.*dark/3\.png"):

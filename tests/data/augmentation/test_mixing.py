@@ -7,6 +7,7 @@ tf = pytest.importorskip("tensorflow")
 pytest.importorskip("tensorflow_datasets")
 
 from photographs import seed_of  # noqa: E402, after the skip
+from tiny_network import TINY  # noqa: E402, after the skip
 
 from keras_inception.data import load  # noqa: E402, after the skip
 from keras_inception.data.augmentation import mix  # noqa: E402, after the skip
@@ -78,34 +79,26 @@ def test_the_packages_loss_takes_the_soft_labels():
     assert float(SparseCategoricalCrossentropy()(soft, predictions)) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("mixer", [{"mixup": 1.0}, {"cutmix": 1.0}, {"mixup": 1.0, "cutmix": 1.0}])
-def test_mixing_is_off_from_an_epoch_on_and_changes_nothing_else(mixer):
-    loaded = {
-        off: load("digits", image_size=79, batch_size=64, augmentation=Augmentation(**mixer, mixup_off_epoch=off))
-        for off in (None, 2)
-    }
-    for epoch in range(4):
-        (images, labels), (same, expected) = (
-            next(loaded[off].train_from(epoch).take(1).as_numpy_iterator()) for off in (2, None)
-        )
-        is_mixed = (labels.max(-1) < 1).any()
-        assert is_mixed == (epoch < 2)
-        if is_mixed:
-            np.testing.assert_array_equal(images, same)
-            np.testing.assert_array_equal(labels, expected)
-    # The stream of a training turns it off between two epochs.
-    steps = loaded[2].steps_per_epoch
-    around = [labels for _, labels in loaded[2].train_from(1, steps - 1).take(2).as_numpy_iterator()]
-    assert [(labels.max(-1) < 1).any() for labels in around] == [True, False]
-    plain = load("digits", image_size=79, batch_size=64).train_from(3).take(1)
-    ((images, labels),) = plain.as_numpy_iterator()
-    ((same, shares),) = loaded[2].train_from(3).take(1).as_numpy_iterator()
-    np.testing.assert_array_equal(images, same)
-    np.testing.assert_array_equal(np.eye(10)[labels], shares)
+def test_mixing_is_off_from_an_epoch_on_and_changes_nothing_else(image_folder):
+    mixers = {"mixup": 1.0, "cutmix": 1.0}
+    plain, mixed, off = (
+        load(image_folder, architecture=TINY, batch_size=32, augmentation=Augmentation(**options))
+        for options in ({}, mixers, {**mixers, "mixup_off_epoch": 2})
+    )
 
+    def first(loaded, epoch):
+        ((images, labels),) = loaded.train_from(epoch).take(1).as_numpy_iterator()
+        return images, labels
 
-def test_passes_that_no_training_counts_are_mixed():
-    augmentation = Augmentation(mixup=1.0, mixup_off_epoch=1)
-    loaded = load("digits", image_size=79, batch_size=64, augmentation=augmentation)
-    for _, labels in loaded.train.take(1).as_numpy_iterator():
-        assert (labels.max(-1) < 1).any()
+    for epoch in (1, 2):
+        images, labels = first(off, epoch)
+        same, expected = first(mixed, 1) if epoch == 1 else first(plain, 2)
+        np.testing.assert_array_equal(images, same)
+        np.testing.assert_array_equal(labels, expected if epoch == 1 else np.eye(2)[expected])
+        assert (labels.max(-1) < 1).any() == (epoch == 1)
+    # The stream of a training turns it off between two epochs, of one batch each.
+    around = [(labels.max(-1) < 1).any() for _, labels in off.train_from(1).take(2).as_numpy_iterator()]
+    assert around == [True, False]
+    # A pass that no training counts is mixed.
+    ((_, labels),) = off.train.as_numpy_iterator()
+    assert (labels.max(-1) < 1).any()
