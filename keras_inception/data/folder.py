@@ -51,6 +51,9 @@ class BadImagesError(InputError):
         )
 
 
+# What to do where a split lacks a class.
+ADD = "Add some, or remove that split."
+
 # By split, which of the folder's files it holds.
 Splits: TypeAlias = dict[str, Array]
 
@@ -118,12 +121,13 @@ def read(
     splits = {split: files[is_read[files]] for split, files in splits.items()}
     for split, files in splits.items():
         if split in roots:
-            where = f"{roots[split]}, split {split}," if roots[split].is_file() else str(roots[split])
+            where, way_out = f"{roots[split]}, split {split}," if roots[split].is_file() else str(roots[split]), ADD
             if skipped:
-                where += (
-                    f", after {listed({str(folder / name): reasons[name] for name in sorted(skipped)})} was left out,"
-                )
-            _check_classes(where, {class_names[label] for label in np.unique(labels[files])}, class_names)
+                left_out = listed({str(folder / name): reasons[name] for name in sorted(skipped)})
+                where = f"{where.removesuffix(',')}, after {left_out} was left out,"
+                way_out = "Repair what is damaged, or remove it, so that splits are drawn from the other files."
+            found_classes = {class_names[label] for label in np.unique(labels[files])}
+            _check_classes(where, found_classes, class_names, way_out if record is None else "Bring them back.")
     record = {
         "source": FOLDER,
         "classes": class_names,
@@ -260,16 +264,23 @@ def _of_record(
     was = {name: mark for split in record["splits"].values() for name, mark in split.items()}
     gone = [name for name in was if name not in places]
     others = [name for name in was if name in places and not is_same(marks[places[name]], was[name])]
-    others = [name for name in others if names[places[name]] not in reasons]  # damaged, and said so
+    others = [name for name in others if names[places[name]] not in reasons]  # damaged
     damaged = check(folder, [names[places[name]] for name in others], full=True)[1] if others else {}
     changed = [name for name in others if names[places[name]] not in damaged]
     if changed or (gone and not skip_gone):
         way_out = "" if changed else " With `--skip-bad-images` (`skip_bad_images=True`) it goes on without them."
         raise InputError(
             f"{_NOT_THE_SAME}{way_out} {counted(len(gone), 'file')} gone, {len(changed)} with another content, such as "
-            f"{on_one_line((gone + changed)[0])}. Received: {folder}"
+            f"{on_one_line((changed + gone)[0])}. Received: {folder}"
         )
     added = sorted(places.keys() - was.keys() - set(record["skipped"]))
+    bad = {name for name in was if name in places and names[places[name]] in {**reasons, **damaged}}
+    left = without(record, bad.union(gone))["splits"]
+    lost = [split for split, of in record["splits"].items() if of and not left[split]]
+    if lost and skip_gone:
+        raise InputError(
+            f"All images of a split are damaged or gone: bring them back. Received: {folder} without {', '.join(lost)}"
+        )
     record = without(record, set(gone))
     splits = {split: np.array([places[name] for name in of], int) for split, of in record["splits"].items()}
     return record, splits, added, damaged
@@ -319,7 +330,7 @@ def _check_names(folder: Path, classes: Sequence[str]) -> None:
             )
 
 
-def _check_classes(where: PathLike, found: Iterable[str], classes: Sequence[str]) -> None:
+def _check_classes(where: PathLike, found: Iterable[str], classes: Sequence[str], way_out: str = ADD) -> None:
     """Refuses a split whose classes are not those that are trained."""
     found = set(found)
     lacking = [name for name in classes if name not in found]
@@ -327,8 +338,8 @@ def _check_classes(where: PathLike, found: Iterable[str], classes: Sequence[str]
     if lacking or others:
         what = [f"without images of {lacking}"] * bool(lacking) + [f"with other classes {others}"] * bool(others)
         raise InputError(
-            "Every class needs images, in each of the splits for training, validation and testing. Add some, or remove "
-            f"that split. Received: {where} {' and '.join(what)}"
+            f"Every class needs images, in each of the splits for training, validation and testing. {way_out} "
+            f"Received: {where} {' and '.join(what)}"
         )
 
 

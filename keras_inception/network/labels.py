@@ -139,7 +139,7 @@ def check_class_names(class_names: Iterable[Any], classes: int) -> tuple[str, ..
         raise InputError(f"{rule} Give a list. Received: class_names={shown(class_names)}")
     names = tuple(class_names)
     if len(names) != classes:
-        raise InputError(f"{rule} Received: {len(names)} names")
+        raise InputError(f"{rule} How many there are is said with `classes`. Received: {len(names)} names")
     for name in names:
         if not is_class_name(name):
             raise InputError(

@@ -312,6 +312,8 @@ def _config_of(config: TrainConfig, variant: str, seed: int) -> TrainConfig:
         recipe=recipe,
         gradient_flow=config.gradient_flow or 1,
         strategy="mirrored" if config.strategy == "mirrored" else "one",
+        # What is left out must be known before the first training, or the next ones would see other images.
+        full_check=config.full_check or config.skip_bad_images,
     )
 
 

@@ -230,13 +230,15 @@ class Training:
 
         A run that goes on has all weights, and needs those that it began with no more: they may be gone, or others.
         """
-        own = None
-        if self.start.goes_on and self.config.weights is not None:
+        config, own = self.config, None
+        if self.start.goes_on and config.image_size is None:  # chosen once: an image that is left out changes nothing
+            config = replace(config, image_size=files.read_json(self.folder / runs.CONFIG).get("image_size"))
+        if self.start.goes_on and config.weights is not None:
             with contextlib.suppress(InputError):  # damaged or missing, and written anew
                 own = known(self.folder / runs.MODEL)
         if own is None:
-            return self.config, None
-        return replace(self.config, weights=None, image_size=own.image_shape[0]), own.preprocessing
+            return config, None
+        return replace(config, weights=None, image_size=own.image_shape[0]), own.preprocessing
 
     def fit(
         self,

@@ -151,7 +151,9 @@ def search(
         goes_on = _check_folder(folder) and (is_worker() or not overwrite)
 
         def begin(goes_on: bool) -> Found | None:
-            data = load_data(config, record=_data_record(folder) if goes_on else None, on_check=on_check)
+            size = config.image_size or (_begun_with(folder).get("training: image_size") if goes_on else None)
+            record = _data_record(folder) if goes_on else None
+            data = load_data(replace(config, image_size=size), record=record, on_check=on_check)
             if data.validation is None:
                 raise InputError("A search needs validation images: use `--validation-fraction`. Received: none")
             hypermodel = _OnDataset(strategy, data, space, replace(config, image_size=data.image_shape[0]))
@@ -286,6 +288,7 @@ def _identity(hypermodel: GoogLeNetHyperModel, tuner: str, objective: str, execu
         "executions": executions,
         **{f"space: {name}": str(entry) for name, entry in hypermodel.space.items()},
         **{f"training: {name}": value for name, value in to_options(hypermodel.base).items() if name != "strategy"},
+        "training: flip": hypermodel.base.resolved_augmentation.flip,
     }
     return json.loads(json.dumps(identity))  # as a file gives it back
 
@@ -323,10 +326,17 @@ def _data_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def _check_identity(folder: Path, identity: dict[str, Any]) -> None:
+def _begun_with(folder: Path) -> dict[str, Any]:
     was = files.read_json(folder / SEARCH)
     if not isinstance(was, dict):
         raise InputError(f"{folder / SEARCH} must say what is searched, and is damaged. Begin anew with `--overwrite`.")
+    return was
+
+
+def _check_identity(folder: Path, identity: dict[str, Any]) -> None:
+    was = _begun_with(folder)
+    if was.get("training: flip") is None:  # follows from recipe and dataset, which are compared as well
+        was = {**was, "training: flip": identity["training: flip"]}
     by_default = {f"training: {name}": value for name, value in to_options(TrainConfig()).items()}
     was = {name: was.get(name, by_default.get(name)) for name in was | identity}  # of earlier versions with less
     different = [

@@ -319,6 +319,30 @@ def test_the_splits_are_those_of_all_files_whatever_is_known_of_them(images, ima
     assert of_next_run == known
 
 
+def test_a_class_or_a_split_that_is_lost_has_a_way_out(images, image_folder, tmp_path):
+    few = tmp_path / "few"
+    for name, count in (("dark", 8), ("light", 3)):
+        (few / name).mkdir(parents=True)
+        for index in range(count):
+            shutil.copy(image_folder / name / f"{index}.png", few / name)
+    record = folder.read(few, 0, 0.1, 0.1).record
+    (only,) = [name for name in record["splits"]["train"] if name.startswith("light")]
+    whole = (few / only).read_bytes()
+    (few / only).write_bytes(whole[:40])
+    message = rf"Repair what is damaged, or remove it, so that .*few, after .*{only}: .* was left out, without .*light"
+    with pytest.raises(InputError, match=message):
+        folder.read(few, 0, 0.1, 0.1, skip_bad_images=True)
+    with pytest.raises(InputError, match=r"Every class needs .*Bring them back\."):
+        folder.read(few, 0, 0.1, 0.1, skip_bad_images=True, record=record)
+    (few / only).write_bytes(whole)
+    for name in record["splits"]["test"]:
+        (few / name).unlink()
+    with pytest.raises(
+        InputError, match=r"All images of a split are damaged or gone: bring them back\. .*without test"
+    ):
+        folder.read(few, 0, 0.1, 0.1, skip_bad_images=True, record=record)
+
+
 def test_damage_between_two_readings_is_told_from_other_images(images, image_folder):
     small, large = images / "light" / "5.png", images / "light" / "6.png"
     shutil.copy(image_folder / "dark" / "3.png", images / "dark" / "3.png")

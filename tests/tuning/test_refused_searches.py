@@ -93,7 +93,9 @@ def test_a_search_of_an_earlier_version_or_with_another_check_goes_on(searched, 
     path = tmp_path / "found" / "search.json"
     identity = files.read_json(path)
     newer = ["training: full_check", "training: split_seed", "training: mixup_off_epoch"]
-    files.write_json(path, {name: value for name, value in identity.items() if name not in newer})
+    of_before = {name: value for name, value in identity.items() if name not in newer}
+    assert of_before["training: flip"] is False
+    files.write_json(path, of_before | {"training: flip": None})  # follows from recipe and dataset
     assert len(searched(2)) == 2
     files.write_json(path, identity)
     whole = replace(config_of(images), full_check=True, skip_bad_images=True)

@@ -123,6 +123,24 @@ def test_other_images_are_refused_with_what_is_different(change, message, run, t
 
 
 @pytest.mark.slow
+def test_a_run_keeps_the_size_that_it_chose_whatever_is_left_out(tmp_path):
+    images = tmp_path / "images"
+    for name, side, count in (("large", 40, 10), ("small", 32, 11)):
+        (images / name).mkdir(parents=True)
+        for index in range(count):
+            Image.new("RGB", (side, side), (side, 9 * index, 0)).save(images / name / f"{index}.png")
+    config = TrainConfig.of(dataset=str(images), architecture=replace(TINY, image_size=64), aux_heads=False, epochs=2)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run", verbose=0, report=lambda message: None, callbacks=[Interrupt()])
+    (images / "small" / "3.png").unlink()
+    left = data.load(images, architecture=config.architecture, aux_heads=False)
+    assert left.image_shape[0] == 36
+    finished = train(replace(config, skip_bad_images=True), tmp_path / "run", verbose=0, report=lambda message: None)
+    assert (finished.model.input_shape[1], sum(finished.sizes.values())) == (32, 20)
+    assert files.read_json(tmp_path / "run" / "config.json")["image_size"] == 32
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [remove_a_file, lambda images: (images / "dark" / "7.png").write_bytes(b"PNG")])
 def test_a_run_goes_on_without_what_was_damaged_or_removed_meanwhile(change, run, tmp_path):
     change(tmp_path / "images")
