@@ -338,11 +338,11 @@ def _check_identity(folder: Path, identity: dict[str, Any]) -> None:
     if was.get("training: flip") is None:  # follows from recipe and dataset, which are compared as well
         was = {**was, "training: flip": identity["training: flip"]}
     by_default = {f"training: {name}": value for name, value in to_options(TrainConfig()).items()}
-    was = {name: was.get(name, by_default.get(name)) for name in was | identity}  # of earlier versions with less
+    earlier = by_default | was  # earlier versions had less
     different = [
-        f"{name} was {was[name]} and is {identity.get(name)}"
-        for name in was
-        if was[name] != identity.get(name) and name not in FREE
+        f"{name} was {earlier.get(name, 'not there')} and is {identity.get(name, 'not there')}"
+        for name in was | identity
+        if earlier.get(name) != identity.get(name) and name not in FREE
     ]
     if different:
         raise InputError(
