@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     for path, answer in classifier.predict_files(paths, top=arguments.top):
         if isinstance(answer, str):
             failed += 1
-            print(f"keras-inception predict: error: {path}: {answer}", file=sys.stderr)
+            print(f"keras-inception predict: error: {on_one_line(str(path))}: {answer}", file=sys.stderr)
             continue
         answers.append(
             {"file": str(path), "predictions": [{"class": name, "probability": score} for name, score in answer]}

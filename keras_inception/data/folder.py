@@ -97,6 +97,7 @@ def read(
     known = zip(looks["size"].tolist(), looks["mark"].tolist(), suffixes)
     marks = [f"{size}-{mark:08x}{suffix}" for size, mark, suffix in known]
     added: list[str] = []
+    before = [] if record is None else [split for split, of in record["splits"].items() if of]
     skipped = set(reasons)
     if record is not None:
         removed = awaited(record).difference(map(_text, names))
@@ -119,6 +120,10 @@ def read(
         splits = _complete(splits, labels, seed, validation_fraction, test_fraction)
     is_read = np.array([name not in skipped for name in names], bool)
     splits = {split: files[is_read[files]] for split, files in splits.items()}
+    if lost := [split for split, files in splits.items() if split in before and not len(files)]:
+        raise InputError(
+            f"All images of a split are damaged or gone: bring them back. Received: {folder} without {', '.join(lost)}"
+        )
     for split, files in splits.items():
         if split in roots:
             where, way_out = f"{roots[split]}, split {split}," if roots[split].is_file() else str(roots[split]), ADD
@@ -274,13 +279,6 @@ def _of_record(
             f"{on_one_line((changed + gone)[0])}. Received: {folder}"
         )
     added = sorted(places.keys() - was.keys() - set(record["skipped"]))
-    bad = {name for name in was if name in places and names[places[name]] in {**reasons, **damaged}}
-    left = without(record, bad.union(gone))["splits"]
-    lost = [split for split, of in record["splits"].items() if of and not left[split]]
-    if lost and skip_gone:
-        raise InputError(
-            f"All images of a split are damaged or gone: bring them back. Received: {folder} without {', '.join(lost)}"
-        )
     record = without(record, set(gone))
     splits = {split: np.array([places[name] for name in of], int) for split, of in record["splits"].items()}
     return record, splits, added, damaged
