@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from keras_inception.cli import dataset
 from keras_inception.cli.console import CheckProgress, command, files_of
 from keras_inception.cli.train import CHOICES, add_fields, add_groups, merged_config, options_of
+from keras_inception.configurations import read_configuration
 from keras_inception.errors import InputError
-from keras_inception.training.config import parsed, read
+from keras_inception.training.config import read
 
 if TYPE_CHECKING:
     from keras_inception.data import Data
@@ -114,7 +115,7 @@ def _space_of(path: str, config: "TrainConfig") -> Any:
     from keras_inception.tuning import space
 
     try:
-        return space.read(parsed(path) or {}, config)
+        return space.read(read_configuration(path) or {}, config)
     except InputError as error:
         message = str(error)
         raise InputError(message if path in message else f"{path}: {message}") from error

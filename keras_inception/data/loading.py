@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -380,10 +380,17 @@ class _Pipeline:
         return self.cache.image(key, lambda planes: decode(self.collection.encoded(source), planes), channels)
 
     def stream(self, epochs: Dataset, skip: int = 0) -> Dataset:
-        """Returns the training batches of some epochs, one after the other, without the first `skip` of them."""
-        return _read_ahead(stream_epochs(self._epoch, epochs).skip(skip).with_options(self.options))
+        """Returns the training batches of some epochs, one after the other, without the first `skip` of the first.
 
-    def _epoch(self, epoch: Tensor) -> Dataset:
+        What is left out is not read.
+        """
+        batches = stream_epochs(self._epoch, epochs)
+        if skip:
+            first = stream_epochs(partial(self._epoch, skip=skip), epochs.take(1))
+            batches = first.concatenate(stream_epochs(self._epoch, epochs.skip(1)))
+        return _read_ahead(batches.with_options(self.options))
+
+    def _epoch(self, epoch: Tensor, skip: int = 0) -> Dataset:
         @tf.autograph.experimental.do_not_convert
         def decode_example(position: Tensor, example: tuple[Tensor, tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
             index, (name, label) = example
@@ -407,5 +414,7 @@ class _Pipeline:
                 reshuffle_each_iteration=False,
             )
         )
-        batches = self.batch(examples.enumerate(), self.batch_size, decode_example, count=count)
-        return batches.enumerate().map(mix_batch, tf.data.AUTOTUNE)
+        skipped = min(skip * self.batch_size, count)
+        examples = examples.enumerate().skip(skipped)
+        batches = self.batch(examples, self.batch_size, decode_example, count=count - skipped)
+        return batches.enumerate(skip).map(mix_batch, tf.data.AUTOTUNE)

@@ -8,10 +8,11 @@ as it is stored. What XMP says is not read.
 All of it is TensorFlow operations, for `tf.data` and an exported graph alike.
 """
 
-from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 
+from keras_inception.data.fields import bytes_at, numbers
 from keras_inception.types import Tensor
 from keras_inception.undocumented import apart
 
@@ -22,6 +23,26 @@ MOST_BEFORE: int = 2**18
 # Of a PNG's text, bytes that are read, compressed or not: hexadecimal digits of as much EXIF as a JPEG can hold.
 MOST_TEXT: int = 2**17
 _EXIF = b"Exif\0\0"
+_ANY = -1
+
+
+class _Kind(NamedTuple):
+    """Where the files of a format have EXIF."""
+
+    first: bytes  # the byte that they begin with
+    name: bytes  # without which a file has none
+    wanted: tuple[int, ...]  # the first ten bytes of its segment or chunk
+    start: int  # where the first segment or chunk begins
+    before: int  # how many of its bytes its length does not count, at its beginning ...
+    begin: int  # where the EXIF begins in it
+    after: int  # ... and at its end
+
+
+_KINDS = (
+    _Kind(b"\xff", _EXIF, (0xFF, 0xE1, _ANY, _ANY, *_EXIF), start=2, before=2, begin=10, after=0),
+    _Kind(b"\x89", b"eXIf", (*[_ANY] * 4, *b"eXIf", _ANY, _ANY), start=8, before=8, begin=8, after=4),
+    _Kind(b"R", b"EXIF", (*b"EXIF", *[_ANY] * 6), start=12, before=8, begin=8, after=0),
+)
 _PROFILE = b"Raw profile type exif\0"
 _DIGITS = [b"0123456789abcdef".find(bytes([byte]).lower()) for byte in range(256)]
 _REVERSED = [[False, False], [False, True], [True, True], [True, False]] * 2
@@ -29,32 +50,21 @@ _REVERSED = [[False, False], [False, True], [True, True], [True, False]] * 2
 
 def orientation(encoded: Tensor) -> Tensor:
     """Returns how the image of a file is stored, from 1 (upright) to 8, int32, from its bytes; both are scalars."""
-    kind = tf.strings.substr(encoded, 0, tf.minimum(tf.strings.length(encoded), 1))
-    is_jpeg, is_png, is_webp = (tf.equal(kind, first) for first in (b"\xff", b"\x89", b"R"))
-    name = tf.where(is_png, b"eXIf", tf.where(is_webp, b"EXIF", _EXIF))
+    first = tf.strings.substr(encoded, 0, tf.minimum(tf.strings.length(encoded), 1))
+    is_kind = tf.equal(first, [kind.first for kind in _KINDS])
+    kind = tf.argmax(tf.cast(is_kind, tf.int32), output_type=tf.int32)
     # Most files have no EXIF, and to know that takes one search, of a PNG two.
-    searched = tf.strings.substr(encoded, 0, tf.where(is_jpeg, MOST_BEFORE, 2**31 - 1))
-    named = tf.size(_cut(searched, name, 1)) > 1
-    profile = tf.cond(is_png & ~named, lambda: _cut(encoded, _PROFILE, 1), lambda: tf.constant([b""]))
-    return tf.cond(
-        named | (tf.size(profile) > 1), lambda: _parsed(encoded, kind, named, profile), lambda: tf.constant(1)
-    )
+    searched = tf.strings.substr(encoded, 0, tf.where(is_kind[0], MOST_BEFORE, 2**31 - 1))
+    name = tf.gather([kind.name for kind in _KINDS], kind)
+    named = tf.reduce_any(is_kind) & (tf.size(_cut(searched, name, 1)) > 1)
+    profile = tf.cond(is_kind[1] & ~named, lambda: _cut(encoded, _PROFILE, 1), lambda: tf.constant([b""]))
+    return tf.cond(named | (tf.size(profile) > 1), lambda: _parsed(encoded, kind, profile), lambda: tf.constant(1))
 
 
 @apart
-def _parsed(encoded: Tensor, kind: Tensor, named: Tensor, profile: Tensor) -> Tensor:
+def _parsed(encoded: Tensor, kind: Tensor, profile: Tensor) -> Tensor:
     """Returns the orientation of a file in which a name of EXIF was found, or a profile, cut there."""
-    is_jpeg, is_png, is_webp = (tf.equal(kind, first) for first in (b"\xff", b"\x89", b"R"))
-    padded = encoded + b"\0" * 16  # what is read at the end of a file is not too short
-    exif = tf.case(
-        [
-            (is_jpeg, lambda: _exif_of_jpeg(padded)),
-            (is_png & named, lambda: _exif_of_chunks(padded, 8, b"eXIf", 4, little_endian=False)),
-            (is_png, lambda: _exif_of_text(profile)),
-            (is_webp, lambda: _exif_of_chunks(padded, 12, b"EXIF", 0, little_endian=True)),
-        ],
-        default=lambda: tf.constant(b""),
-    )
+    exif = tf.cond(tf.size(profile) > 1, lambda: _exif_of_text(profile), lambda: _exif_of_parts(encoded, kind))
     return _orientation_of_exif(exif)
 
 
@@ -94,36 +104,38 @@ def stored_window(window: Tensor, size: Tensor, stored: Tensor) -> Tensor:
     return tf.concat([swapped(begin, stored), swapped(sides, stored)], 0)
 
 
-def _exif_of_jpeg(padded: Tensor) -> Tensor:
-    """Returns what follows "Exif" in the first APP1 segment that begins so, "" if there is none before the pixels."""
+def _exif_of_parts(encoded: Tensor, kind: Tensor) -> Tensor:
+    """Returns the EXIF of the first segment or chunk that has it, of a JPEG before the pixels; "" if there is none."""
+    padded = encoded + b"\0" * 16  # what is read at the end of a file is not too short
+    end = tf.strings.length(padded) - 16
+    wanted = tf.gather(tf.constant([row.wanted for row in _KINDS], tf.int64), kind)
+    start, before, begin, after = tf.unstack(tf.gather([row[3:] for row in _KINDS], kind))
+    is_jpeg, is_webp = kind == 0, kind == 2
 
-    def goes_on(at: Tensor, head: Tensor) -> Tensor:
-        is_exif = (head[0] == 0xFFE1) & tf.reduce_all(head[2:] == [0x4578, 0x6966, 0])
-        return (head[0] != 0xFFDA) & ~is_exif
-
-    def step(at: Tensor, head: Tensor) -> Tensor:
-        marker, length = head[0], head[1]
+    def step(at: Tensor, length: Tensor, found: Tensor, goes_on: Tensor) -> tuple[Tensor, ...]:
+        """Looks at a part and, where it is not what is looked for, goes to the next one."""
+        head = bytes_at(padded, at, 10)
+        found = tf.reduce_all((head == wanted) | (wanted == _ANY))
+        marker, of_segment, of_chunk = tf.unstack(numbers(head, [(0, 2), (2, 2), (0, 4)], little_endian=False))
+        of_webp = numbers(head, [(4, 4)])[0]
+        length = tf.where(is_jpeg, of_segment, tf.where(is_webp, of_webp, of_chunk))
+        length = tf.cast(tf.minimum(length, 2**30), tf.int32)
         alone = (marker >= 0xFFD0) & (marker <= 0xFFD8) | (marker <= 0xFF01)  # it has no length
         fills = (marker < 0xFF00) | (marker == 0xFFFF)
-        return at + tf.where(fills, 1, tf.where(alone, 2, 2 + length))
+        size = before + length + after + tf.where(is_webp, length % 2, 0)
+        size = tf.where(is_jpeg & fills, 1, tf.where(is_jpeg & alone, 2, size))
+        goes_on = ~found & ~(is_jpeg & (marker == 0xFFDA)) & (size < end - at)
+        return tf.where(goes_on, at + size, at), length, found, goes_on
 
-    at, head = _walk(padded, 2, (10, tf.uint16, False), goes_on, step)
-    return tf.where(head[0] == 0xFFE1, tf.strings.substr(padded, at + 10, tf.maximum(head[1] - 8, 0)), b"")
-
-
-def _exif_of_chunks(padded: Tensor, first: int, name: bytes, name_at: int, *, little_endian: bool) -> Tensor:
-    """Returns the first chunk of a name, "" if there is none; a chunk begins with length and name, or the other way."""
-    wanted = int.from_bytes(name, "little" if little_endian else "big", signed=True)
-    length_at = 1 - name_at // 4
-    extra = 8 if little_endian else 12  # a PNG's chunk ends in a checksum
-
-    def step(at: Tensor, head: Tensor) -> Tensor:
-        length = tf.maximum(head[length_at], 0)
-        return at + tf.minimum(extra + length + (length % 2 if little_endian else 0), 2**30)
-
-    at, head = _walk(padded, first, (8, tf.int32, little_endian), lambda at, head: head[name_at // 4] != wanted, step)
-    found = head[name_at // 4] == wanted
-    return tf.where(found, tf.strings.substr(padded, at + 8, tf.maximum(head[length_at], 0)), b"")
+    at, length, found, _ = tf.while_loop(
+        lambda at, length, found, goes_on: goes_on,
+        step,
+        (start, 0, False, start < end),
+        parallel_iterations=1,
+        maximum_iterations=MOST_PARTS,
+    )
+    length = tf.maximum(before + length - begin, 0)
+    return tf.where(found, tf.strings.substr(padded, tf.minimum(at + begin, end), length), b"")
 
 
 def _exif_of_text(around: Tensor) -> Tensor:
@@ -132,16 +144,12 @@ def _exif_of_text(around: Tensor) -> Tensor:
     length = tf.io.decode_raw(tf.strings.substr(front, -8, 4), tf.int32, False)[0]
     name = tf.strings.substr(front, -4, 4)
     text = tf.strings.substr(around[1], 0, tf.clip_by_value(length - len(_PROFILE), 0, MOST_TEXT))
-    text = tf.case(
-        [
-            (tf.equal(name, b"tEXt"), lambda: text),
-            (
-                tf.equal(name, b"zTXt"),
-                lambda: tf.io.decode_compressed(tf.strings.substr(text + b"\0", 1, 2**30), "ZLIB"),
-            ),
-        ],
-        default=lambda: tf.constant(b""),
+    inflated = tf.cond(
+        tf.equal(name, b"zTXt"),
+        lambda: tf.io.decode_compressed(tf.strings.substr(text + b"\0", 1, 2**30), "ZLIB"),
+        lambda: text,
     )
+    text = tf.where(tf.reduce_any(tf.equal(name, [b"tEXt", b"zTXt"])), inflated, b"")
     # An empty line, the kind of the profile, its size, and lines of digits.
     digits = tf.strings.reduce_join(_cut(tf.strings.substr(text, 0, MOST_TEXT), b"\n", 3)[3:])
     digits = tf.gather(_DIGITS, tf.cast(tf.io.decode_raw(digits, tf.uint8), tf.int32))
@@ -150,66 +158,28 @@ def _exif_of_text(around: Tensor) -> Tensor:
     return tf.strings.reduce_join(tf.gather([bytes([number]) for number in range(256)], 16 * pairs[:, 0] + pairs[:, 1]))
 
 
-def _cut(text: Tensor, by: bytes, times: int) -> Tensor:
+def _cut(text: Tensor, by: Tensor | bytes, times: int) -> Tensor:
     return tf.raw_ops.StringSplitV2(input=[text], sep=by, maxsplit=times).values
-
-
-def _walk(
-    padded: Tensor,
-    first: int,
-    head: tuple[int, tf.DType, bool],
-    goes_on: Callable[[Tensor, Tensor], Tensor],
-    step: Callable[[Tensor, Tensor], Tensor],
-) -> tuple[Tensor, Tensor]:
-    """Goes from part to part of a file; returns where it stops, and the numbers with which that part begins."""
-    count, kind, little_endian = head
-    end = tf.strings.length(padded) - 16
-
-    def read(at: Tensor) -> Tensor:
-        return tf.cast(tf.io.decode_raw(tf.strings.substr(padded, at, count), kind, little_endian), tf.int32)
-
-    def move(at: Tensor, head: Tensor) -> tuple[Tensor, Tensor]:
-        at = tf.minimum(step(at, head), end)
-        return at, read(at)
-
-    at = tf.minimum(first, end)
-    return tf.while_loop(
-        lambda at, head: (at < end) & goes_on(at, head),
-        move,
-        (at, read(at)),
-        parallel_iterations=1,
-        maximum_iterations=MOST_PARTS,
-    )
 
 
 def _orientation_of_exif(exif: Tensor) -> Tensor:
     """Returns the orientation that a TIFF header and its directory name, 1 where they name none."""
-    exif = tf.cond(
-        tf.equal(tf.strings.substr(exif, 0, tf.minimum(6, tf.strings.length(exif))), _EXIF),
-        lambda: tf.strings.substr(exif, 6, 2**30),
-        lambda: exif,
-    )
+    is_named = tf.equal(tf.strings.substr(exif, 0, tf.minimum(6, tf.strings.length(exif))), _EXIF)
+    exif = tf.strings.substr(exif, tf.where(is_named, 6, 0), 2**30)
     padded = exif + b"\0" * 16
-    header = tf.strings.substr(padded, 0, 4)
-    little_endian = tf.equal(header, b"II*\0")
+    header, length = tf.strings.substr(padded, 0, 4), tf.strings.length(exif)
+    is_little, is_big = tf.equal(header, b"II*\0"), tf.equal(header, b"MM\0*")
 
-    def numbers(part: Tensor) -> Tensor:
-        """Returns the numbers that the bytes along the last axis make, in the file's order."""
-        part = tf.where(little_endian, part, part[..., ::-1])
-        return tf.reduce_sum(part * [256**place for place in range(part.shape[-1])], -1)
-
-    def read(at: Tensor, count: int, width: int) -> Tensor:
-        part = tf.io.decode_raw(tf.strings.substr(padded, at, count), tf.uint8)
-        return tf.reshape(tf.cast(part, tf.int64), (-1, width))
-
-    length = tf.strings.length(exif, "BYTE")
-    start = tf.cast(tf.minimum(numbers(read(4, 4, 4)[0]), tf.cast(length, tf.int64)), tf.int32)
-    count = tf.minimum(tf.cast(numbers(read(start, 2, 2)[0]), tf.int32), tf.maximum(length - start - 2, 0) // 12)
-    entries = read(start + 2, 12 * count, 12)  # tag, type, how many values, the value
-    kind = numbers(entries[:, 2:4])
-    kind -= tf.where((kind == 8) | (kind == 9), tf.constant(5, tf.int64), 0)  # SSHORT and SLONG as SHORT and LONG
-    value = tf.where(kind == 3, numbers(entries[:, 8:10]), numbers(entries[:, 8:12]))
-    valid = ((kind == 3) | (kind == 4)) & (numbers(entries[:, 4:8]) == 1) & (value >= 1) & (value <= 8)
-    values = tf.boolean_mask(tf.where(valid, value, 1), numbers(entries[:, :2]) == 0x0112)
-    known = little_endian | tf.equal(header, b"MM\0*")
-    return tf.where(known, tf.cast(tf.concat([[1], values], 0)[-1], tf.int32), 1)
+    start = numbers(bytes_at(padded, 4, 4), [(0, 4)], is_little)[0]
+    start = tf.cast(tf.minimum(start, tf.cast(length, tf.int64)), tf.int32)
+    count = tf.cast(numbers(bytes_at(padded, start, 2), [(0, 2)], is_little)[0], tf.int32)
+    count = tf.minimum(count, tf.maximum(length - start - 2, 0) // 12)
+    entries = tf.io.decode_raw(tf.strings.substr(padded, start + 2, 12 * count), tf.uint8)
+    entries = tf.reshape(tf.cast(entries, tf.int64), (-1, 12))
+    places = [(0, 2), (2, 2), (4, 4), (8, 2), (8, 4)]  # tag, type, how many values, the value as SHORT and as LONG
+    tag, kind, values, short, long = tf.unstack(numbers(entries, places, is_little), axis=1)
+    is_short, is_long = (kind == 3) | (kind == 8), (kind == 4) | (kind == 9)  # with a sign or without
+    value = tf.where(is_short, short, long)
+    valid = (is_short | is_long) & (values == 1) & (value >= 1) & (value <= 8)
+    found = tf.boolean_mask(tf.where(valid, value, 1), tag == 0x0112)
+    return tf.where(is_little | is_big, tf.cast(tf.concat([[1], found], 0)[-1], tf.int32), 1)

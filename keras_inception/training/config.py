@@ -3,16 +3,15 @@
 Nothing heavy is imported before a configuration is made, so that `--help` answers at once.
 """
 
-import json
 import re
-import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
-from keras_inception import architectures, files, recipes
+from keras_inception import architectures, recipes
 from keras_inception.architectures import Architecture
+from keras_inception.configurations import read_configuration
 from keras_inception.errors import InputError, did_you_mean, shown
 from keras_inception.recipes import Augmentation, Recipe
 from keras_inception.rules import (
@@ -43,7 +42,6 @@ PRECISIONS: tuple[str, ...] = ("auto", "float32", "mixed_bfloat16", "mixed_float
 
 NONE_OR_WIDTH: Rule = rule("a number from 0.05 to 10", lambda value: value is None or is_number(value, 0.05, 10))
 
-MOST_CHARACTERS: int = 2**20  # of a file, which would be read for minutes if it is YAML
 
 # A mirrored digit or letter is another one, or none.
 NOT_TO_BE_MIRRORED: tuple[str, ...] = ("digits", "mnist", "emnist", "kmnist", "svhn_cropped", "omniglot")
@@ -343,11 +341,16 @@ def changes(was: TrainConfig, now: TrainConfig) -> str:
         {**to_options(config), "loss_weights": config.loss_weights, "flip": config.resolved_augmentation.flip}
         for config in (was, now)
     )
-    return ", ".join(
-        f"{name} was {before[name]} and is {after[name]}"
-        for name in before
-        if before[name] != after[name] and name not in free
-    )
+    return ", ".join(differences(before, after, free))
+
+
+def differences(before: dict[str, Any], after: dict[str, Any], free: Collection[str]) -> list[str]:
+    """Returns in words by which values two sets of options differ, beside those that are free to."""
+    return [
+        f"{name} was {before.get(name, 'not there')} and is {after.get(name, 'not there')}"
+        for name in before | after
+        if before.get(name) != after.get(name) and name not in free
+    ]
 
 
 def read(path: PathLike) -> dict[str, Any]:
@@ -363,7 +366,7 @@ def read(path: PathLike) -> dict[str, Any]:
     Raises:
         InputError: The file is missing or malformed, or holds an option that there is not or that is out of range.
     """
-    values = parsed(path)
+    values = read_configuration(path)
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold options of a training by name. Received: {shown(values)}")
     _check_names(values, f"{path}: ")
@@ -376,72 +379,6 @@ def read(path: PathLike) -> dict[str, Any]:
         if name != "flip" or value is not None:  # see `to_options`
             check_value(OPTIONS[name], value, f"{path}: ")
     return values
-
-
-def parsed(path: PathLike) -> Any:
-    """Returns what a TOML, YAML or JSON file holds; its ending tells which it is.
-
-    Raises:
-        InputError: The file is missing or malformed, names something twice, or has another ending.
-    """
-    ending = files.named(path, "path").suffix.lower()
-    if ending not in PARSERS:
-        raise InputError(f"A configuration is a file whose name ends in {', '.join(PARSERS)}. Received: {shown(path)}")
-    kind, loads = PARSERS[ending]
-
-    def parse(text: str) -> Any:
-        if len(text) > MOST_CHARACTERS:
-            raise ValueError(f"it has {len(text):,} characters, and a configuration a few thousand")
-        return loads(text)
-
-    return files.read_text(path, parse, kind)
-
-
-def _each_once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
-    """Returns pairs as a dict; refuses a name that stands there twice, of which one would be left out."""
-    found: dict[Any, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError(f"{shown(name)} stands there twice")
-        found[name] = value
-    return found
-
-
-def _loads_json(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_each_once)
-
-
-def _loads_yaml(text: str) -> Any:
-    """Reads YAML with the numbers of YAML 1.2: 010 is ten, 1e-3 a number and 1:30 none."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        yaml_implicit_resolvers = {  # noqa: RUF012, as PyYAML has it
-            start: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float"))]
-            for start, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-        }
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            _each_once((key.value, None) for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-            return super().construct_mapping(node, deep)
-
-    number = r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
-    for kind, pattern in (("int", r"[-+]?\d+$"), ("float", number)):
-        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(pattern), list("-+.0123456789"))
-    Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
-    try:
-        return yaml.load(text, Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
-
-
-# By ending of the file, its format and what reads it.
-PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    ".toml": ("TOML", tomllib.loads),
-    ".yaml": ("YAML", _loads_yaml),
-    ".yml": ("YAML", _loads_yaml),
-    ".json": ("JSON", _loads_json),
-}
 
 
 def normalised(options: Mapping[str, Any]) -> dict[str, Any]:

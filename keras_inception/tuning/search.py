@@ -31,7 +31,7 @@ from keras_inception.errors import InputError, StoppedError, shown
 from keras_inception.plots import tuning as plots
 from keras_inception.rules import is_number, is_whole
 from keras_inception.training import distribute, runs
-from keras_inception.training.config import TrainConfig, to_options
+from keras_inception.training.config import TrainConfig, differences, to_options
 from keras_inception.training.configured import load_data, note_bad_images
 from keras_inception.training.saving import AveragesInValidation
 from keras_inception.tuning import oracles, processes
@@ -337,13 +337,10 @@ def _check_identity(folder: Path, identity: dict[str, Any]) -> None:
     was = _begun_with(folder)
     if was.get("training: flip") is None:  # follows from recipe and dataset, which are compared as well
         was = {**was, "training: flip": identity["training: flip"]}
+    # Earlier versions had fewer options, which were as they are by default.
     by_default = {f"training: {name}": value for name, value in to_options(TrainConfig()).items()}
-    earlier = by_default | was  # earlier versions had less
-    different = [
-        f"{name} was {earlier.get(name, 'not there')} and is {identity.get(name, 'not there')}"
-        for name in was | identity
-        if earlier.get(name) != identity.get(name) and name not in FREE
-    ]
+    earlier = {name: value for name, value in (by_default | was).items() if name in was | identity}
+    different = differences(earlier, identity, FREE)
     if different:
         raise InputError(
             f"{folder} holds another search: {'; '.join(different)}. Go on with the command that began it, replace it "

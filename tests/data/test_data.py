@@ -6,6 +6,7 @@ import shutil
 import socket
 
 import keras
+import numpy as np
 import pytest
 from PIL import Image
 from tiny_network import TINY
@@ -18,6 +19,7 @@ from keras_inception import data  # noqa: E402, after the skip
 from keras_inception.data import folder  # noqa: E402, after the skip
 from keras_inception.data.image_files import matching  # noqa: E402, after the skip
 from keras_inception.errors import InputError  # noqa: E402, after the skip
+from keras_inception.recipes import Augmentation  # noqa: E402, after the skip
 from keras_inception.training import TrainConfig, train  # noqa: E402, after the skip
 
 
@@ -90,6 +92,42 @@ def test_an_epoch_holds_every_training_example_once_in_an_order_that_the_seed_de
     assert first == again
     assert first != other
     assert set(first) == set(other)
+
+
+@pytest.mark.parametrize("step", [2, 4, 5])
+def test_a_training_that_goes_on_within_an_epoch_does_not_read_what_it_has_seen(flowers, step):
+    augmentation = Augmentation(flip=True, brightness=0.2, mixup=0.2)
+    options = {"image_size": 8, "batch_size": 3, "validation_fraction": 0.2, "test_fraction": 0.1}
+    whole = data.load(flowers, **options, augmentation=augmentation)
+    assert whole.steps_per_epoch == 5
+    expected = list(whole.train_from(7).take(8).as_numpy_iterator())
+    left = data.load(flowers, **options).train_from(7, step).take(5 - step)
+    used = {
+        tuple(round(255 * (level + 1) / 2) for level in image[0, 0]) for images, _ in left for image in images.numpy()
+    }
+    assert len(used) == max(14 - 3 * step, 0)
+    # What was shown is gone. The epoch after that needs it again.
+    for number, name in enumerate(("daisy", "rose")):
+        for index in range(10):
+            if (100 * number, 10 * index, 50) not in used:
+                (flowers / name / f"{index}.png").unlink()
+    found = list(whole.train_from(7, step).take(5 - step).as_numpy_iterator())
+    assert len(found) == 5 - step
+    for (images, labels), (same_images, same_labels) in zip(found, expected[step:5]):
+        np.testing.assert_array_equal(images, same_images)
+        np.testing.assert_array_equal(labels, same_labels)
+    with pytest.raises(tf.errors.NotFoundError):
+        list(whole.train_from(7, step).take(6 - step))
+
+
+def test_a_training_that_goes_on_within_an_epoch_goes_on_to_the_next(flowers):
+    whole = data.load(flowers, image_size=8, batch_size=3, augmentation=Augmentation(mixup=0.2))
+    steps = whole.steps_per_epoch
+    expected = list(whole.train_from(2).take(2 * steps).as_numpy_iterator())
+    found = list(whole.train_from(2, steps - 1).take(steps + 1).as_numpy_iterator())
+    for (images, labels), (same_images, same_labels) in zip(found, expected[steps - 1 :], strict=True):
+        np.testing.assert_array_equal(images, same_images)
+        np.testing.assert_array_equal(labels, same_labels)
 
 
 def test_every_door_sees_the_same_images(flowers, tmp_path, monkeypatch):

@@ -2,12 +2,15 @@
 
 import json
 import os
+from functools import partial
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_inception import data
 from keras_inception.errors import InputError
+from keras_inception.recipes import Augmentation
 from keras_inception.training import distribute
 from keras_inception.training.distribute import batches, cluster
 
@@ -212,6 +215,19 @@ def test_the_workers_batches_are_together_the_global_ones(workers, count):
     assert together == [list(range(10 * first, 10 * min(first + 7, count), 10)) for first in range(0, count, 7)]
     sizes = [[len(part) for part in parts] for parts in zip(*(d.as_numpy_iterator() for d in own))]
     assert all(max(size) - min(size) <= 1 for size in sizes)
+
+
+@pytest.mark.parametrize("worker", [0, 2])
+def test_a_worker_that_goes_on_within_an_epoch_gets_what_it_would_have_got(worker):
+    batch = partial(distribute.batch, strategy=workers_of(3, worker))
+    digits = data.load("digits", image_size=8, batch_size=323, batch=batch, augmentation=Augmentation(shift=0.1))
+    assert digits.sizes["train"] % 323 == 1  # of the last batch one worker alone has something
+    expected = list(digits.train_from(0).take(7).as_numpy_iterator())
+    for step in (1, 4, 5):
+        found = list(digits.train_from(0, step).take(7 - step).as_numpy_iterator())
+        assert [len(labels) for _, labels in found] == [len(labels) for _, labels in expected[step:]]
+        for pair, same in zip(found, expected[step:], strict=True):
+            assert all(np.array_equal(*arrays) for arrays in zip(pair, same, strict=True))
 
 
 def test_a_batch_smaller_than_the_replicas_is_refused():
