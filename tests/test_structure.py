@@ -19,6 +19,7 @@ PURE = (
     "types",
     "undocumented",
     "files",
+    "configurations",
     "rules",
     "architectures",
     "weights",  # `GoogLeNet(weights="imagenet")` loads them, and they need no model's class
