@@ -109,12 +109,12 @@ def _export_int8(arguments: argparse.Namespace, model: "InceptionModel", out: Pa
 
     kind, count = arguments.format, data.sizes["validation"]
     calibrating = f"{min(count, CALIBRATION_IMAGES)} of {count:,} validation images"
+    split = "validation" if data.test is None else "test"
+    batches = getattr(data, split)
+    before = network_accuracy(model, batches)  # nothing is written where an image is found damaged
     print(f"calibrating on {calibrating}", flush=True)
     version, _ = export_format(model, out, kind, arguments.version, calibration=data.validation)
     print(f"wrote {version}: {_megabytes(version)}", flush=True)
-    split = "validation" if data.test is None else "test"
-    batches = getattr(data, split)
-    before = network_accuracy(model, batches)
     after = export_accuracy(version, kind, batches, model.preprocessing)
     among = ", those of the calibration among them" if data.test is None else ""
     print(f"accuracy on {data.sizes[split]:,} {split} images{among}: {before:.2%} in float32, {after:.2%} in int8")

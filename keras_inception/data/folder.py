@@ -53,6 +53,7 @@ class BadImagesError(InputError):
 
 # What to do where a split lacks a class.
 ADD = "Add some, or remove that split."
+REPAIR = "Repair what is damaged, or remove it, so that splits are drawn from the other files."
 
 # By split, which of the folder's files it holds.
 Splits: TypeAlias = dict[str, Array]
@@ -97,7 +98,7 @@ def read(
     known = zip(looks["size"].tolist(), looks["mark"].tolist(), suffixes)
     marks = [f"{size}-{mark:08x}{suffix}" for size, mark, suffix in known]
     added: list[str] = []
-    before = [] if record is None else [split for split, of in record["splits"].items() if of]
+    before = [split for split, of in record["splits"].items() if of] if record else []
     skipped = set(reasons)
     if record is not None:
         removed = awaited(record).difference(map(_text, names))
@@ -118,11 +119,13 @@ def read(
         )
     if record is None:  # drawn from all, so that it does not matter when an image turns out bad
         splits = _complete(splits, labels, seed, validation_fraction, test_fraction)
+        before = [split for split, files in splits.items() if len(files)]
     is_read = np.array([name not in skipped for name in names], bool)
     splits = {split: files[is_read[files]] for split, files in splits.items()}
     if lost := [split for split, files in splits.items() if split in before and not len(files)]:
+        way_out = "Bring them back." if record else REPAIR
         raise InputError(
-            f"All images of a split are damaged or gone: bring them back. Received: {folder} without {', '.join(lost)}"
+            f"All images of a split are damaged or gone. {way_out} Received: {folder} without {', '.join(lost)}"
         )
     for split, files in splits.items():
         if split in roots:
@@ -130,7 +133,7 @@ def read(
             if skipped:
                 left_out = listed({str(folder / name): reasons[name] for name in sorted(skipped)})
                 where = f"{where.removesuffix(',')}, after {left_out} was left out,"
-                way_out = "Repair what is damaged, or remove it, so that splits are drawn from the other files."
+                way_out = REPAIR
             found_classes = {class_names[label] for label in np.unique(labels[files])}
             _check_classes(where, found_classes, class_names, way_out if record is None else "Bring them back.")
     record = {
@@ -273,10 +276,13 @@ def _of_record(
     damaged = check(folder, [names[places[name]] for name in others], full=True)[1] if others else {}
     changed = [name for name in others if names[places[name]] not in damaged]
     if changed or (gone and not skip_gone):
+        bad = [name for name in was if name in places and names[places[name]] in reasons | damaged]
+        and_damaged = f", {len(bad)} damaged" if bad else ""
         way_out = "" if changed else " With `--skip-bad-images` (`skip_bad_images=True`) it goes on without them."
         raise InputError(
-            f"{_NOT_THE_SAME}{way_out} {counted(len(gone), 'file')} gone, {len(changed)} with another content, such as "
-            f"{on_one_line((changed + gone)[0])}. Received: {folder}"
+            f"{_NOT_THE_SAME}{way_out} {counted(len(gone), 'file')} gone, {len(changed)} with another content"
+            f"{and_damaged}, such as {', '.join(map(on_one_line, (*changed[:1], *gone[:1], *bad[:1])))}. "
+            f"Received: {folder}"
         )
     added = sorted(places.keys() - was.keys() - set(record["skipped"]))
     record = without(record, set(gone))

@@ -111,11 +111,16 @@ class Data:
         """Returns the training batches from a step of an epoch on, both from 0, without end.
 
         They depend on the seed, the epoch and the step alone: a training that was interrupted sees what it would have
-        seen.
+        seen. What it has seen of the epoch is not read again.
 
         Raises:
+            InputError: The epoch has fewer steps.
             tf.errors.OpError: While they are read: an image cannot be; see `reading`.
         """
+        if step > self.steps_per_epoch:
+            raise InputError(
+                f"`step` must be at most {self.steps_per_epoch}, the steps of an epoch. Received: step={step}"
+            )
         return self.pipeline.stream(tf.data.Dataset.counter(epoch), step)
 
     def some(self, split: str, most: int) -> tuple[Dataset, Dataset]:

@@ -119,7 +119,7 @@ def _exif_of_parts(encoded: Tensor, kind: Tensor) -> Tensor:
         marker, of_segment, of_chunk = tf.unstack(numbers(head, [(0, 2), (2, 2), (0, 4)], little_endian=False))
         of_webp = numbers(head, [(4, 4)])[0]
         length = tf.where(is_jpeg, of_segment, tf.where(is_webp, of_webp, of_chunk))
-        length = tf.cast(tf.minimum(length, 2**30), tf.int32)
+        length = tf.cast(tf.where(length < 2**31, tf.minimum(length, 2**30), 0), tf.int32)  # of more is damaged
         alone = (marker >= 0xFFD0) & (marker <= 0xFFD8) | (marker <= 0xFF01)  # it has no length
         fills = (marker < 0xFF00) | (marker == 0xFFFF)
         size = before + length + after + tf.where(is_webp, length % 2, 0)

@@ -335,11 +335,12 @@ def _begun_with(folder: Path) -> dict[str, Any]:
 
 def _check_identity(folder: Path, identity: dict[str, Any]) -> None:
     was = _begun_with(folder)
-    if was.get("training: flip") is None:  # follows from recipe and dataset, which are compared as well
-        was = {**was, "training: flip": identity["training: flip"]}
+    if was.get("training: flip") is None:  # earlier versions left it to recipe and dataset
+        of = {name: was[f"training: {name}"] for name in ("recipe", "dataset") if f"training: {name}" in was}
+        was = {**was, "training: flip": TrainConfig.of(**of).resolved_augmentation.flip}
     # Earlier versions had fewer options, which were as they are by default.
     by_default = {f"training: {name}": value for name, value in to_options(TrainConfig()).items()}
-    earlier = {name: value for name, value in (by_default | was).items() if name in was | identity}
+    earlier = {name: (by_default | was)[name] for name in was | identity if name in by_default | was}
     different = differences(earlier, identity, FREE)
     if different:
         raise InputError(

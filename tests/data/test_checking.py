@@ -338,9 +338,17 @@ def test_a_class_or_a_split_that_is_lost_has_a_way_out(images, image_folder, tmp
     for name in record["splits"]["test"]:
         (few / name).unlink()
     with pytest.raises(
-        InputError, match=r"All images of a split are damaged or gone: bring them back\. .*without test"
+        InputError, match=r"All images of a split are damaged or gone\. Bring them back\. .*without test"
     ):
         folder.read(few, 0, 0.1, 0.1, skip_bad_images=True, record=record)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_split_that_is_drawn_and_all_damaged_is_refused(images, split):
+    for name in folder.read(images, 0, 0.1, 0.1).record["splits"][split]:
+        (images / name).write_bytes(b"no image")
+    with pytest.raises(InputError, match=rf"are damaged or gone\. Repair what is damaged, .* without {split}"):
+        folder.read(images, 0, 0.1, 0.1, skip_bad_images=True)
 
 
 def test_damage_between_two_readings_is_told_from_other_images(images, image_folder):
@@ -352,7 +360,9 @@ def test_damage_between_two_readings_is_told_from_other_images(images, image_fol
     small.write_bytes(damaged(FILES["plain.png"]))  # which its mark tells, its header not
     large.write_bytes(large.read_bytes()[:40])
     (images / "dark" / "3.png").unlink()
-    with pytest.raises(InputError, match=r"With `--skip-bad-images` .* 1 file gone, 0 .* dark/3\.png"):
+    with pytest.raises(
+        InputError, match=r"With `--skip-bad-images` .* 1 file gone, 0 .*, 2 damaged, .* dark/3\.png, light"
+    ):
         folder.read(images, 0, 0.1, 0.1, record=record)
     without = folder.read(images, 0, 0.1, 0.1, record=record, skip_bad_images=True)
     assert without.record["skipped"] == ["dark/3.png", "light/5.png", "light/6.png"]
@@ -367,7 +377,7 @@ def test_damage_between_two_readings_is_told_from_other_images(images, image_fol
         folder.read(images, 0, 0.1, 0.1, record=record)
     small.write_bytes(FILES["baseline.jpg"])  # another image
     for skip in (False, True):
-        with pytest.raises(InputError, match=r"0 files gone, 1 with another content, such as light/5\.png"):
+        with pytest.raises(InputError, match=r"0 files gone, 1 with another content, 1 damaged, such as light/5\.png"):
             folder.read(images, 0, 0.1, 0.1, record=record, skip_bad_images=skip)
 
 

@@ -123,6 +123,8 @@ def test_a_training_that_goes_on_within_an_epoch_does_not_read_what_it_has_seen(
 def test_a_training_that_goes_on_within_an_epoch_goes_on_to_the_next(flowers):
     whole = data.load(flowers, image_size=8, batch_size=3, augmentation=Augmentation(mixup=0.2))
     steps = whole.steps_per_epoch
+    with pytest.raises(InputError, match=rf"`step` must be at most {steps}, .*Received: step={steps + 1}"):
+        whole.train_from(2, steps + 1)
     expected = list(whole.train_from(2).take(2 * steps).as_numpy_iterator())
     found = list(whole.train_from(2, steps - 1).take(steps + 1).as_numpy_iterator())
     for (images, labels), (same_images, same_labels) in zip(found, expected[steps - 1 :], strict=True):

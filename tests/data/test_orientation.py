@@ -207,7 +207,8 @@ def test_damaged_exif_leaves_the_image_as_it_is_stored(tiff):
         b"\x89PNG\r\n\x1a\n\0\0\0\0zTXtRaw profile type exif\0",
         b"", b"\xff", b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8\xff\xe1", b"\xff\xd8\xff\xe1\x00\x08Exif\0\0",
         b"\xff\xd8\xff\xe1\xff\xffExif\0\0II*\0", b"\x89PNG\r\n\x1a\neXIf", b"\x89PNG\r\n\x1a\n\x7f\xff\xff\xffeXIf",
-        b"\x89PNG\r\n\x1a\n\xff\xff\xff\xffXXXXeXIf", b"RIFF\0\0\0\0WEBPVP8XEXIF", b"RIFF", b"REXIF",
+        b"\x89PNG\r\n\x1a\n\xff\xff\xff\xffXXXXeXIf", b"\x89PNG\r\n\x1a\n\x80\0\0\0eXIf" + exif(6),
+        b"RIFF\0\0\0\0WEBPEXIF\xff\xff\xff\xff" + exif(6), b"RIFF\0\0\0\0WEBPVP8XEXIF", b"RIFF", b"REXIF",
         b"\xff\xd8" + b"\xff\xfe\0\2" * 20_000 + b"Exif\0\0",
     ],
 )  # fmt: skip

@@ -15,6 +15,7 @@ from tiny_network import TINY
 
 from keras_inception import TrainConfig, files
 from keras_inception.errors import InputError, StoppedError
+from keras_inception.recipes import Augmentation
 from keras_inception.training.config import to_options
 from keras_inception.training.configured import load_data
 from keras_inception.tuning import processes
@@ -97,6 +98,11 @@ def test_a_search_of_an_earlier_version_or_with_another_check_goes_on(searched, 
     assert of_before["training: flip"] is False
     files.write_json(path, of_before | {"training: flip": None})  # follows from recipe and dataset
     assert len(searched(2)) == 2
+    flipped = replace(config_of(images), augmentation=Augmentation(flip=True))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules[__name__], "config_of", lambda images: flipped)
+        with pytest.raises(InputError, match=r"holds another search: training: flip was False and is True\. Go"):
+            searched(3)
     files.write_json(path, identity)
     whole = replace(config_of(images), full_check=True, skip_bad_images=True)
     monkeypatch.setattr(sys.modules[__name__], "config_of", lambda images: whole)

@@ -87,12 +87,13 @@ def test_int8_prints_accuracy_and_time_before_and_after(run, tmp_path, capsys, k
 
 
 @pytest.mark.slow
-def test_int8_names_a_validation_image_that_is_damaged_within(image_folder, tmp_path, capsys):
+@pytest.mark.parametrize("damaged_split", ["validation", "test"])
+def test_int8_names_an_image_that_is_damaged_within_and_writes_nothing(damaged_split, image_folder, tmp_path, capsys):
     for package in formats.FORMATS["onnx"].packages:
         pytest.importorskip(package)
-    for split in ("train", "validation"):
+    for split in ("train", "validation", "test"):
         shutil.copytree(image_folder, tmp_path / "images" / split)
-    damaged = sorted((tmp_path / "images/validation").rglob("*.png"))[-1]
+    damaged = sorted((tmp_path / "images" / damaged_split).rglob("*.png"))[-1]
     content = bytearray(damaged.read_bytes())
     middle = len(content) // 2
     content[middle : middle + 8] = bytes(8)
