@@ -276,7 +276,7 @@ def _of_record(
     damaged = check(folder, [names[places[name]] for name in others], full=True)[1] if others else {}
     changed = [name for name in others if names[places[name]] not in damaged]
     if changed or (gone and not skip_gone):
-        bad = [name for name in was if name in places and names[places[name]] in reasons | damaged]
+        bad = [name for name in was if name in places and names[places[name]] in {**reasons, **damaged}]
         and_damaged = f", {len(bad)} damaged" if bad else ""
         way_out = "" if changed else " With `--skip-bad-images` (`skip_bad_images=True`) it goes on without them."
         raise InputError(
