@@ -76,8 +76,8 @@ class TrainConfig:
             run's folder, a `.keras` or a `.weights.h5` file; by default random numbers.
         freeze_through: The rows of the architecture up to this one do not learn, such as "inception_4e", nor with
             "main" the main head: then the auxiliary heads alone do; by default all learn.
-        precision: "float32", "mixed_bfloat16", "mixed_float16", or "auto": bfloat16 where the hardware has it
-            (AVX512_BF16, AMX, GPUs from Ampere on). Outputs and losses are float32 always.
+        precision: "float32", "mixed_bfloat16", "mixed_float16", or "auto": bfloat16 where the hardware is
+            faster in it (AMX, AVX512_BF16 of AMD, GPUs from Ampere on). Outputs and losses are float32 always.
         strategy: "auto", "one", "mirrored" or "multi-worker": one device, all of this machine, or the workers that
             `TF_CONFIG` or Slurm names. In Python see `distribute.get_strategy`.
         seed: Decides initial weights, dropout, the order of the images, their augmentation and, without `split_seed`,

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import tensorflow as tf
 
-BFLOAT16_CPU_FLAGS: tuple[str, ...] = ("amx_bf16", "avx512_bf16")
 AMPERE: tuple[int, int] = (8, 0)  # the first compute capability with bfloat16
 
 
@@ -14,7 +13,7 @@ def resolve(name: str) -> tuple[str, str]:
 
     Args:
         name: "float32", "mixed_bfloat16", "mixed_float16", or "auto": bfloat16 where all GPUs (or, without one, the
-            processor) compute in it, float32 elsewhere.
+            processor) compute faster in it, float32 elsewhere.
 
     Returns:
         The name of a Keras dtype policy, and a few words.
@@ -27,9 +26,13 @@ def resolve(name: str) -> tuple[str, str]:
         found = all(detail.get("compute_capability", (0, 0)) >= AMPERE for detail in details)
         device = details[0].get("device_name", "GPU")
         return ("mixed_bfloat16", f"{device} has bfloat16") if found else ("float32", f"{device} has no bfloat16")
-    flags = [flag for flag in BFLOAT16_CPU_FLAGS if flag in cpu_flags()]
-    if flags:
-        return "mixed_bfloat16", f"the processor has {flags[0].upper()}"
+    flags = cpu_flags()
+    if "amx_bf16" in flags:
+        return "mixed_bfloat16", "the processor has AMX_BF16"
+    if {"avx512_bf16", "avx512_fp16"} <= flags:  # Intel's since Sapphire Rapids, on a machine that hides AMX
+        return "float32", "the processor has AVX512_BF16, which is slower there, and no AMX"
+    if "avx512_bf16" in flags:
+        return "mixed_bfloat16", "the processor has AVX512_BF16"
     return "float32", "the processor is not known to have AVX512_BF16 or AMX"
 
 

@@ -26,6 +26,11 @@ def test_a_named_precision_is_taken(name):
     [
         ("fpu avx2 avx512f avx512_bf16", ("mixed_bfloat16", "the processor has AVX512_BF16")),
         ("fpu avx512f amx_bf16 amx_tile avx512_bf16", ("mixed_bfloat16", "the processor has AMX_BF16")),
+        (
+            "fpu avx512f avx512_bf16 avx512_fp16 avx_vnni",
+            ("float32", "the processor has AVX512_BF16, which is slower there, and no AMX"),
+        ),
+        ("fpu avx512f avx512_bf16 avx512_fp16 amx_bf16", ("mixed_bfloat16", "the processor has AMX_BF16")),
         ("fpu avx2 avx512f", ("float32", "the processor is not known to have AVX512_BF16 or AMX")),
     ],
 )
