@@ -2,9 +2,10 @@
 
 The thresholds come from the validation images of the run (or of `--dataset`), and are measured on the test images.
 Where there are none, they come from one half of the validation images, drawn with a seed, and are measured on the
-other one, and once more the other way round. Times are of exported networks in batches of 1 and 16: every batch runs
-through all networks one after the other, so that a slow moment of the machine meets all. Where `earlyon` is installed
-(PyPI, on PyTorch) it runs the same weights, with thresholds at which as many images leave at each head.
+other one, and once more the other way round. Times are of exported networks in batches of 1 and 16: passes over all
+images, which the networks take in turns. (Not batch by batch: for a while after PyTorch has answered, its threads keep
+the cores busy that the next network needs.) Where `earlyon` is installed (PyPI, on PyTorch) it runs the same weights,
+with thresholds at which as many images leave at each head.
 
     python benchmarks/early_exits.py RUN
 """
@@ -29,6 +30,7 @@ from keras_inception.serving.export import early_exit_network, frozen, serving_n
 from keras_inception.training import runs
 
 SEED = 0
+WARM_BATCHES = 20  # before each pass: the first trace the network, the others outlast other engines' waiting threads
 ALONE, EXITS, EARLYON, EARLYON_ALONE = "main head alone", "early exits", "earlyon", "main head alone in PyTorch"
 
 
@@ -195,16 +197,16 @@ def answers(network, images):
 
 
 def passes(networks, images, size, repeats):
-    """Returns by network the seconds of each pass over all images; each batch runs through all networks in turn."""
+    """Returns by network the seconds of each pass over all images; the networks pass in turns."""
     batches = [images[start : start + size] for start in range(0, len(images), size)]
-    for batch, network in itertools.product(batches[:2], networks.values()):
-        network(batch)  # traces it
-    seconds = {name: [0.0] * repeats for name in networks}
-    for repeat, batch in itertools.product(range(repeats), batches):
-        for name, network in networks.items():
-            start = time.perf_counter()
+    seconds = {name: [] for name in networks}
+    for _, (name, network) in itertools.product(range(repeats), networks.items()):
+        for batch in itertools.islice(itertools.cycle(batches), WARM_BATCHES):
             network(batch)
-            seconds[name][repeat] += time.perf_counter() - start
+        start = time.perf_counter()
+        for batch in batches:
+            network(batch)
+        seconds[name].append(time.perf_counter() - start)
     return seconds
 
 

@@ -11,13 +11,23 @@ from keras_inception.errors import InputError
 
 def check_input(model: keras.Model, images: Any) -> None:
     """Refuses what is no batch of finite numbers of the shape of the model's input."""
+    check_shape(model, images)
+    check_images(images)
+
+
+def check_shape(model: keras.Model, images: Any) -> None:
+    """Refuses what is no batch of the shape of the model's input.
+
+    Raises:
+        InputError: It has another shape, or none.
+    """
     shape, expected = getattr(images, "shape", None), tuple(model.inputs[0].shape)
     if shape is None or len(shape) != len(expected) or any(a not in (None, b) for a, b in zip(expected, shape)):
         raise InputError(
-            f"Images must be an array or tensor of shape {expected}, where None stands for any size. "
+            f"Images must be an array or tensor of shape {expected}, where None stands for any size. Scale them, or "
+            "build the network with their `input_shape`. "
             f"Received: {type(images).__name__} of shape {None if shape is None else tuple(shape)}"
         )
-    check_images(images)
 
 
 def check_images(images: Any) -> None:

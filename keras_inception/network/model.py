@@ -16,7 +16,7 @@ from keras_inception import architectures, files, undocumented
 from keras_inception.architectures import Architecture, described
 from keras_inception.errors import InputError, MissingFileError, shortened
 from keras_inception.network import losses
-from keras_inception.network.checks import as_numpy, check_finite, check_images, count_not_finite
+from keras_inception.network.checks import as_numpy, check_finite, check_images, check_shape, count_not_finite
 from keras_inception.network.labels import check_class_names, check_weights, class_weight_by_index
 from keras_inception.network.logs import OtherNames, other_names
 from keras_inception.network.loss_scaling import scaling
@@ -408,7 +408,9 @@ class InceptionModel(Step):
         return list(logs.values()) if len(logs) > 1 else next(iter(logs.values()))
 
     def check_batch(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
-        """Refuses a batch of which a label names no class, a weight is not at least 0, or anything is not finite.
+        """Refuses a batch of other images than the network's, or of bad labels or weights, or of what is not finite.
+
+        A label must name a class, and a weight be at least 0.
 
         Of the first batch of a call of `fit`, `evaluate` or `predict` images that contradict `preprocessing` are
         reported.
@@ -419,8 +421,9 @@ class InceptionModel(Step):
             sample_weight: The weights of the examples, in the same forms.
 
         Raises:
-            InputError: See `check_labels` and `check_images`.
+            InputError: See `check_labels`, `check_shape` and `check_images`.
         """
+        check_shape(self, keras.tree.flatten(x)[0])
         self._check_targets(y, sample_weight)
         check_images(x)
         if self._looks_at_images and not self._has_warned:

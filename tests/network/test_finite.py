@@ -1,4 +1,7 @@
-"""Images and weights that are not finite are refused on every backend, and the model answers afterwards as before."""
+"""Images of another shape, and images and weights that are not finite, are refused on every backend.
+
+The model answers afterwards as before.
+"""
 
 import keras
 import numpy as np
@@ -36,6 +39,18 @@ def test_images_that_are_not_finite_are_refused_and_counted(three_heads, name, b
     assert np.isfinite(found).all()
     if name != "fit":
         np.testing.assert_array_equal(found, before)
+
+
+@pytest.mark.parametrize("shape", [(8, 4), (8, 5, 1), (8,)])
+@pytest.mark.parametrize("name", CALLS)
+def test_images_of_another_shape_are_refused(three_heads, name, shape):
+    if name in ("train_on_batch", "test_on_batch") and keras.backend.backend() != "tensorflow":
+        pytest.skip("Keras itself refuses the batch before")
+    model, sound = three_heads(), np.ones((4, 5), "float32")
+    before = np.array(model.predict(sound, verbose=0)[0])
+    with pytest.raises(ki.InputError, match=r"of shape \(None, 5\), where .* Received: \w+ of shape \(4,"):
+        calls(model)[name](np.ones(shape, "float32"), np.arange(8) % 7)
+    np.testing.assert_array_equal(np.array(model.predict(sound, verbose=0)[0]), before)
 
 
 @pytest.mark.parametrize("name", CALLS)
