@@ -6,6 +6,7 @@ It answers "ready" when everything is built, traced and warm, then each command 
 Processes of their own have a memory of their own, and two frameworks in them do not share threads.
 """
 
+import argparse
 import functools
 import json
 import os
@@ -290,10 +291,12 @@ PINNED_FROM_THE_START = ("worker", "data parallel")  # their threads are counted
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("options", metavar="JSON", type=json.loads, help=f'"what" is one of {", ".join(WHAT)}')
+    options = parser.parse_args().options
     # What is written to the standard output by a library would be taken for an answer.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    options = json.loads(sys.argv[1])
     what, cores, warm = (options.pop(name, None) for name in ("what", "cores", "warm"))
     answer = functools.partial(print, file=answers, flush=True)
     if what in PINNED_FROM_THE_START:

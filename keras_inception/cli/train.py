@@ -51,6 +51,8 @@ GROUPS: dict[str, Iterable[str]] = {
     "network": ("width", "heads", "aux_heads", "dropout", "aux_dropout", "freeze_through"),
     "end and weights of the training": ("patience", "max_minutes", "class_weight"),
     "images": (
+        "train_image_size",
+        "final_epochs",
         "resize",
         "validation_fraction",
         "test_fraction",
@@ -251,6 +253,9 @@ def _say_data(config: TrainConfig, data: "Data", progress: "Progress") -> None:
         print(f"images of {side} pixels are scaled up to {size}x{size}, a size that {network} takes")
     else:
         print(f"images are scaled to {size}x{size} for {network}")
+    if smaller := config.train_image_size:
+        last = f", but for the last {counted(config.final_epochs, 'epoch')}" if config.final_epochs else ""
+        print(f"training images are scaled to {smaller}x{smaller}{last}")
     for line in dataset.left_out(data):
         print(line)
     if data.cached_bytes:

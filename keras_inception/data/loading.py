@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -107,11 +107,17 @@ class Data:
 
         return batches.map(weigh)
 
-    def train_from(self, epoch: int, step: int = 0) -> Dataset:
+    def train_from(self, epoch: int, step: int = 0, *, image_size: int | None = None, whole: bool = False) -> Dataset:
         """Returns the training batches from a step of an epoch on, both from 0, without end.
 
-        They depend on the seed, the epoch and the step alone: a training that was interrupted sees what it would have
+        They depend on the seed and on these arguments alone: a training that was interrupted sees what it would have
         seen. What it has seen of the epoch is not read again.
+
+        Args:
+            epoch: The first epoch.
+            step: Its first step.
+            image_size: Height and width of the images in pixels; by default those of `image_shape`.
+            whole: Whether to show whole images: without the augmentation's crops, MixUp and CutMix.
 
         Raises:
             InputError: The epoch has fewer steps.
@@ -121,7 +127,12 @@ class Data:
             raise InputError(
                 f"`step` must be at most {self.steps_per_epoch}, the steps of an epoch. Received: step={step}"
             )
-        return self.pipeline.stream(tf.data.Dataset.counter(epoch), step)
+        pipeline = self.pipeline
+        if image_size is not None:
+            pipeline = replace(pipeline, image_shape=(image_size, image_size, self.image_shape[-1]))
+        if whole:
+            pipeline = replace(pipeline, augmentation=pipeline.augmentation.of_whole_images)
+        return pipeline.stream(tf.data.Dataset.counter(epoch), step)
 
     def some(self, split: str, most: int) -> tuple[Dataset, Dataset]:
         """Returns unaugmented images of a split, as batches for the network and, in that order, as `originals`.

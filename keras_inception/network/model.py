@@ -83,6 +83,7 @@ class InceptionModel(Step):
     ):
         super().__init__(*args, **kwargs)
         self._looks_at_images, self._is_fitting, self._has_warned = True, False, False
+        self._smaller: Callable[[], keras.Model] | None = None
         self._logged: tuple[str, ...] = ()
         self.record: Record = record_of(self)
         if self.record.class_names is not None and len(self.record.class_names) == self.classes:
@@ -203,6 +204,37 @@ class InceptionModel(Step):
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
+
+    def also_train_at(self, image_size: int) -> None:
+        """Lets a training take images of another size as well: the same layers compute the same heads of them.
+
+        It is not written into a file of the model.
+
+        Args:
+            image_size: Their height and width in pixels.
+
+        Raises:
+            InputError: The layers do not fit such images, or a head, which flattens maps of the network's own size.
+        """
+        outputs = self.outputs if len(self.outputs) > 1 else self.outputs[0]
+        images = keras.Input((image_size, image_size, self.input_shape[-1]), dtype=self.input.dtype)
+        try:
+            smaller = keras.models.clone_model(keras.Model(self.input, outputs), images, lambda layer: layer)
+        except ValueError as error:
+            raise InputError(
+                "A training image must be as large as the network's layers need, and give each auxiliary head, which "
+                "flattens its map, one as large as images of the network's size do. Choose a size nearer to that, or "
+                "leave out the auxiliary heads. "
+                f"Received: images of {image_size}x{image_size} for {described(self)}"
+            ) from error
+        self._smaller = lambda: smaller  # in an attribute Keras would find each layer twice
+
+    def of_size(self, images: Any) -> keras.Model:
+        """Returns the model itself or, of images as large as `also_train_at` says, that of their size."""
+        if self._smaller is None:
+            return self
+        smaller = self._smaller()
+        return smaller if tuple(images.shape[1:]) == tuple(smaller.inputs[0].shape[1:]) else self
 
     def symbolic_batch(self) -> Any:
         """Returns symbolic images and labels, of which Keras builds metrics; None where any labels may be meant."""
@@ -423,7 +455,8 @@ class InceptionModel(Step):
         Raises:
             InputError: See `check_labels`, `check_shape` and `check_images`.
         """
-        check_shape(self, keras.tree.flatten(x)[0])
+        images = keras.tree.flatten(x)[0]
+        check_shape(self.of_size(images), images)
         self._check_targets(y, sample_weight)
         check_images(x)
         if self._looks_at_images and not self._has_warned:

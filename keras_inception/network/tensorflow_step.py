@@ -67,6 +67,10 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
     def check_batch(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
         """Looks at a batch before its step; a subclass refuses what it cannot learn from."""
 
+    def of_size(self, images: Any) -> keras.Model:
+        """Returns what computes a step's images; a subclass may compute those of another size otherwise."""
+        return self
+
     def steps_taken(self) -> Tensor:
         """Returns the number of steps that were taken, also within a step."""
         return self.optimizer.iterations
@@ -74,7 +78,7 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
     def train_step(self, data: Any) -> dict[str, Tensor]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
-            y_pred = self(x, training=True)
+            y_pred = self.of_size(_first(x))(x, training=True)
             loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
             self._update_loss_metric(loss, x)
             if replica_count() > 1 and _first(x).shape[0] is None:  # of a known size, all replicas have as many
@@ -152,7 +156,7 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
                 self._begins = False
                 _check_size(batch, strategy)
             if not traced:
-                self.build_metrics(parts[0])
+                self.build_metrics(_as_large_as(self, parts[0]))
             if training:
                 for observer in self.observers:
                     observer(batch, waiting)
@@ -279,6 +283,14 @@ def _parts(batch: Any, strategy: Any) -> list[Any]:
 
     replicas = range(len(strategy.extended.worker_devices))
     return [tf.nest.map_structure(partial(part, index), batch) for index in replicas]
+
+
+def _as_large_as(model: TensorFlowStep, batch: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+    """Returns a batch whose images have the size of the model's input."""
+    x, *others = batch
+    if model.of_size(_first(x)) is model:
+        return batch
+    return tf.zeros((len(_first(x)), *model.inputs[0].shape[1:])), *others
 
 
 def _first(x: Any) -> Tensor:

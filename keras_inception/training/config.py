@@ -68,6 +68,13 @@ class TrainConfig:
         aux_heads: Whether to train with the auxiliary heads.
         image_size: Height and width of the network's input in pixels; by default that of the run in `weights`, or
             chosen from the images.
+        train_image_size: Height and width of the training images in pixels, as large as the network's layers and heads
+            need. Where they are smaller than its input, an epoch takes less time, and random crops, which show larger
+            objects than whole images do, show them about as large as validation does (Touvron et al., Fixing the
+            train-test resolution discrepancy, 2019, arXiv:1906.06423). By default those of the network's input.
+        final_epochs: The last so many epochs show the training images as validation does, whole and as large as the
+            network's input: `train_image_size`, `crop_area`, MixUp and CutMix end. Flips, shifts, rotations, zooms and
+            colours go on. 0 for none.
         resize: How an image that is not square becomes one: "crop" cuts out its centre, "pad" puts black bars beside
             it, "stretch" changes its aspect ratio; the model file keeps it.
         dropout: Rate of the main head's dropout in [0, 1); by default the architecture's (paper: 0.4).
@@ -134,6 +141,8 @@ class TrainConfig:
     image_size: int | None = field(
         default=None, metadata=maybe("a whole number of pixels", lambda value: is_whole(value, 1))
     )
+    train_image_size: int | None = field(default=None, metadata=maybe(*COUNT["rule"]))
+    final_epochs: int = field(default=0, metadata=WHOLE)
     resize: str = field(default="crop", metadata=one_of(architectures.RESIZES))
     dropout: float | None = field(default=None, metadata=MAYBE_SHARE)
     aux_dropout: float | None = field(default=None, metadata=MAYBE_SHARE)
@@ -177,6 +186,12 @@ class TrainConfig:
 
             source_of(self.weights, self.resolved_architecture)  # refuses one that nobody published weights for
         _ = self.loss_weights  # refuses other than one for each head
+        of_recipe = self.recipe.augmentation
+        if self.final_epochs and not self.train_image_size and of_recipe == of_recipe.of_whole_images:
+            raise InputError(
+                "`final_epochs` needs `train_image_size`, `crop_area`, `mixup` or `cutmix`, which it turns off: leave "
+                f"it out. Received: final_epochs={self.final_epochs}"
+            )
         if self.recipe.kernel_initializer or self.recipe.bias_initializer:
             from keras_inception.network.initializers import initializer
 
@@ -286,6 +301,7 @@ OFF: dict[str, float | None] = {
             "patience",
             "max_minutes",
             "cache",
+            "train_image_size",
             "crop_area",
             "randaugment",
             "mixup",

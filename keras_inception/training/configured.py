@@ -132,6 +132,8 @@ def compiled_model(
         dtype=precision.resolve(config.precision)[0],
     )
     model.resize = config.resize
+    if config.train_image_size:
+        model.also_train_at(config.train_image_size)
     if config.freeze_through:
         freeze(model, config.freeze_through)
     compile_model(

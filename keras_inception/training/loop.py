@@ -248,20 +248,23 @@ class Training:
     ) -> None:
         """Trains to the last epoch; one that was interrupted within an epoch ends that epoch first."""
         epochs, steps = self.config.recipe.epochs, self.data.steps_per_epoch
+        final = max(0, epochs - self.config.final_epochs)
         while self.progress.epoch < epochs and not self._is_over():
             epoch, step = self.progress.epoch, self.progress.step
-            batches = self.data.train_from(epoch, step)
+            end = final if epoch < final else epochs
+            smaller = self.config.train_image_size if epoch < final else None
+            batches = self.data.train_from(epoch, step, image_size=smaller, whole=epoch >= final)
             self.model.fit(
                 self.data.balanced(batches) if self.config.class_weight else batches,
                 validation_data=self.data.validation,
                 initial_epoch=epoch,
-                epochs=epoch + 1 if step else epochs,
+                epochs=epoch + 1 if step else end,
                 steps_per_epoch=steps - step,
                 verbose=self._verbose,
                 shuffle=False,  # the data shuffle themselves
                 callbacks=self._callbacks(terminated, callbacks, interrupt or Interrupt()),
             )
-            if not step:
+            if not step and (end == epochs or self.model.stop_training):
                 break
             self._restore()
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)

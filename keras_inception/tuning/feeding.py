@@ -42,11 +42,17 @@ def feed(
     if y is not None:
         size = kwargs.pop("batch_size", None) or size
         x, kwargs = _batches(np.asarray(x), keras.tree.map_structure(np.asarray, y), size, config.seed, **kwargs)
-    if config.resolved_augmentation.mixup_off_epoch is not None:
-        raise InputError(
-            "`mixup_off_epoch` counts the epochs of a dataset that the configuration names: leave it out for arrays "
-            f"and datasets of your own. Received: mixup_off_epoch={config.resolved_augmentation.mixup_off_epoch}"
-        )
+    off = {
+        "mixup_off_epoch": config.resolved_augmentation.mixup_off_epoch,
+        "final_epochs": config.final_epochs,
+        "train_image_size": config.train_image_size,
+    }
+    for name, value in off.items():
+        if value:
+            raise InputError(
+                f"`{name}` is of the epochs of a dataset that the configuration names: leave it out for arrays and "
+                f"datasets of your own. Received: {name}={value}"
+            )
     steps = kwargs.get("steps_per_epoch")
     if not isinstance(x, tf.data.Dataset):
         if any_size or augments:

@@ -243,6 +243,12 @@ def _check(tuner: str, max_trials: int, hours: float | None, executions: int, co
         raise InputError(f"`hours` must be a number above 0, or None for no limit. Received: hours={hours!r}")
     if config.deterministic:
         raise InputError("A search does not repeat bit by bit: leave out `deterministic`.")
+    for name in ("train_image_size", "final_epochs"):
+        if getattr(config, name):
+            raise InputError(
+                f"The trials of a search train with images of one size, all epochs alike: leave out `{name}`. "
+                f"Received: {name}={getattr(config, name)}"
+            )
     if config.strategy == "multi-worker":
         raise InputError(
             'A trial trains on one machine: use `strategy="one"`, "mirrored" or "auto". Several machines share the '

@@ -280,7 +280,7 @@ def search(objective, space, tmp_path, *args, config=None, **kwargs):
         (ki.OBJECTIVE, {}, "The objective needs validation data, and `search` got none"),
         (ki.OBJECTIVE, {"validation_split": 0.25, "batch_size": 4}, "`batch_size` is searched: leave it out"),
         (ki.OBJECTIVE, {"validation_split": 0.25, "config": tiny(mixup=0.2, mixup_off_epoch=1)},
-         "`mixup_off_epoch` counts the epochs of a dataset that the configuration names: leave it out"),
+         "`mixup_off_epoch` is of the epochs of a dataset that the configuration names: leave it out"),
     ],
 )  # fmt: skip
 def test_what_no_trial_can_do_ends_the_search_before_the_first_step(objective, options, message, tmp_path):

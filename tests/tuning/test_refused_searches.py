@@ -150,6 +150,8 @@ def test_a_damaged_file_of_a_search_is_named(name, content, message, searched, l
         ({"hours": "1"}, "`hours` must be a number above 0, or None for no limit. Received: hours='1'"),
         ({"max_trials": True}, "`max_trials` must be a whole number of at least 1. Received: max_trials=True"),
         ({"tuner": []}, r"`tuner` must be one of .*Received: tuner=\[\]"),
+        ({"config": TrainConfig(train_image_size=79)}, "all epochs alike: leave out `train_image_size`"),
+        ({"config": TrainConfig.of(mixup=0.2, final_epochs=2)}, "all epochs alike: leave out `final_epochs`"),
     ],
 )
 def test_arguments_of_the_wrong_type_are_refused(options, message, tmp_path):
