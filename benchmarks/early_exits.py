@@ -1,11 +1,13 @@
 """Measures what early exits save and what they lose on a trained network, on images that did not set their thresholds.
 
-The thresholds come from the validation images of the run (or of `--dataset`), and are measured on the test images.
-Where there are none, they come from one half of the validation images, drawn with a seed, and are measured on the
-other one, and once more the other way round. Times are of exported networks in batches of 1 and 16: passes over all
-images, which the networks take in turns. (Not batch by batch: for a while after PyTorch has answered, its threads keep
-the cores busy that the next network needs.) Where `earlyon` is installed (PyPI, on PyTorch) it runs the same weights,
-with thresholds at which as many images leave at each head.
+The validation images of the run (or of `--dataset`) are divided into five parts, drawn with a seed. Each part is
+measured with thresholds that the other four set. Where there are test images, all validation images set the
+thresholds that are measured on them.
+
+Times are of exported networks in batches of 1 and 16, for the thresholds that all validation images choose and for
+others of their sweep: passes over all images, which the networks take in turns. (Not batch by batch: for a while after
+PyTorch has answered, its threads keep the cores busy that the next network needs.) Where `earlyon` is installed (PyPI,
+on PyTorch) it runs the same weights, with thresholds at which as many images leave at each head as are chosen.
 
     python benchmarks/early_exits.py RUN
 """
@@ -14,6 +16,7 @@ import argparse
 import itertools
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -29,9 +32,9 @@ from keras_inception.serving import exits
 from keras_inception.serving.export import early_exit_network, frozen, serving_network
 from keras_inception.training import runs
 
-SEED = 0
 WARM_BATCHES = 20  # before each pass: the first trace the network, the others outlast other engines' waiting threads
-ALONE, EXITS, EARLYON, EARLYON_ALONE = "main head alone", "early exits", "earlyon", "main head alone in PyTorch"
+MOST_LOST = 0.01
+ALONE, EARLYON, EARLYON_ALONE = "main head alone", "earlyon", "main head alone in PyTorch"
 
 
 def main():
@@ -41,8 +44,8 @@ def main():
     parser.add_argument("--max-accuracy-loss", type=float, default=0.002)
     parser.add_argument("--criterion", choices=("confidence", "entropy", "margin"))
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--drawings", type=int, help="draw halves so often, and measure only what is lost")
-    parser.add_argument("--timed-images", type=int, default=320)
+    parser.add_argument("--drawings", type=int, default=1, help="how often the five parts are drawn")
+    parser.add_argument("--timed-images", type=int, default=320, help="0 for no times")
     parser.add_argument("--repeats", type=int, default=5, help="times that all images are measured")
     parser.add_argument("--batch-size", type=int, default=64, help="images per step where the accuracy is measured")
     arguments = parser.parse_args()
@@ -51,36 +54,29 @@ def main():
     model = runs.load_model(Path(arguments.model))
     data = data_of(arguments, model)
     options = {"max_accuracy_loss": arguments.max_accuracy_loss, "criterion": arguments.criterion}
-    if arguments.drawings:
-        print_drawings(model, arrays(data.validation), arguments.drawings, options)
-        return
-    parts = parts_of(data)
-    calibrations = [exits.calibrate_exits(model, first, **options) for first, _ in parts]
-    scored = [exits.score(model, found, second) for found, (_, second) in zip(calibrations, parts)]
+    validation = arrays(data.validation)
+    test = None if data.test is None else arrays(data.test)
 
     size = "x".join(map(str, model.input_shape[1:]))
     print(machine(len(os.sched_getaffinity(0))))
     print(versions(TensorFlow="tensorflow", Keras="keras", PyTorch="torch", earlyon="earlyon"))
-    for calibration, points, (first, second) in zip(calibrations, scored, parts):
-        print(
-            f"\n{model.architecture.name} at {size}: {len(first[1]):,} images set the thresholds, {len(second[1]):,} "
-            f"others measured; what tells how sure an answer is: {calibration.criterion}\n"
-        )
-        print_points(calibration, points)
-        chosen = points[calibration.table.index(calibration.chosen)]
-        print(
-            f"\nchosen, on the other images: {100 * chosen.accuracy_loss:+.2f} points lost (standard error "
-            f"{100 * chosen.standard_error:.2f}), {calibration.multiply_adds / chosen.multiply_adds:.2f} times fewer "
-            "multiply-adds"
-        )
-        for head, weights in calibration.mixtures.items():
-            print(f"{head} answers with", " + ".join(f"{weight:.2f} {name}" for name, weight in weights.items()))
+    print(
+        f"\n{model.architecture.name} at {size}, points of accuracy that are lost on images that set no thresholds:\n"
+    )
+    print("| set by | measured on | leave at | M multiply-adds | points lost |\n|---|---|---|---|---|")
+    parts = [part for seed in range(arguments.drawings) for part in folds(validation, seed)]
+    lost = [print_lost(model, *part, options) for part in ([(validation, test)] if test else parts)]
+    error = f", standard deviation {np.std(lost, ddof=1):.2f}" if len(lost) > 1 else ""
+    print(f"\nlost on average: {np.mean(lost):+.2f} points{error}")
 
-    calibration, (first, second) = calibrations[0], parts[0]
-    images, labels = (values[: arguments.timed_images] for values in second)
-    networks = networks_of(model, calibration, first, arguments.precision)
-    print(f"\ntimes: {len(images)} of the other images, median (quartiles) of {arguments.repeats} passes over them,")
-    print(f"milliseconds an image, in {arguments.precision}; times as fast as the main head alone on the same engine\n")
+    calibration = exits.calibrate_exits(model, validation, **options)
+    print(f"\nthresholds by all {len(validation[1]):,} validation images, of which the rows give the accuracy too")
+    if not arguments.timed_images:
+        return
+    images, labels = (values[: arguments.timed_images] for values in (test or validation))
+    networks = networks_of(model, calibration, validation, arguments.precision)
+    print(f"times: {len(images)} images, median (quartiles) of {arguments.repeats} passes over them, milliseconds an")
+    print(f"image, in {arguments.precision}; times as fast as the main head alone on the same engine\n")
     print("| network | right | batch 1 | times as fast | batch 16 | times as fast |\n|---|---|---|---|---|---|")
     cells = {name: [f"{np.mean(answers(network, images) == labels):.2%}"] for name, network in networks.items()}
     for size in (1, 16):
@@ -92,35 +88,29 @@ def main():
         print(f"| {name} | " + " | ".join(row) + " |")
 
 
-def parts_of(data):
-    """Returns pairs of labelled images: those that set thresholds, and those that are measured."""
-    validation = arrays(data.validation)
-    if data.test is not None:
-        return [(validation, arrays(data.test))]
-    return halves(validation, SEED)
+def folds(images_and_labels, seed, count=5):
+    """Returns pairs of labelled images, all but one part and that part, of parts that are drawn with a seed."""
+    parts = np.array_split(np.random.default_rng(seed).permutation(len(images_and_labels[1])), count)
+    return [
+        tuple(
+            tuple(values[np.sort(chosen)] for values in images_and_labels)
+            for chosen in (np.concatenate(parts[:index] + parts[index + 1 :]), parts[index])
+        )
+        for index in range(count)
+    ]
 
 
-def halves(images_and_labels, seed):
-    """Returns two halves that are drawn with a seed, and the same two the other way round."""
-    order = np.random.default_rng(seed).permutation(len(images_and_labels[1]))
-    first, second = (tuple(values[half] for values in images_and_labels) for half in np.array_split(order, 2))
-    return [(first, second), (second, first)]
+def print_lost(model, first, second, options):
+    """Prints and returns how many points of accuracy the thresholds that some images choose lose on others."""
+    calibration = exits.calibrate_exits(model, first, **options)
+    chosen = exits.score(model, calibration, second)[calibration.table.index(calibration.chosen)]
+    lost, cost = 100 * chosen.accuracy_loss, f"{chosen.multiply_adds / 1e6:.1f}"
+    print(f"| {len(first[1]):,} | {len(second[1]):,} | {leaving(chosen)} | {cost} | {lost:+.2f} |", flush=True)
+    return lost
 
 
-def print_drawings(model, validation, count, options):
-    """Prints what the chosen thresholds lose on images that did not set them, over halves that are drawn anew."""
-    lost, left = [], []
-    for seed in range(count):
-        for first, second in halves(validation, seed):
-            calibration = exits.calibrate_exits(model, first, **options)
-            chosen = exits.score(model, calibration, second)[calibration.table.index(calibration.chosen)]
-            lost.append(100 * chosen.accuracy_loss)
-            left.append(chosen.multiply_adds / 1e6)
-            print(f"seed {seed}: {lost[-1]:+.2f} points lost, {left[-1]:.1f}M multiply-adds", flush=True)
-    print(
-        f"{len(lost)} halves: {np.mean(lost):+.2f} points lost on average (standard deviation "
-        f"{np.std(lost, ddof=1):.2f}, at most {max(lost):+.2f}), {np.mean(left):.1f}M multiply-adds"
-    )
+def leaving(point):
+    return ", ".join(f"{head} {share:.0%}" for head, share in point.shares.items())
 
 
 def arrays(batches):
@@ -128,36 +118,31 @@ def arrays(batches):
     return np.concatenate(images), np.concatenate(labels)
 
 
-def print_points(calibration, points):
-    columns = ["thresholds", "leave at", "accuracy, first", "accuracy, others", "M multiply-adds"]
-    print("| " + " | ".join(columns) + " | |\n|---|---|---|---|---|---|")
-    for point, other in zip(calibration.table, points):
-        cells = [
-            ", ".join(f"{head} {threshold:.4f}" for head, threshold in point.thresholds.items()) or "none",
-            ", ".join(f"{head} {share:.0%}" for head, share in other.shares.items()),
-            f"{point.accuracy:.2%}",
-            f"{other.accuracy:.2%}",
-            f"{other.multiply_adds / 1e6:.1f}",
-            "chosen" if point == calibration.chosen else "",
-        ]
-        print("| " + " | ".join(cells) + " |")
-
-
 def networks_of(model, calibration, first, precision):
-    """Returns by name functions from images, as NumPy has them, to probabilities."""
+    """Returns by name functions from images, as NumPy has them, to probabilities.
+
+    Beside the chosen thresholds they have those of the sweep by which at most a point of accuracy is lost.
+    """
     main_head = frozen(serving_network(model, precision=precision))
-    early = early_exit_network(model, calibration, precision)
     signature = [tf.TensorSpec((None, *model.input_shape[1:]))]
     alone = tf.function(lambda images: main_head(images)[MAIN], signature, autograph=False)
-    networks = {
-        ALONE: lambda images: alone(tf.constant(images)).numpy(),
-        EXITS: lambda images: early(tf.constant(images))["probabilities"].numpy(),
-    }
+    networks = {ALONE: lambda images: alone(tf.constant(images)).numpy()}
+    for point in calibration.table:
+        if point.thresholds and point.accuracy_loss <= MOST_LOST:
+            of_point = replace(calibration, thresholds=point.thresholds, mixtures=point.mixtures)
+            name = f"{point.multiply_adds / 1e6:.1f}M: {leaving(point)}; {point.accuracy:.2%} of all"
+            networks[f"{name}, chosen" if point == calibration.chosen else name] = early_exits(
+                early_exit_network(model, of_point, precision)
+            )
     try:
         return networks | of_earlyon(model, calibration, first)
     except ImportError as error:
         print(f"\nwithout earlyon: {error}")
         return networks
+
+
+def early_exits(network):
+    return lambda images: network(tf.constant(images))["probabilities"].numpy()
 
 
 def of_earlyon(model, calibration, first):
