@@ -116,7 +116,7 @@ def memory(count):
         return (f"{path}/photograph_{number:012d}.jpg" for number in range(count // CLASSES))
 
     def look(path, known, full):
-        return len(path), 1, hash(path) % 2**32, 500, False
+        return (len(path), 1, 1, hash(path) % 2**32, 500, False, False), ""
 
     def peak():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
