@@ -35,10 +35,14 @@ HEADS = ("main", "aux1", "aux2")
 
 # The README's recipe for CIFAR-10, as options of `keras-inception train`.
 CIFAR10 = {
-    "architecture": "googlenet_bn", "width": 0.5, "image_size": 96, "epochs": 26, "batch_size": 128,
-    "learning_rate": 0.003, "warmup_fraction": 0.05, "weight_decay": 0.1, "label_smoothing": 0.1, "dropout": 0.2,
+    "architecture": "googlenet_bn", "width": 0.5, "image_size": 96, "epochs": 43, "batch_size": 128,
+    "optimizer": "sgd", "learning_rate": 0.1, "warmup_fraction": 0.05, "weight_decay": 0.0005,
+    "label_smoothing": 0.1, "dropout": 0.2,
 }  # fmt: skip
-IMAGES = {"crop_area": (0.5, 1), "flip": True, "cache": "memory", "test_fraction": 0}
+IMAGES = {
+    "train_image_size": 80, "final_epochs": 5, "crop_area": (0.4, 1), "shift": 0.1, "flip": True,
+    "cache": "memory", "test_fraction": 0,
+}  # fmt: skip
 
 PIXELS, PADDING, CUT_OUT = 32, 4, 8
 VALIDATION_SHARE = 0.1
@@ -51,9 +55,10 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("learning"), help="where the runs are written")
     parser.add_argument("--seeds", type=int, nargs="+", help="one training each; by default 0 to 4, or for CIFAR-10 0")
     parser.add_argument("--limit", type=int, help="images of each class of CIFAR-10, for a small budget")
-    for name in ("architecture", "width", "image_size", "epochs", "batch_size"):
-        option = f"--{name.replace('_', '-')}"
-        parser.add_argument(option, type=type(CIFAR10[name]), help=f"for CIFAR-10; by default {CIFAR10[name]}")
+    recipe = {**CIFAR10, **IMAGES}
+    for name in ("architecture", "width", "image_size", "train_image_size", "epochs", "final_epochs", "batch_size"):
+        option, only = f"--{name.replace('_', '-')}", ", TensorFlow alone" if name in IMAGES else ""
+        parser.add_argument(option, type=type(recipe[name]), help=f"for CIFAR-10{only}; by default {recipe[name]}")
     parser.add_argument("--precision", default="auto", help="for CIFAR-10; by default bfloat16 where there is one")
     parser.add_argument("--minutes", type=float, help="end before an epoch of CIFAR-10 that would end later")
     arguments = parser.parse_args()
@@ -68,10 +73,11 @@ def main():
         folder = arguments.images
         if folder.is_file():
             folder = unpacked(folder, arguments.out / "cifar10-images", arguments.limit)
-        given = {name: getattr(arguments, name) for name in CIFAR10 if getattr(arguments, name, None) is not None}
-        options = {**CIFAR10, "precision": arguments.precision, **given}
+        wanted = CIFAR10
         if backend == "tensorflow":
-            options |= {"dataset": str(folder.resolve()), "max_minutes": arguments.minutes, **IMAGES}
+            wanted = {**recipe, "dataset": str(folder.resolve()), "max_minutes": arguments.minutes}
+        given = {name: getattr(arguments, name) for name in wanted if getattr(arguments, name, None) is not None}
+        options = {**wanted, "precision": arguments.precision, **given}
         runs = [{**options, "seed": seed} for seed in arguments.seeds or (0,)]
     results = []
     for options in runs:

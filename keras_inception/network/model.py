@@ -1,7 +1,6 @@
 """The model whose heads all learn from the same label."""
 
 import inspect
-import json
 import math
 import os
 import warnings
@@ -12,19 +11,19 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_inception import architectures, files, undocumented
-from keras_inception.architectures import Architecture, described
+from keras_inception import files, undocumented
+from keras_inception.architectures import described
 from keras_inception.errors import InputError, MissingFileError, shortened
 from keras_inception.network import losses
 from keras_inception.network.checks import as_numpy, check_finite, check_images, check_shape, count_not_finite
-from keras_inception.network.labels import check_class_names, check_weights, class_weight_by_index
+from keras_inception.network.labels import check_weights, class_weight_by_index
 from keras_inception.network.logs import OtherNames, other_names
 from keras_inception.network.loss_scaling import scaling
 from keras_inception.network.loss_weights import LogLossWeights, check_loss_weights
-from keras_inception.network.preprocess import check_mode, contradiction
-from keras_inception.network.record import Record, checked_resize, record_of
+from keras_inception.network.preprocess import contradiction
+from keras_inception.network.record import RecordedModel
 from keras_inception.network.replicas import replica_count
-from keras_inception.rules import argument, maybe, plain
+from keras_inception.rules import plain
 from keras_inception.types import PathLike, Tensor
 
 if keras.backend.backend() == "tensorflow":
@@ -32,12 +31,9 @@ if keras.backend.backend() == "tensorflow":
 else:
     from keras_inception.network.portable_step import PortableStep as Step  # type: ignore[assignment]  # one of them
 
-KNOWN = "known"  # in a weights file
-MAYBE_ARCHITECTURE = maybe("an `Architecture`", lambda value: isinstance(value, Architecture))
-
 
 @keras.saving.register_keras_serializable(package="keras_inception")
-class InceptionModel(Step):
+class InceptionModel(RecordedModel, Step):
     """A functional model whose heads all learn from the same label.
 
     It is a `keras.Model` with `output_names` such as `["main", "aux1", "aux2"]`, except that
@@ -64,100 +60,18 @@ class InceptionModel(Step):
             preprocess images is refused.
         resize: How images of another aspect ratio became the model's input, and do where files are read: `"crop"`,
             `"pad"` or `"stretch"`, see `data.resize`.
+        classes: The number of classes: the size of the last dimension of every output.
+        class_labels: The names of the classes, or their numbers where the model has no names.
         head_losses: The losses of the heads and their weights; None until the model is compiled.
         default_loss_weights: What `compile` takes where it is given no `loss_weights`; None for 1 each, as in Keras.
     """
 
     head_losses: losses.HeadLosses | None = None
     _label_shapes: frozenset[tuple[int, ...] | None] = frozenset()
+    _looks_at_images, _is_fitting, _has_warned = True, False, False
+    _smaller: Callable[[], keras.Model] | None = None
+    _logged: tuple[str, ...] = ()
     default_loss_weights: Sequence[float] | None = None
-
-    def __init__(
-        self,
-        *args: Any,
-        architecture: Architecture | None = None,
-        class_names: Sequence[str] | None = None,
-        preprocessing: str | None = None,
-        resize: str | None = None,
-        **kwargs: Any,
-    ):
-        super().__init__(*args, **kwargs)
-        self._looks_at_images, self._is_fitting, self._has_warned = True, False, False
-        self._smaller: Callable[[], keras.Model] | None = None
-        self._logged: tuple[str, ...] = ()
-        self.record: Record = record_of(self)
-        if self.record.class_names is not None and len(self.record.class_names) == self.classes:
-            self.name_classes(self.record.class_names)
-            self.record.class_names = None
-        if architecture is not None:
-            self.architecture = architecture
-        if class_names is not None:
-            self.class_names = class_names
-        if preprocessing is not None:
-            self.preprocessing = preprocessing
-        if resize is not None:
-            self.resize = resize
-
-    @property
-    def architecture(self) -> Architecture | None:
-        return self.record.architecture
-
-    @architecture.setter
-    def architecture(self, architecture: Architecture | None) -> None:
-        self.record.architecture = argument("architecture", architecture, MAYBE_ARCHITECTURE)
-
-    @property
-    def class_names(self) -> list[str] | None:
-        found = {self.record.by_output.get(layer) for layer in self._output_layers()}
-        names = found.pop()
-        return None if found or names is None else list(names)
-
-    @class_names.setter
-    def class_names(self, class_names: Sequence[str] | None) -> None:
-        self.name_classes(None if class_names is None else check_class_names(class_names, self.classes))
-
-    def name_classes(self, names: tuple[str, ...] | None) -> None:
-        """Sets the class names as they are, those of files of earlier versions too; `class_names` checks them."""
-        for layer in self._output_layers():
-            self.record.by_output[layer] = names
-
-    def _output_layers(self) -> list[Any]:
-        """Returns the layers that end in the classes, or the model where those are operations without a layer."""
-        return [layer for layer in self.layers if layer.name in self.output_names] or [self]
-
-    @property
-    def preprocessing(self) -> str | None:
-        return "pixels" if self.record.included else self.record.preprocessing
-
-    @preprocessing.setter
-    def preprocessing(self, preprocessing: str | None) -> None:
-        if preprocessing is not None:
-            check_mode(preprocessing)
-        if self.record.included and preprocessing != "pixels":
-            raise InputError(
-                'The network preprocesses by itself: its `preprocessing` is "pixels". Build it without '
-                f"`include_preprocessing` to feed it otherwise. Received: preprocessing={preprocessing!r}"
-            )
-        if not self.record.included:
-            self.record.preprocessing = preprocessing
-
-    @property
-    def resize(self) -> str:
-        return self.record.resize
-
-    @resize.setter
-    def resize(self, resize: str) -> None:
-        self.record.resize = checked_resize(resize)
-
-    @property
-    def class_labels(self) -> list[str]:
-        """The names of the classes, or their numbers where the model has no names."""
-        return self.class_names or [str(index) for index in range(self.classes)]
-
-    @property
-    def classes(self) -> int:
-        """The number of classes: the size of the last dimension of every output."""
-        return self.outputs[0].shape[-1]
 
     def compile(
         self,
@@ -301,32 +215,6 @@ class InceptionModel(Step):
                 f"`save_weights` as `.weights.h5`. Received: filepath={str(filepath)!r}"
             )
         super().save(filepath, *args, **kwargs)
-
-    def save_own_variables(self, store: Any) -> None:
-        """Writes into a weights file what its images went through, and what its classes are called."""
-        super().save_own_variables(store)
-        store[KNOWN] = np.frombuffer(json.dumps(self.known()).encode(), "uint8")
-
-    def load_own_variables(self, store: Any) -> None:
-        """Reads what `save_own_variables` wrote, which the files of earlier versions lack."""
-        stored = dict(store)
-        known = stored.pop(KNOWN, None)
-        super().load_own_variables(stored)
-        if known is not None:
-            known = read_known(known)
-            if self.record.preprocessing is None:  # as where other layers come before the network
-                known["preprocessing"] = None
-            self._take(**known)
-
-    def known(self) -> dict[str, Any]:
-        """Returns what a weights file says besides weights."""
-        record = self.record
-        return {"class_names": self.class_names, "preprocessing": record.preprocessing, "resize": record.resize}
-
-    def _take(self, class_names: Sequence[str] | None, preprocessing: str | None, resize: str) -> None:
-        self.record.preprocessing, self.record.resize = preprocessing, resize
-        if class_names is None or len(class_names) == self.classes:
-            self.name_classes(None if class_names is None else tuple(class_names))
 
     def load_weights(self, filepath: PathLike, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """Loads weights from a file, all of them or, on an error, none; see `keras.Model.load_weights`.
@@ -495,37 +383,11 @@ class InceptionModel(Step):
                 )
             arguments["class_weight"] = class_weight_by_index(arguments["class_weight"], self.classes, self.class_names)
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "architecture": None if self.architecture is None else self.architecture.to_dict(),
-            "class_names": self.class_names,
-            "preprocessing": self.preprocessing,
-            "resize": self.resize,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "InceptionModel":
-        own = ("architecture", "class_names", "preprocessing", "resize")
-        model = super().from_config({k: v for k, v in config.items() if k not in own}, custom_objects)
-        # The first layer says it too, but not in the files of earlier versions, which took any names.
-        model.record.architecture = architectures.saved(config["architecture"])
-        model.name_classes(None if config["class_names"] is None else tuple(config["class_names"]))
-        model.preprocessing = config["preprocessing"]
-        model.resize = config.get("resize", "crop")  # the only one of earlier versions
-        return model
-
     def _spread(self, y: Any, y_pred: Any, sample_weight: Any) -> tuple[list[Any], list[Any], list[Any]]:
         """Returns labels, predictions and sample weights as lists with one entry per head."""
         names = self.output_names
         predictions = list(y_pred) if isinstance(y_pred, (list, tuple)) else [y_pred]
         return losses.spread(y, names, "y"), predictions, losses.spread(sample_weight, names, "sample_weight")
-
-
-def read_known(stored: Any) -> dict[str, Any]:
-    """Returns what an `InceptionModel` writes into a weights file: `class_names`, `preprocessing` and `resize`."""
-    known = json.loads(np.asarray(stored, "uint8").tobytes())
-    return {name: known[name] for name in ("class_names", "preprocessing", "resize")}
 
 
 def check_model(model: Any, *, heads: bool = True) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 
 from keras_inception import architectures, files
 from keras_inception.errors import InputError, MissingFileError
-from keras_inception.network.model import KNOWN, InceptionModel, read_known
+from keras_inception.network.model import InceptionModel
+from keras_inception.network.record import KNOWN, read_known
 from keras_inception.network.saved import load_model
 from keras_inception.types import Array, PathLike
 

@@ -100,7 +100,8 @@ def test_a_run_writes_what_was_reached(image_folder, tmp_path, backend):
     if backend == "torch":
         pytest.importorskip("torch")
     options = ["--architecture", "googlenet_small", "--width", "0.1", "--image-size", "32", "--epochs", "2"]
-    options += ["--batch-size", "12", "--precision", "float32", "--seeds", "5"]
+    options += ["--train-image-size", "30", "--final-epochs", "1", "--batch-size", "12"]
+    options += ["--precision", "float32", "--seeds", "5"]
     finished = subprocess.run(
         [sys.executable, BENCHMARKS / "learning.py", "cifar10", "--images", image_folder, "--out", tmp_path, *options],
         env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(BENCHMARKS.parent)},
