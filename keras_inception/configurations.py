@@ -66,8 +66,8 @@ def _loads_yaml(text: str) -> Any:
     Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
     try:
         return yaml.load(text, Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
+    except Exception as error:  # of all kinds, for what a tag may be put before
+        raise ValueError(str(error) or type(error).__name__) from error
 
 
 # By ending of the file, its format and what reads it.

@@ -188,7 +188,7 @@ def read_text(path: PathLike, parse: Callable[[str], T], kind: str) -> T:
     try:
         if path.exists() and not path.is_file():
             raise ValueError("it is a folder or a device")
-        return parse(path.read_text(encoding="utf-8"))
+        return parse(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} is missing or no {kind} file ({reason}).") from error

@@ -11,6 +11,23 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 
+class OwnCollectives:
+    """A `tf.distribute.MirroredStrategy` whose communication is that of no other one in its process.
+
+    Why: each strategy numbers what its replicas exchange from 1 on. A second training in the process, as after an
+    interruption, meets the first one's numbers, and ends where their shapes differ ("Shape mismatch in the collective
+    instance").
+    Since: TensorFlow 2.4, `_collective_key_base` of `MirroredStrategy`, after which groups of devices are numbered.
+    """
+
+    next_base: int = 2**10
+
+    def __init__(self, *args: Any) -> None:
+        self._collective_key_base = OwnCollectives.next_base
+        OwnCollectives.next_base += 2**10
+        super().__init__(*args)
+
+
 def is_of_late_joining(error: RuntimeError) -> bool:
     """Returns whether an error says that workers are joined after TensorFlow was used.
 

@@ -326,6 +326,18 @@ def test_a_function_that_is_apart_is_one_node_of_the_graphs_that_call_it():
     assert [each.attr["_noinline"].b for each in of_sum] == [True]
 
 
+@pytest.mark.tensorflow
+def test_tensorflow_numbers_groups_of_devices_from_what_a_strategy_says():
+    import tensorflow as tf
+
+    from keras_inception.training.distribute import MirroredStrategy
+
+    assert issubclass(MirroredStrategy, undocumented.OwnCollectives)
+    kinds = tf.distribute.MirroredStrategy, MirroredStrategy, MirroredStrategy
+    plain, first, second = (kind(["CPU:0"]).extended._collective_key_base for kind in kinds)
+    assert 0 == plain < first < second
+
+
 def test_joining_workers_late_is_told_by_its_message():
     import tensorflow as tf
 

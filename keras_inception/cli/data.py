@@ -13,6 +13,7 @@ from keras_inception.training.config import OF_AUGMENTATION
 
 if TYPE_CHECKING:
     from keras_inception.data import Data
+    from keras_inception.training.config import TrainConfig
     from keras_inception.types import Array
 
 SHOWN = 20  # images on the sheet
@@ -53,11 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
     config = replace(config, skip_bad_images=True, recipe=replace(config.recipe, batch_size=SHOWN))
     data = load_data(config, on_check=CheckProgress())
     try:
-        images, labels = _first(data)
+        images, labels = _first(data, config)
     except BadImagesError:  # their headers and ends told nothing
         config = replace(config, full_check=True)
         data = load_data(config, on_check=CheckProgress())
-        images, labels = _first(data)
+        images, labels = _first(data, config)
     splits = [split for split in ("train", "validation", "test") if data.sizes.get(split)]
     counts = [data.class_counts(split) for split in splits]
     rows = [[name, *(f"{of:,}" for of in numbers)] for name, *numbers in zip(data.class_names, *counts)]
@@ -68,6 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
         f"images: a shorter side of {data.original_side} pixels (median); "
         f"the network sees {size}x{size} ({config.resize})"
     )
+    if images.shape[1] != size:
+        print("training images: {}x{}".format(*images.shape[1:3]))
     sure = "" if config.full_check else " (as far as headers and ends tell: --full-check decodes every file)"
     print(f"unreadable files: {_some(data.skipped)}{sure}")
     with data.reading():
@@ -84,10 +87,11 @@ def _some(names: list[str]) -> str:
     return f"{len(names):,}: {', '.join(map(on_one_line, names[:LISTED]))}{more}" if names else "none"
 
 
-def _first(data: "Data") -> "tuple[Array, Array]":
+def _first(data: "Data", config: "TrainConfig") -> "tuple[Array, Array]":
     """Returns the first images of the first epoch, and their labels."""
     with data.reading():
-        images, labels = next(iter(data.train_from(0).take(1).as_numpy_iterator()))
+        epochs = data.train_from(0, image_size=config.train_image_size, whole_from=config.whole_from)
+        images, labels = next(iter(epochs.take(1).as_numpy_iterator()))
     return images, labels
 
 

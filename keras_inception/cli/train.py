@@ -253,9 +253,11 @@ def _say_data(config: TrainConfig, data: "Data", progress: "Progress") -> None:
         print(f"images of {side} pixels are scaled up to {size}x{size}, a size that {network} takes")
     else:
         print(f"images are scaled to {size}x{size} for {network}")
-    if smaller := config.train_image_size:
-        last = f", but for the last {counted(config.final_epochs, 'epoch')}" if config.final_epochs else ""
-        print(f"training images are scaled to {smaller}x{smaller}{last}")
+    first, smaller = config.whole_from, config.train_image_size
+    if first == 0:
+        print(f"training images are shown whole, in {size}x{size}: all epochs are final ones")
+    elif smaller:
+        print(f"training images are scaled to {smaller}x{smaller}{f' in epochs 1 to {first}' if first else ''}")
     for line in dataset.left_out(data):
         print(line)
     if data.cached_bytes:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from keras_inception.tuning.trials import TrialResult
 
 COMMON = ("dataset", "architecture", "epochs")
-UNREAD = ("deterministic", "tensorboard", "gradient_flow", "cache")  # of a trial
+UNREAD = ("deterministic", "tensorboard", "gradient_flow", "cache", "train_image_size", "final_epochs")  # of a trial
 DEFAULT_HOURS = 0.07  # 252 seconds, so that all of it takes less than five minutes
 
 

@@ -19,11 +19,11 @@ from keras_inception.data.collection import Collection
 from keras_inception.data.decoding import decode
 from keras_inception.data.images import read, to_input
 from keras_inception.errors import InputError, shortened
-from keras_inception.network.googlenet import check_memory, minimum_image_size
 from keras_inception.network.preprocess import check_mode, preprocess_input
 from keras_inception.network.record import checked_resize
+from keras_inception.network.sizes import check_memory, minimum_image_size
 from keras_inception.recipes.augmentation import Augmentation
-from keras_inception.rules import COUNT, SEED, SHARE, SWITCH, argument, is_whole, maybe, rule
+from keras_inception.rules import COUNT, SEED, SHARE, SWITCH, WHOLE, argument, is_whole, maybe, rule
 from keras_inception.types import Dataset, PathLike, Tensor
 
 UNCOUNTED = 2**32  # the numbers from here on are of passes that no training counts
@@ -107,32 +107,42 @@ class Data:
 
         return batches.map(weigh)
 
-    def train_from(self, epoch: int, step: int = 0, *, image_size: int | None = None, whole: bool = False) -> Dataset:
+    def train_from(
+        self, epoch: int, step: int = 0, *, image_size: int | None = None, whole_from: int | None = None
+    ) -> Dataset:
         """Returns the training batches from a step of an epoch on, both from 0, without end.
 
         They depend on the seed and on these arguments alone: a training that was interrupted sees what it would have
         seen. What it has seen of the epoch is not read again.
 
         Args:
-            epoch: The first epoch.
-            step: Its first step.
+            epoch: The first epoch, from 0.
+            step: Its first step, from 0.
             image_size: Height and width of the images in pixels; by default those of `image_shape`.
-            whole: Whether to show whole images: without the augmentation's crops, MixUp and CutMix.
+            whole_from: The epoch from which on images are as validation shows them, whole and of `image_shape`: crops,
+                MixUp and CutMix end. By default they never do.
 
         Raises:
-            InputError: The epoch has fewer steps.
+            InputError: The epoch has fewer steps, or an argument is out of range.
             tf.errors.OpError: While they are read: an image cannot be; see `reading`.
         """
+        epoch, step = argument("epoch", epoch, WHOLE), argument("step", step, WHOLE)
+        image_size = argument("image_size", image_size, maybe(*COUNT["rule"]))
+        whole_from = argument("whole_from", whole_from, maybe(*WHOLE["rule"]))
         if step > self.steps_per_epoch:
             raise InputError(
                 f"`step` must be at most {self.steps_per_epoch}, the steps of an epoch. Received: step={step}"
             )
         pipeline = self.pipeline
+        whole = replace(pipeline, augmentation=replace(pipeline.augmentation, crop_area=None), mixes=False)
         if image_size is not None:
             pipeline = replace(pipeline, image_shape=(image_size, image_size, self.image_shape[-1]))
-        if whole:
-            pipeline = replace(pipeline, augmentation=pipeline.augmentation.of_whole_images)
-        return pipeline.stream(tf.data.Dataset.counter(epoch), step)
+        if whole_from is None:
+            return pipeline.stream(tf.data.Dataset.counter(epoch), step)
+        if epoch >= whole_from:
+            return whole.stream(tf.data.Dataset.counter(epoch), step)
+        batches = pipeline.stream(tf.data.Dataset.range(epoch, whole_from), step)
+        return batches.concatenate(whole.stream(tf.data.Dataset.counter(whole_from)))
 
     def some(self, split: str, most: int) -> tuple[Dataset, Dataset]:
         """Returns unaugmented images of a split, as batches for the network and, in that order, as `originals`.
@@ -354,6 +364,7 @@ class _Pipeline:
     augmentation: Augmentation
     options: tf.data.Options  # of the batches; what these are told about their distribution does not leave `flat_map`
     cache: Cache | None = None
+    mixes: bool = True  # whether MixUp and CutMix take part; labels have their form all the same
 
     def fixed(self, split: str, every: int = 1) -> Dataset | None:
         """Returns the batches of a split, or of every so-manieth example, in its own order; None if it is empty."""
@@ -418,6 +429,7 @@ class _Pipeline:
         def mix_batch(index: Tensor, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
             classes, off = len(self.collection.class_names), self.augmentation.mixup_off_epoch
             on = None if off is None else (epoch < off) | (epoch >= UNCOUNTED)
+            on = on if self.mixes else tf.constant(False)
             return mix(*batch, classes, batch_seed(self.seed, epoch, index), self.augmentation, on)
 
         count = self.collection.sizes["train"]

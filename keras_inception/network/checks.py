@@ -1,5 +1,6 @@
 """What a network refuses: images and weights that are not finite, inputs of another shape, outputs without a loss."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -22,11 +23,27 @@ def check_shape(model: keras.Model, images: Any) -> None:
         InputError: It has another shape, or none.
     """
     shape, expected = getattr(images, "shape", None), tuple(model.inputs[0].shape)
+    if "complex" in str(getattr(images, "dtype", "")):
+        raise InputError(f"Images must be of real numbers. Received: {type(images).__name__} of {images.dtype}")
     if shape is None or len(shape) != len(expected) or any(a not in (None, b) for a, b in zip(expected, shape)):
         raise InputError(
             f"Images must be an array or tensor of shape {expected}, where None stands for any size. Scale them, or "
             "build the network with their `input_shape`. "
             f"Received: {type(images).__name__} of shape {None if shape is None else tuple(shape)}"
+        )
+
+
+def check_some(images: Any) -> None:
+    """Refuses arrays, or a batch, without an image; data of other kinds are looked at batch by batch.
+
+    Raises:
+        InputError: There is none.
+    """
+    shape = getattr(next(iter(keras.tree.flatten(images)), None), "shape", None)
+    if isinstance(shape, Sequence) and len(shape) and shape[0] == 0:
+        raise InputError(
+            "Data, and each of its batches, must hold at least one image. Leave out empty batches, and look at what "
+            f"chose the images. Received: images of shape {tuple(shape)}"
         )
 
 

@@ -15,7 +15,14 @@ from keras_inception import files, undocumented
 from keras_inception.architectures import described
 from keras_inception.errors import InputError, MissingFileError, shortened
 from keras_inception.network import losses
-from keras_inception.network.checks import as_numpy, check_finite, check_images, check_shape, count_not_finite
+from keras_inception.network.checks import (
+    as_numpy,
+    check_finite,
+    check_images,
+    check_shape,
+    check_some,
+    count_not_finite,
+)
 from keras_inception.network.labels import check_weights, class_weight_by_index
 from keras_inception.network.logs import OtherNames, other_names
 from keras_inception.network.loss_scaling import scaling
@@ -23,7 +30,8 @@ from keras_inception.network.loss_weights import LogLossWeights, check_loss_weig
 from keras_inception.network.preprocess import contradiction
 from keras_inception.network.record import RecordedModel
 from keras_inception.network.replicas import replica_count
-from keras_inception.rules import plain
+from keras_inception.network.sizes import check_memory, minimum_image_size
+from keras_inception.rules import COUNT, argument, plain
 from keras_inception.types import PathLike, Tensor
 
 if keras.backend.backend() == "tensorflow":
@@ -120,18 +128,37 @@ class InceptionModel(RecordedModel, Step):
             self.optimizer.build(self.trainable_variables)
 
     def also_train_at(self, image_size: int) -> None:
-        """Lets a training take images of another size as well: the same layers compute the same heads of them.
+        """Lets `fit` take images of another size as well: the same layers compute the same heads of them.
 
-        It is not written into a file of the model.
+        Validation, `evaluate` and `predict` take those of the network's own size. It is not written into a file of the
+        model. A network that was built for any size takes this one anyway.
 
         Args:
             image_size: Their height and width in pixels.
 
         Raises:
-            InputError: The layers do not fit such images, or a head, which flattens maps of the network's own size.
+            InputError: The layers do not fit such images, or a head, which flattens maps of the network's own size; or
+                Keras runs on another backend.
         """
+        image_size = argument("image_size", image_size, COUNT)
+        if keras.backend.backend() != "tensorflow":
+            raise InputError("Training images of two sizes need TensorFlow. Train with those of the network's size.")
+        shape = self.input_shape[1:]
+        if None in shape:
+            return
+        first = any(getattr(layer, "data_format", None) == "channels_first" for layer in self.layers)
+        shape = (shape[0], image_size, image_size) if first else (image_size, image_size, shape[-1])
+        if self.architecture is not None:
+            heads = [head for head in self.architecture.auxiliary_heads if head.name in self.output_names]
+            minimum = minimum_image_size(self.architecture, heads)
+            if image_size < minimum:
+                raise InputError(
+                    f"Training images must be at least {minimum}x{minimum} for {described(self)} with its heads. "
+                    f"Use larger ones. Received: image_size={image_size}"
+                )
+            check_memory(self.architecture, heads, shape, self.classes)
         outputs = self.outputs if len(self.outputs) > 1 else self.outputs[0]
-        images = keras.Input((image_size, image_size, self.input_shape[-1]), dtype=self.input.dtype)
+        images = keras.Input(shape, dtype=self.input.dtype)
         try:
             smaller = keras.models.clone_model(keras.Model(self.input, outputs), images, lambda layer: layer)
         except ValueError as error:
@@ -148,7 +175,9 @@ class InceptionModel(RecordedModel, Step):
         if self._smaller is None:
             return self
         smaller = self._smaller()
-        return smaller if tuple(images.shape[1:]) == tuple(smaller.inputs[0].shape[1:]) else self
+        shape = getattr(images, "shape", ())
+        is_known = getattr(shape, "rank", 0) is not None
+        return smaller if is_known and tuple(shape[1:]) == tuple(smaller.inputs[0].shape[1:]) else self
 
     def symbolic_batch(self) -> Any:
         """Returns symbolic images and labels, of which Keras builds metrics; None where any labels may be meant."""
@@ -256,11 +285,16 @@ class InceptionModel(RecordedModel, Step):
                 or a weight of the model is not finite. Of arrays all labels are looked at before the first step.
         """
         check_finite(self)
+        check_some(x)
         arguments = _by_name(keras.Model.fit, self, x, y, *args, **kwargs)
         self._check_targets(y, arguments.get("sample_weight"))
         self._number_class_weight(y, arguments)
         validation_data = arguments.get("validation_data")
         if isinstance(validation_data, (list, tuple)) and len(validation_data) >= 2:
+            images = keras.tree.flatten(validation_data[0])[0]
+            if hasattr(images, "shape"):
+                check_some(images)
+                check_shape(self, images)
             self._check_targets(*validation_data[1:3])
         self._looks_at_images, self._is_fitting, self._has_warned = True, True, False
         callbacks = arguments.get("callbacks")
@@ -282,6 +316,7 @@ class InceptionModel(RecordedModel, Step):
 
         Within a `fit` whose weights are not finite any more all of them are NaN.
         """
+        check_some(x)
         arguments = _by_name(keras.Model.evaluate, self, x, y, *args, **kwargs)
         if not self._is_fitting:
             check_finite(self)
@@ -294,6 +329,7 @@ class InceptionModel(RecordedModel, Step):
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Returns the outputs; see `keras.Model.predict`. Images and weights that are not finite are refused."""
         check_finite(self)
+        check_some(x)
         self._looks_at_images, self._has_warned = True, False
         return super().predict(x, *args, **kwargs)
 
@@ -327,7 +363,7 @@ class InceptionModel(RecordedModel, Step):
             return logs
         return list(logs.values()) if len(logs) > 1 else next(iter(logs.values()))
 
-    def check_batch(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
+    def check_batch(self, x: Any, y: Any = None, sample_weight: Any = None, *, training: bool = False) -> None:
         """Refuses a batch of other images than the network's, or of bad labels or weights, or of what is not finite.
 
         A label must name a class, and a weight be at least 0.
@@ -339,12 +375,13 @@ class InceptionModel(RecordedModel, Step):
             x: The images, `(batch, height, width, channels)`.
             y: Labels as `fit` takes them: once, as a list, or as a dict by output names.
             sample_weight: The weights of the examples, in the same forms.
+            training: Whether the model learns from it, and so may take images as `also_train_at` says.
 
         Raises:
             InputError: See `check_labels`, `check_shape` and `check_images`.
         """
         images = keras.tree.flatten(x)[0]
-        check_shape(self.of_size(images), images)
+        check_shape(self.of_size(images) if training else self, images)
         self._check_targets(y, sample_weight)
         check_images(x)
         if self._looks_at_images and not self._has_warned:

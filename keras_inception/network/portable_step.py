@@ -8,6 +8,7 @@ import keras
 
 from keras_inception import undocumented
 from keras_inception.errors import InputError
+from keras_inception.network.checks import check_some
 from keras_inception.types import Tensor
 
 
@@ -63,6 +64,7 @@ class PortableStep(undocumented.BuildsWithoutReading, keras.Model):
     def _looking(self, function: Any, labels: bool = True) -> Callable[..., Any]:
         def look(batch: Any) -> Any:
             x, *others = keras.utils.unpack_x_y_sample_weight(batch)
+            check_some(x)
             self.check_batch(x, *(others if labels else ()))
             return batch
 

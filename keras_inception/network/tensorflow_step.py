@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from keras_inception import undocumented
 from keras_inception.errors import InputError
+from keras_inception.network.checks import check_some
 from keras_inception.network.read_once import read_once
 from keras_inception.network.replicas import mean_over_replicas, replica_count, sum_over_replicas
 from keras_inception.types import Tensor
@@ -64,7 +65,7 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         return super().predict(read_once(x), *args, **kwargs)
 
-    def check_batch(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
+    def check_batch(self, x: Any, y: Any = None, sample_weight: Any = None, *, training: bool = False) -> None:
         """Looks at a batch before its step; a subclass refuses what it cannot learn from."""
 
     def of_size(self, images: Any) -> keras.Model:
@@ -134,7 +135,10 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
             def function(batches: list[Any]) -> Any:
                 for batch in batches:
                     for part in _parts(batch, strategy):
-                        self.check_batch(keras.utils.unpack_x_y_sample_weight(part)[0])  # labels are not used
+                        images = keras.utils.unpack_x_y_sample_weight(part)[0]  # labels are not used
+                        if strategy is None or strategy.num_replicas_in_sync == 1:
+                            check_some(images)
+                        self.check_batch(images)
                 return predict(batches)
 
             self.predict_function = function
@@ -143,15 +147,18 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
     def _step_function(self, step: Callable[[Any], Any], *, training: bool) -> Callable[[Iterator[Any]], Any]:
         strategy = tf.distribute.get_strategy() if self.distribute_strategy is None else self.distribute_strategy
         compute = _on_replicas(self, step, strategy, training)
-        traced: dict[str, Any] = {}
+        # By the shape of the images that a network takes: what the data say of themselves, and the step of such data.
+        traced: dict[Any, tuple[Any, Callable[..., Any]]] = {}
 
         def one_step(iterator: Iterator[Any]) -> Any:
             begin = time.perf_counter()
             batch = next(iterator)
             waiting = time.perf_counter() - begin
             parts = [keras.utils.unpack_x_y_sample_weight(part) for part in _parts(batch, strategy)]
+            if strategy.num_replicas_in_sync == 1:  # of several, a last one may have nothing to do
+                check_some(parts[0][0])
             for part in parts:
-                self.check_batch(*part)
+                self.check_batch(*part, training=training)
             if training and self._begins:
                 self._begins = False
                 _check_size(batch, strategy)
@@ -164,13 +171,16 @@ class TensorFlowStep(undocumented.BuildsWithoutReading, keras.Model):
                 return compute(batch)
             # Of the data's own specification, so that a smaller last batch is not traced anew.
             specification = getattr(iterator, "element_spec", None)
-            if not traced or traced["specification"] != specification:
-                signature = None if specification is None else [specification]
-                traced["specification"] = specification
-                traced["step"] = tf.function(
-                    compute, signature, autograph=False, reduce_retracing=True, jit_compile=self.jit_compile
+            shape = tuple((self.of_size(_first(parts[0][0])) if training else self).inputs[0].shape)
+            if shape not in traced or traced[shape][0] != specification:
+                signature = _signature(specification, shape)
+                traced[shape] = (
+                    specification,
+                    tf.function(
+                        compute, signature, autograph=False, reduce_retracing=True, jit_compile=self.jit_compile
+                    ),
                 )
-            return traced["step"](batch)
+            return traced[shape][1](batch)
 
         def function(iterator: Iterator[Any]) -> Any:
             logs = one_step(iterator)
@@ -291,6 +301,19 @@ def _as_large_as(model: TensorFlowStep, batch: tuple[Any, Any, Any]) -> tuple[An
     if model.of_size(_first(x)) is model:
         return batch
     return tf.zeros((len(_first(x)), *model.inputs[0].shape[1:])), *others
+
+
+def _signature(specification: Any, shape: tuple[int | None, ...]) -> list[Any] | None:
+    """Returns what a step is traced for: of data of several sizes, images of one of them, `(batch, ...)`."""
+    if specification is None:
+        return None
+    leaves = tf.nest.flatten(specification)
+    images = leaves[0]
+    if not isinstance(images, tf.TensorSpec) or images.shape.rank != len(shape):
+        return [specification]
+    known = [own if own is not None else length for own, length in zip(images.shape[1:], shape[1:])]
+    leaves[0] = tf.TensorSpec([images.shape[0], *known], images.dtype)
+    return [tf.nest.pack_sequence_as(specification, leaves)]
 
 
 def _first(x: Any) -> Tensor:

@@ -1,7 +1,7 @@
 """What may happen to a training image: the fields of an `Augmentation`, their ranges, the paper's values."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from keras_inception.errors import InputError
@@ -99,11 +99,6 @@ class Augmentation:
                 '`mixup_off_epoch` needs `mixup` or `cutmix`, which it turns off: leave it out (None, "off"). '
                 f"Received: mixup_off_epoch={self.mixup_off_epoch}"
             )
-
-    @property
-    def of_whole_images(self) -> "Augmentation":
-        """The same without what shows parts of images or mixes them: crops, MixUp and CutMix."""
-        return replace(self, crop_area=None, mixup=None, cutmix=None, mixup_off_epoch=None)
 
 
 # Section 6: crops of 8% to 100% of the area, aspect 3/4 to 4/3, photometric distortions, random interpolation. The

@@ -186,8 +186,8 @@ class TrainConfig:
 
             source_of(self.weights, self.resolved_architecture)  # refuses one that nobody published weights for
         _ = self.loss_weights  # refuses other than one for each head
-        of_recipe = self.recipe.augmentation
-        if self.final_epochs and not self.train_image_size and of_recipe == of_recipe.of_whole_images:
+        shown = self.resolved_augmentation
+        if self.final_epochs and not (self.train_image_size or shown.crop_area or shown.mixup or shown.cutmix):
             raise InputError(
                 "`final_epochs` needs `train_image_size`, `crop_area`, `mixup` or `cutmix`, which it turns off: leave "
                 f"it out. Received: final_epochs={self.final_epochs}"
@@ -222,6 +222,11 @@ class TrainConfig:
             return self.augmentation
         of_recipe = self.recipe.augmentation
         return replace(of_recipe, flip=of_recipe.flip and self.dataset not in NOT_TO_BE_MIRRORED)
+
+    @property
+    def whole_from(self) -> int | None:
+        """The epoch, from 0, from which on training images are shown whole; None where they never are."""
+        return max(0, self.recipe.epochs - self.final_epochs) if self.final_epochs else None
 
     @property
     def loss_weights(self) -> dict[str, float]:

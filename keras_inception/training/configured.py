@@ -14,6 +14,7 @@ from keras_inception.errors import InputError
 from keras_inception.network.googlenet import GoogLeNet, compile_model
 from keras_inception.network.model import InceptionModel
 from keras_inception.network.saved import known
+from keras_inception.network.sizes import check_memory
 from keras_inception.training import optimizers, precision, runs
 from keras_inception.training.config import TrainConfig
 from keras_inception.types import Dataset, PathLike, Shape
@@ -132,8 +133,9 @@ def compiled_model(
         dtype=precision.resolve(config.precision)[0],
     )
     model.resize = config.resize
-    if config.train_image_size:
-        model.also_train_at(config.train_image_size)
+    if size := config.train_image_size:
+        check_memory(config.resolved_architecture, (), (size, size, image_shape[-1]), 0, config.recipe.batch_size)
+        model.also_train_at(size)
     if config.freeze_through:
         freeze(model, config.freeze_through)
     compile_model(

@@ -248,23 +248,22 @@ class Training:
     ) -> None:
         """Trains to the last epoch; one that was interrupted within an epoch ends that epoch first."""
         epochs, steps = self.config.recipe.epochs, self.data.steps_per_epoch
-        final = max(0, epochs - self.config.final_epochs)
         while self.progress.epoch < epochs and not self._is_over():
             epoch, step = self.progress.epoch, self.progress.step
-            end = final if epoch < final else epochs
-            smaller = self.config.train_image_size if epoch < final else None
-            batches = self.data.train_from(epoch, step, image_size=smaller, whole=epoch >= final)
+            batches = self.data.train_from(
+                epoch, step, image_size=self.config.train_image_size, whole_from=self.config.whole_from
+            )
             self.model.fit(
                 self.data.balanced(batches) if self.config.class_weight else batches,
                 validation_data=self.data.validation,
                 initial_epoch=epoch,
-                epochs=epoch + 1 if step else end,
+                epochs=epoch + 1 if step else epochs,
                 steps_per_epoch=steps - step,
                 verbose=self._verbose,
                 shuffle=False,  # the data shuffle themselves
                 callbacks=self._callbacks(terminated, callbacks, interrupt or Interrupt()),
             )
-            if not step and (end == epochs or self.model.stop_training):
+            if not step:
                 break
             self._restore()
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)

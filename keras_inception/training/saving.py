@@ -64,7 +64,7 @@ class Advance(keras.callbacks.Callback):
         score = row.get(f"val_{MAIN}_accuracy", row.get("val_accuracy"))
         if score is not None and (progress.best is None or score > progress.best["val_main_accuracy"]):
             progress.best = {"epoch": epoch + 1, "val_main_accuracy": score}
-        progress.epoch = epoch + 1
+        progress.epoch, progress.step = epoch + 1, 0
         if self.is_over():
             self.model.stop_training = True
 
@@ -116,9 +116,11 @@ class SaveRun(keras.callbacks.Callback):
         self.steps = self.resumed_at
         if not self.resumed_at:
             return
-        if self.model.distribute_strategy.num_replicas_in_sync == 1:  # otherwise Keras has built the metrics
+        if self.model.distribute_strategy.num_replicas_in_sync == 1:
             outputs = [tf.zeros((1, self.model.classes)) for _ in self.model.output_names]
             self.model.compute_metrics(None, tf.zeros(1, tf.int64), outputs if len(outputs) > 1 else outputs[0])
+        elif distribute.worker_count(self.model.distribute_strategy) == 1:  # of several workers none are kept
+            self.model.build_metrics((tf.zeros((1, *self.model.input_shape[1:])), tf.zeros(1, tf.int64), None))
         checkpoint.restore(self.folder / runs.CHECKPOINT, self.model, "metrics")
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:

@@ -28,7 +28,7 @@ STRONGEST = {
 NOT_SEARCHED = (
     "recipe", "dataset", "seed", "split_seed", "weights", "strategy", "deterministic", "validation_fraction",
     "test_fraction", "skip_bad_images", "full_check", "tensorboard", "gradient_flow", "loss_weights", "image_size",
-    "epochs", "resize", "patience", "max_minutes", "class_weight", "cache",
+    "epochs", "resize", "patience", "max_minutes", "class_weight", "cache", "train_image_size", "final_epochs",
 )  # fmt: skip
 
 

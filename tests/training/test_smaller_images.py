@@ -58,9 +58,50 @@ def test_other_images_and_sizes_that_no_head_fits_are_refused():
     model.also_train_at(10)
     with pytest.raises(InputError, match=r"of shape \(None, 14, 14, 3\).*Received: .* \(4, 12, 12, 3\)"):
         model.fit(images_of(12), np.arange(4) % 2, verbose=0)
-    for size, other in ((16, 10), (14, 4)):
-        with pytest.raises(InputError, match=rf"Choose a size nearer to that.*Received: images of {other}x{other}"):
-            network(size).also_train_at(other)
+    with pytest.raises(InputError, match=r"Choose a size nearer to that.*Received: images of 10x10"):
+        network(16).also_train_at(10)
+    with pytest.raises(InputError, match=r"at least 10x10 .* with its heads.*Received: image_size=4"):
+        network(14).also_train_at(4)
+
+
+@pytest.mark.parametrize("call", ["evaluate", "predict", "test_on_batch", "predict_on_batch", "validation_data"])
+def test_only_a_training_takes_smaller_images(call):
+    model, images, labels = network(14), images_of(10), np.arange(4) % 2
+    model.also_train_at(10)
+    calls = {
+        "evaluate": lambda: model.evaluate(images, labels, verbose=0),
+        "predict": lambda: model.predict(images, verbose=0),
+        "test_on_batch": lambda: model.test_on_batch(images, labels),
+        "predict_on_batch": lambda: model.predict_on_batch(images),
+        "validation_data": lambda: model.fit(images, labels, validation_data=(images, labels), verbose=0),
+    }
+    with pytest.raises(InputError, match=r"of shape \(None, 14, 14, 3\).*Received: .* \(4, 10, 10, 3\)"):
+        calls[call]()
+
+
+@pytest.mark.parametrize("size", [0, -1, "10", 10.0, (10, 10), None, True])
+def test_a_size_is_a_whole_number(size, image_folder):
+    with pytest.raises(InputError, match=r"`image_size` must be .*whole number of at least 1"):
+        network(14).also_train_at(size)
+    if size is not None:
+        data = load(image_folder, image_size=14, architecture=TINY)
+        with pytest.raises(InputError, match=r"`image_size` must be .*whole number of at least 1"):
+            data.train_from(0, image_size=size)
+
+
+def test_a_size_is_one_that_the_network_could_be_built_for():
+    with pytest.raises(InputError, match=r"at least 2x2 .* Received: image_size=1"):
+        network(14, aux_heads=False).also_train_at(1)
+    with pytest.raises(InputError, match="GiB of memory"):
+        network(14, aux_heads=False).also_train_at(10**6)
+
+
+def test_a_network_of_any_size_takes_them_anyway():
+    model = ki.GoogLeNet(architecture=TINY, input_shape=(None, None, 3), classes=2, aux_heads=False)
+    ki.compile_model(model, keras.optimizers.SGD(0.1))
+    model.also_train_at(10)
+    for size in (10, 14):
+        model.fit(images_of(size), np.arange(4) % 2, verbose=0)
 
 
 class Sizes(keras.callbacks.Callback):
@@ -86,7 +127,9 @@ def config_of(folder, **options):
 def test_a_training_ends_with_whole_images_and_goes_on_as_if_it_had_not_been_interrupted(image_folder, tmp_path):
     whole, begun, rest = Sizes(), Sizes(fails_before=2), Sizes()
     config, quiet = config_of(image_folder), {"verbose": 0, "report": lambda message: None}
-    run = train(config, tmp_path / "whole", callbacks=whole, **quiet)
+    log = keras.callbacks.CSVLogger(tmp_path / "log.csv")  # which begins anew in each `fit`
+    run = train(config, tmp_path / "whole", callbacks=[whole, log], **quiet)
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 4
     assert whole.seen == 8 * [10] + 4 * [14]
     assert (run.epochs, run.model.input_shape) == (3, (None, 14, 14, 3))
     assert runs.load_model(run.folder).input_shape == (None, 14, 14, 3)
@@ -130,12 +173,12 @@ def test_final_epochs_show_whole_images_with_their_own_labels(tmp_path):
     data = load(tmp_path, image_size=14, architecture=TINY, augmentation=mixed, batch_size=16)
     count = data.sizes["train"]
     plain, labels = next(iter(data.some("train", count)[0].batch(1).as_numpy_iterator()))
-    seen, seen_labels = next(iter(data.train_from(5, whole=True).as_numpy_iterator()))
+    seen, seen_labels = next(iter(data.train_from(5, whole_from=4).as_numpy_iterator()))
     assert seen.shape == plain[0].shape
     places = [np.abs(plain[0] - image).max(axis=(1, 2, 3)).argmin() for image in seen]
     assert sorted(places) == list(range(count))
     np.testing.assert_array_equal(seen, plain[0][places])
-    np.testing.assert_array_equal(seen_labels, labels[0][places])
+    np.testing.assert_array_equal(seen_labels, np.eye(2)[labels[0][places]])
     assert next(iter(data.train_from(0, image_size=10).as_numpy_iterator()))[0].shape == (count, 10, 10, 3)
 
 

@@ -48,7 +48,7 @@ class _ForKeras(tf.distribute.Strategy):
         return self.distribute_datasets_from_function(lambda context: batches.split(dataset, context), options)
 
 
-class MirroredStrategy(_ForKeras, tf.distribute.MirroredStrategy):
+class MirroredStrategy(_ForKeras, undocumented.OwnCollectives, tf.distribute.MirroredStrategy):
     """`tf.distribute.MirroredStrategy` for Keras 3: several devices of one machine train as one.
 
     See `MultiWorkerMirroredStrategy` for what it does for any Keras model and for an `InceptionModel`. Without

@@ -11,12 +11,15 @@ import os
 import signal
 import sys
 import warnings
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 import keras_inception as ki
+from keras_inception import files
+from keras_inception.errors import StoppedError
 from keras_inception.network.layers import BatchNormalization, Dropout
 from keras_inception.training import distribute, optimizers
 
@@ -268,6 +271,35 @@ def case_loses_a_worker(strategy):
     return {}
 
 
+def case_resumed(strategy):
+    """A run that SIGTERM ended within its second epoch and that went on, and one that was not interrupted."""
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    from tiny_network import TINY
+
+    class Ended(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.optimizer.iterations == 8:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    name = "mirrored" if strategy.num_replicas_in_sync > 1 else "one"
+    options = {"epochs": 3, "batch_size": 256, "image_size": 14, "train_image_size": 10, "final_epochs": 1}
+    config = ki.TrainConfig.of(dataset="digits", architecture=TINY, strategy=name, **options)
+    quiet, found = {"verbose": 0, "report": lambda message: None}, {}
+    folder = os.path.join(ARGUMENTS.out, name)
+    try:
+        ki.train(config, folder, callbacks=Ended(), **quiet)
+    except StoppedError as error:
+        found["steps"] = "1 epoch and 2 steps" in str(error)
+    for key, run in (
+        ("parts", ki.train(None, folder, resume=True, **quiet)),
+        ("whole", ki.train(config, folder + "-whole", **quiet)),
+    ):
+        found |= {f"{key}_{weight}": value for weight, value in weights_of(run.model).items()}
+        rows = files.read_table(run.folder / "history.csv", ["epoch", "main_accuracy", "loss"])
+        found[f"{key}_logs"] = [[float(row["main_accuracy"]), float(row["loss"])] for row in rows]
+    return found
+
+
 def main():
     if ARGUMENTS.devices > 1:
         devices = [tf.config.LogicalDeviceConfiguration()] * ARGUMENTS.devices
@@ -280,7 +312,7 @@ def main():
     results = {"replicas": strategy.num_replicas_in_sync, "worker": worker}
     for case in ARGUMENTS.cases.split(","):
         for prefix, chosen in strategies.items():
-            if not prefix or case not in ("refusals", "reads", "seed"):
+            if not prefix or case not in ("refusals", "reads", "seed", "resumed"):
                 found = globals()[f"case_{case}"](chosen)
                 results |= {f"{prefix}{case}/{name}": np.asarray(value) for name, value in found.items()}
     np.savez(os.path.join(ARGUMENTS.out, f"{worker}.npz"), **results)

@@ -7,7 +7,9 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]  # each starts processes
 
 # Float32 sums in another order; a mistake in weighting one example of an uneven batch is above 1e-3.
 TOLERANCE = 1e-6
-DEVICES = "sgd,adamw_batch_norm,falling,taught,own_batches,arrays,plain,small_end,untrained,dropout,reads,refusals"
+DEVICES = (
+    "sgd,adamw_batch_norm,falling,taught,own_batches,arrays,plain,small_end,untrained,dropout,reads,refusals,resumed"
+)
 WORKERS = "seed,sgd,adamw_batch_norm,falling,taught,own_batches,arrays,plain,small_end,untrained,dropout,chief_writes"
 
 
@@ -116,3 +118,11 @@ def test_googlenet_on_two_devices_and_two_workers_is_that_of_one_device(launch):
         assert process.code == 0, process.complained
         assert largest_difference(process.arrays, devices.arrays, "googlenet", "weight", "one/") < 1e-12  # float64
     assert largest_difference(workers[0].arrays, workers[1].arrays, "googlenet", "weight") == 0.0
+
+
+def test_a_run_that_ended_within_an_epoch_goes_on_with_its_metrics(results):
+    found = {name.split("/")[-1]: value for name, value in results["mirrored"].items() if name.startswith("resumed/")}
+    assert found["steps"]
+    np.testing.assert_allclose(found["parts_logs"], found["whole_logs"], rtol=1e-4)  # sums over threads
+    for name in (name for name in found if name.startswith("parts_weight")):
+        np.testing.assert_allclose(found[name], found[name.replace("parts", "whole")], atol=1e-4)
