@@ -45,6 +45,7 @@ SETTABLE = {
     "record": "ours, of an InceptionModel",
     "whole_size": "ours, of an InceptionModel",
     "epoch": "ours, of a checkpoint's Progress",
+    "step": "ours, of a checkpoint's Progress",
     "best": "ours, of a checkpoint's Progress",
     "seconds": "ours, of a checkpoint's Progress",
 }

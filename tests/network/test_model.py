@@ -10,7 +10,7 @@ import pytest
 
 import keras_inception as ki
 from keras_inception import architectures
-from keras_inception.network import googlenet as googlenet_module
+from keras_inception.network import sizes
 from keras_inception.network.labels import check_class_names
 
 HEADS = ["main", "aux1", "aux2"]
@@ -271,10 +271,10 @@ def test_a_network_larger_than_the_machine_s_memory_is_refused_before_it_is_buil
     # By hand: 224 pixels leave maps of 14, of which 4x4 averages go into each head's hidden layer; 1000 classes.
     numbers = 3 * 224**2 + 2 * 1024 * (4 * 4 * 128 + 1000)
     heads = architectures.GOOGLENET.auxiliary_heads
-    monkeypatch.setattr(googlenet_module, "memory", lambda: 4 * numbers)
-    googlenet_module.check_memory(architectures.GOOGLENET, heads, (224, 224, 3), 1000)
+    monkeypatch.setattr(sizes, "memory", lambda: 4 * numbers)
+    sizes.check_memory(architectures.GOOGLENET, heads, (224, 224, 3), 1000)
     with pytest.raises(ki.InputError, match=r"for 2 of its images and its heads.*smaller batches.*`aux_heads=False`"):
-        googlenet_module.check_memory(architectures.GOOGLENET, heads, (224, 224, 3), 1000, images=2)
+        sizes.check_memory(architectures.GOOGLENET, heads, (224, 224, 3), 1000, images=2)
 
 
 def test_an_architecture_into_which_no_image_fits_is_refused():

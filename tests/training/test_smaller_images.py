@@ -145,21 +145,13 @@ def test_a_training_ends_with_whole_images_and_goes_on_as_if_it_had_not_been_int
         assert float(one["loss"]) == pytest.approx(float(other["loss"]), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_with_final_epochs_of_its_new_end(image_folder, tmp_path):
     config, quiet = config_of(image_folder, epochs=1), {"verbose": 0, "report": lambda message: None}
     train(config, tmp_path / "run", **quiet)
     sizes = Sizes()
     train(config_of(image_folder), tmp_path / "run", resume=True, callbacks=sizes, **quiet)
     assert sizes.seen == 4 * [10] + 4 * [14]
-
-
-def test_what_ends_a_training_early_ends_it_before_the_final_epochs(image_folder, tmp_path):
-    class Stops(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            self.model.stop_training = epoch == 1
-
-    run = train(config_of(image_folder), tmp_path / "run", callbacks=Stops(), verbose=0, report=lambda message: None)
-    assert run.epochs == 2
 
 
 def test_final_epochs_show_whole_images_with_their_own_labels(tmp_path):
