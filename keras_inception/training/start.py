@@ -55,6 +55,11 @@ def start_of(
         _check_weights(folder, config)
         return start
     different = changes(replace(was, recipe=replace(was.recipe, epochs=epochs)) if resume else was, config)
+    if different and start.reopens:
+        raise InputError(
+            f"{folder} holds a finished run of another configuration: {different}. It goes on for more epochs as it "
+            "was configured; to train it otherwise, begin another run with its `--weights`."
+        )
     if different:
         raise InputError(
             f"{folder} holds an unfinished run of another configuration: {different}. Go on with it with "

@@ -53,6 +53,30 @@ def test_images_of_another_shape_are_refused(three_heads, name, shape):
     np.testing.assert_array_equal(np.array(model.predict(sound, verbose=0)[0]), before)
 
 
+@pytest.mark.parametrize("name", ["fit", "evaluate", "predict"])
+def test_data_without_an_image_are_refused(three_heads, name):
+    with pytest.raises(ki.InputError, match=r"at least one image.*Received: images of shape \(0, 5\)"):
+        calls(three_heads())[name](np.ones((0, 5), "float32"), np.arange(0))
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", ["fit", "evaluate", "predict"])
+def test_a_batch_without_an_image_is_refused(three_heads, name):
+    import tensorflow as tf
+
+    examples = tf.data.Dataset.from_tensor_slices((np.ones((4, 5), "float32"), np.arange(4)))
+    batches = examples.batch(4).concatenate(examples.batch(4).map(lambda x, y: (x[:0], y[:0])))
+    model = three_heads()
+    with pytest.raises(ki.InputError, match=r"each of its batches.*Received: images of shape \(0, 5\)"):
+        getattr(model, name)(batches, verbose=0)
+
+
+@pytest.mark.parametrize("name", ["fit", "evaluate", "predict"])
+def test_complex_images_are_refused(three_heads, name):
+    with pytest.raises(ki.InputError, match=r"real numbers.*complex64"):
+        calls(three_heads())[name](np.ones((8, 5), "complex64"), np.arange(8) % 7)
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_weights_that_are_not_finite_are_refused_and_named(three_heads, name):
     model = three_heads()

@@ -226,6 +226,14 @@ def test_an_explicit_0_stays_0_in_files(name, tmp_path):
         assert {option: found[option] for option in ZEROS} == ZEROS  # None is not 0
 
 
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.json", '{"epochs": 3}'), ("a.toml", "epochs = 3"), ("a.yaml", "epochs: 3")]
+)
+def test_a_file_may_begin_with_a_byte_order_mark(name, text, tmp_path):
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    assert TrainConfig.from_file(tmp_path / name).recipe.epochs == 3
+
+
 def test_the_files_of_earlier_versions_are_read(tmp_path):
     was = {"recipe": "quick", "epochs": 2, "loss_weights": [1.0, 0.3, 0.3], "architecture": "googlenet@0.5"}
     (tmp_path / "config.json").write_text(json.dumps(was))
@@ -244,6 +252,8 @@ def test_the_files_of_earlier_versions_are_read(tmp_path):
         ),
         ("config.toml", "epochs 3", "is missing or no TOML file"),
         ("config.yaml", "[unclosed", "is missing or no YAML file"),
+        ("config.yaml", "flip: !!bool foo", "is missing or no YAML file"),
+        ("config.yaml", "dataset: !!timestamp foo", "is missing or no YAML file"),
         ("config.yaml", "- 3", "must hold options of a training"),
         ("config.yaml", "epochs: 1:30", "`epochs` must be a whole number .*Received: epochs='1:30'"),
         ("config.json", '{"epochs": 3, "seed": 1, "epochs": 4}', r"no JSON file \('epochs' stands there twice"),

@@ -205,6 +205,8 @@ def test_a_space_is_a_subset_other_ranges_and_more_choices():
         ([], "`space` must name what is searched, such as learning_rate.* Received: an empty space"),
         ("dropout", "`space` must be a list of names, or a dict by names. Received: space='dropout'"),
         (["droput"], "`space` must hold names of what a training can vary: .* Received: 'droput'"),
+        ({"train_image_size": [8, 10]}, "`space` must hold names .* Received: 'train_image_size'"),
+        ({"final_epochs": [1, 2]}, "`space` must hold names .* Received: 'final_epochs'"),
         (["momentum"], "`space` must say what values 'momentum' may take"),
         ({"dropout": (0.5, 0.1)}, "must have a smallest value that is not above its largest. Received: dropout="),
         ({"learning_rate": (0, 0.1)}, "must be above 0 for log sampling. Received: learning_rate="),

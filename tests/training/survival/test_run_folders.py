@@ -49,6 +49,12 @@ def test_weights_within_the_folder_that_is_overwritten_are_refused(tmp_path, mon
     assert (folder / "model.keras").is_file()
 
 
+def test_a_finished_run_of_another_configuration_is_refused_as_what_it_is(run):
+    config = TrainConfig.of(**read(run.folder / "config.json") | {"epochs": 9, "seed": 5})
+    with pytest.raises(InputError, match=r"a finished run of another configuration: seed was 0 and is 5\. It goes on"):
+        train(config, run.folder, resume=True)
+
+
 def test_a_finished_run_is_not_gone_on_with(run):
     with pytest.raises(InputError, match=r"holds a finished run of 2 epochs: .*More `--epochs` .*Received: epochs=2"):
         train(folder=run.folder, resume=True)
@@ -109,7 +115,7 @@ def test_a_finished_run_goes_on_for_more_epochs(run, tmp_path):
     assert (folder / "results.json").is_file()
     assert not (folder / "exits.json").exists()
     assert not (folder / "checkpoint.npz").exists()
-    with pytest.raises(InputError, match="seed was 0 and is 9"):
+    with pytest.raises(InputError, match="finished run of another configuration: seed was 0 and is 9"):
         train(TrainConfig.of(**before | {"epochs": 5, "seed": 9}), folder, resume=True)
 
 
