@@ -1,6 +1,5 @@
 """What a network refuses: images and weights that are not finite, inputs of another shape, outputs without a loss."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -39,8 +38,9 @@ def check_some(images: Any) -> None:
     Raises:
         InputError: There is none.
     """
-    shape = getattr(next(iter(keras.tree.flatten(images)), None), "shape", None)
-    if isinstance(shape, Sequence) and len(shape) and shape[0] == 0:
+    first = next(iter(keras.tree.flatten(images)), None)
+    shape: Any = getattr(first, "shape", ())
+    if getattr(shape, "rank", 1) is not None and 0 in tuple(shape)[:1]:
         raise InputError(
             "Data, and each of its batches, must hold at least one image. Leave out empty batches, and look at what "
             f"chose the images. Received: images of shape {tuple(shape)}"
