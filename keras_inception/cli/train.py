@@ -79,7 +79,7 @@ def add(commands: Any) -> None:
     add_fields(common, COMMON)
     add_option = partial(common.add_argument, default=argparse.SUPPRESS)
     add_option("--out", metavar="RUN",
-               help="where to write, or an unfinished run to go on with (default: a new runs/DATASET-ARCHITECTURE, with a "
+               help="where to write, or an unfinished run to go on with (default: runs/DATASET-ARCHITECTURE, with a "
                "number where that exists)")  # fmt: skip
     add_option(
         "--resume", metavar="RUN", help="go on with a run, as it was configured; a finished one with more --epochs"
