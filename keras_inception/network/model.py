@@ -76,10 +76,13 @@ class InceptionModel(RecordedModel, Step):
 
     head_losses: losses.HeadLosses | None = None
     _label_shapes: frozenset[tuple[int, ...] | None] = frozenset()
-    _looks_at_images, _is_fitting, _has_warned = True, False, False
-    _smaller: Callable[[], keras.Model] | None = None
-    _logged: tuple[str, ...] = ()
     default_loss_weights: Sequence[float] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._looks_at_images, self._is_fitting, self._has_warned = True, False, False
+        self._smaller: Callable[[], keras.Model] | None = None
+        self._logged: tuple[str, ...] = ()
 
     def compile(
         self,

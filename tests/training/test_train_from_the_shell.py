@@ -12,7 +12,7 @@ from tiny_network import TINY
 pytest.importorskip("tensorflow")
 
 from keras_inception.cli import main
-from keras_inception.network import googlenet
+from keras_inception.network import sizes
 from keras_inception.training import saving
 
 
@@ -61,7 +61,7 @@ def test_a_log_has_a_line_an_epoch_and_ctrl_c_says_the_command_that_goes_on(conf
 )
 def test_too_little_memory_is_one_line(config, tmp_path, capsys, monkeypatch, memory, message):
     if memory:  # as if the system did not say how much there is: then TensorFlow says it
-        monkeypatch.setattr(googlenet, "memory", lambda: memory)
+        monkeypatch.setattr(sizes, "memory", lambda: memory)
     # One image has more bytes than a process has addresses, so that no machine tries.
     assert main(["train", "--config", config, "--out", str(tmp_path / "run"), "--image-size", "10000000"]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
