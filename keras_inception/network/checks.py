@@ -78,11 +78,16 @@ def check_image_shape(model: keras.Model) -> None:
             "What serves scales images to the size of its network's input. Build the network with a fixed "
             f"`input_shape`. Received: a model with input_shape={model.input_shape[1:]}"
         )
-    if any(getattr(layer, "data_format", None) == "channels_first" for layer in model.layers):
+    if channels_come_first(model):
         raise InputError(
             "What serves takes images of (height, width, channels). Build the network under "
             '`keras.config.set_image_data_format("channels_last")`. Received: a model with data_format="channels_first"'
         )
+
+
+def channels_come_first(model: keras.Model) -> bool:
+    """Returns whether a model's images are (channels, height, width)."""
+    return any(getattr(layer, "data_format", None) == "channels_first" for layer in model.layers)
 
 
 def check_finite(model: keras.Model) -> None:

@@ -17,6 +17,7 @@ from keras_inception.errors import InputError, MissingFileError, shortened
 from keras_inception.network import losses
 from keras_inception.network.checks import (
     as_numpy,
+    channels_come_first,
     check_finite,
     check_images,
     check_shape,
@@ -149,8 +150,8 @@ class InceptionModel(RecordedModel, Step):
         shape = self.input_shape[1:]
         if None in shape:
             return
-        first = any(getattr(layer, "data_format", None) == "channels_first" for layer in self.layers)
-        shape = (shape[0], image_size, image_size) if first else (image_size, image_size, shape[-1])
+        sides = image_size, image_size
+        shape = (shape[0], *sides) if channels_come_first(self) else (*sides, shape[-1])
         if self.architecture is not None:
             heads = [head for head in self.architecture.auxiliary_heads if head.name in self.output_names]
             minimum = minimum_image_size(self.architecture, heads)

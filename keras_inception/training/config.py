@@ -186,8 +186,8 @@ class TrainConfig:
 
             source_of(self.weights, self.resolved_architecture)  # refuses one that nobody published weights for
         _ = self.loss_weights  # refuses other than one for each head
-        shown = self.resolved_augmentation
-        if self.final_epochs and not (self.train_image_size or shown.crop_area or shown.mixup or shown.cutmix):
+        shows = self.resolved_augmentation
+        if self.final_epochs and not (self.train_image_size or shows.crop_area or shows.mixup or shows.cutmix):
             raise InputError(
                 "`final_epochs` needs `train_image_size`, `crop_area`, `mixup` or `cutmix`, which it turns off: leave "
                 f"it out. Received: final_epochs={self.final_epochs}"
